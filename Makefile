@@ -1,0 +1,51 @@
+# Everything runs from .venv, which the first target makes; only python3 (3.11+, with venv) is needed.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/.ready
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test up lint bench format lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## make .venv with the locked versions (everything below does it by itself)
+
+$(READY): pyproject.toml locks/dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ncore needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@echo "installing the locked versions (torch is about 5 GB, once) ..."
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --require-hashes -r locks/dev.lock
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## figure 1 of the paper through the whole service, on embedded parts
+	@$(BIN)/ncore demo
+
+up: $(READY) ## the service at http://127.0.0.1:8000 (PORT=), data under ./var (NCORE_HOME=)
+	@$(BIN)/ncore up --port $(PORT)
+
+test: $(READY) ## every test, real servers included
+	@$(BIN)/pytest
+
+lint: $(READY) ## what CI checks besides the tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## the benchmarks, as ratios within one run
+	@$(BIN)/python -m benchmarks
+
+format: $(READY) ## put the sources into the common format
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+lock: ## resolve the versions anew (needs a package registry)
+	@for kind in "dev --extra engine --extra embedded --extra dev" "api" "worker --extra engine"; do \
+	  set -- $$kind; name=$$1; shift; \
+	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header "$$@" pyproject.toml -o locks/$$name.lock; \
+	done

@@ -1,0 +1,357 @@
+"""The one description of an experiment: body of the request, stored row, worker's input, command line's file.
+
+Imports no torch, so that the API can check a spec without it. Symbols follow Tirer & Bruna (2022).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+MAX_LEVELS = 16
+MAX_SEEDS = 1024
+MAX_STEPS = 10**9
+
+
+class SpecError(ValueError):
+    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
+        self.errors = errors
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _number_or_list(value: Any) -> str:
+    """The member of a `number or list` field that `value` is meant for, so that one fault gives one message."""
+    return "list" if isinstance(value, list | tuple) else "number"
+
+
+Count = Annotated[int, Field(ge=1, le=10**8, strict=True)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+Label = Annotated[str, Field(min_length=1, max_length=64)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+PerClass = Annotated[
+    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
+    Discriminator(_number_or_list),
+]
+PerLayer = Annotated[
+    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
+    Discriminator(_number_or_list),
+]
+
+
+class UfmModel(Part):
+    """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
+
+    kind: Literal["ufm"] = "ufm"
+    classes: int = Field(ge=2, le=10_000, strict=True)
+    samples_per_class: PerClass
+    widths: tuple[Annotated[int, Field(ge=1, le=65_536, strict=True)], ...] = Field(
+        min_length=1, max_length=MAX_LEVELS
+    )
+    activation: Literal["identity", "relu"] = "identity"
+    bias: bool = False
+    init_scale: float = Field(default=1.0, gt=0, le=1e6)
+
+    @property
+    def class_sizes(self) -> tuple[int, ...]:
+        """n_k for k = 1 … K."""
+        n = self.samples_per_class
+        return (n,) * self.classes if isinstance(n, int) else n
+
+    @model_validator(mode="after")
+    def _one_size_for_each_class(self) -> Self:
+        if not isinstance(self.samples_per_class, int) and len(self.samples_per_class) != self.classes:
+            raise ValueError(
+                f"samples_per_class: has {len(self.samples_per_class)} entries, "
+                f"must be a number or a list of classes = {self.classes}"
+            )
+        return self
+
+
+class NetworkHead(Part):
+    """What networks share: the layers that are measured and the form of the classifier."""
+
+    bias: bool = True
+    fixed_etf: bool = False
+    head_layers: int = Field(
+        default=0, ge=0, le=4, description="extra layers before the last (extended head)"
+    )
+    head_activation: Literal["identity", "relu"] = "relu"
+
+
+class ResNetModel(NetworkHead):
+    kind: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34, 50] = 18
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    layers: tuple[
+        Literal["layer1", "layer2", "layer3", "layer4", "head1", "head2", "head3", "head4"], ...
+    ] = Field(default=("layer1", "layer2", "layer3", "layer4"), min_length=1, max_length=8)
+
+
+class MlpModel(NetworkHead):
+    kind: Literal["mlp"] = "mlp"
+    widths: tuple[Annotated[int, Field(ge=1, le=16_384, strict=True)], ...] = Field(
+        default=(256, 256), min_length=1, max_length=MAX_LEVELS
+    )
+    layers: tuple[Label, ...] | None = Field(default=None, description="null: every hidden layer")
+
+
+class ConvNetModel(NetworkHead):
+    kind: Literal["convnet"] = "convnet"
+    channels: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = Field(
+        default=(16, 32, 64), min_length=1, max_length=6
+    )
+    layers: tuple[Label, ...] | None = Field(default=None, description="null: every block")
+
+
+NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discriminator="kind")]
+
+
+class Data(Part):
+    name: Literal["mnist", "fashion_mnist", "cifar10", "digits", "folder", "synthetic"]
+    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    samples_per_class: PerClass | None = None
+    image_size: int = Field(default=32, ge=4, le=512, strict=True)
+    augment: bool = False
+    random_labels: bool = False
+
+    @model_validator(mode="after")
+    def _folder_has_a_path(self) -> Self:
+        if (self.name == "folder") != (self.path is not None):
+            raise ValueError("path: must be given for the data set 'folder', and only for it")
+        return self
+
+
+class Regularization(Part):
+    """λ_{W_1} … λ_{W_M} (one number serves for all), λ_H and λ_b of the objective."""
+
+    weights: PerLayer = 0.005
+    features: Weight = 0.005
+    bias: Weight = 0.0
+
+
+class GradientDescent(Part):
+    """Full-batch gradient descent, optionally with heavy-ball momentum (v ← μv + ∇, θ ← θ − ηv)."""
+
+    kind: Literal["gd"] = "gd"
+    learning_rate: float = Field(default=0.1, gt=0, le=1e12)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    steps: int = Field(default=20_000, ge=1, le=MAX_STEPS, strict=True)
+    form: Literal["auto", "full", "sample_free"] = "auto"
+
+
+class Sgd(Part):
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: float = Field(default=0.05, gt=0, le=1e12)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=5e-4, ge=0, le=1e6)
+    epochs: int = Field(default=120, ge=1, le=100_000, strict=True)
+    batch_size: int = Field(default=128, ge=1, le=65_536, strict=True)
+    milestones: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = (40, 80)
+    gamma: float = Field(default=0.1, gt=0, le=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+
+class MeasureSteps(Part):
+    """Step 0, the last step, and so many between them."""
+
+    points: int = Field(default=200, ge=2, le=100_000, strict=True)
+    spacing: Literal["log", "linear"] = "log"
+
+
+class MeasureEpochs(Part):
+    every_epochs: int = Field(default=1, ge=1, strict=True)
+
+
+def _measure_tag(value: Any) -> str:
+    epochs = "every_epochs" in value if isinstance(value, Mapping) else isinstance(value, MeasureEpochs)
+    return "epochs" if epochs or value == {} else "steps"
+
+
+Schedule = Annotated[
+    Annotated[MeasureEpochs, Tag("epochs")] | Annotated[MeasureSteps, Tag("steps")],
+    Discriminator(_measure_tag),
+]
+
+
+class BaseSpec(Part):
+    name: str = Field(default="", max_length=200)
+    tags: tuple[Label, ...] = Field(default=(), max_length=32)
+    loss: Literal["mse", "cross_entropy"] = "mse"
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+    device: Device = "auto"
+
+    kinds: ClassVar[tuple[str, ...]]
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: must not repeat")
+        return self
+
+
+class UfmSpec(BaseSpec):
+    model: UfmModel
+    regularization: Regularization = Regularization()
+    optimizer: GradientDescent = GradientDescent()
+    measure: MeasureSteps = MeasureSteps()
+    precision: Literal["float64", "float32"] = "float64"
+
+    kinds = ("ufm",)
+
+    @property
+    def weight_decays(self) -> tuple[float, ...]:
+        """λ_{W_1} … λ_{W_M}, one for each layer."""
+        weights = self.regularization.weights
+        return (weights,) * len(self.model.widths) if isinstance(weights, float | int) else weights
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        levels, weights = len(self.model.widths), self.regularization.weights
+        if isinstance(weights, tuple) and len(weights) != levels:
+            raise ValueError(
+                f"regularization.weights: has {len(weights)} entries, "
+                f"must be a number or a list of len(model.widths) = {levels}"
+            )
+        if self.regularization.bias and not self.model.bias:
+            raise ValueError("regularization.bias: must be 0 while model.bias is false")
+        if self.optimizer.form == "sample_free" and not self.linear_mse:
+            raise ValueError(
+                "optimizer.form: sample_free is exact only for activation identity with loss mse"
+            )
+        return self
+
+    @property
+    def linear_mse(self) -> bool:
+        return self.model.activation == "identity" and self.loss == "mse"
+
+
+class NetworkSpec(BaseSpec):
+    model: NetworkModel
+    data: Data
+    optimizer: Sgd = Sgd()
+    measure: Schedule = MeasureEpochs()
+    precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
+
+    kinds = ("resnet", "mlp", "convnet")
+
+
+def _kind(value: Any) -> str | None:
+    """`ufm` or `network`, by model.kind; None (which pydantic reports) when it is neither."""
+    if isinstance(value, BaseSpec):
+        return "ufm" if isinstance(value, UfmSpec) else "network"
+    model = value.get("model") if isinstance(value, Mapping) else None
+    kind = model.get("kind", "ufm") if isinstance(model, Mapping) else None
+    if kind in UfmSpec.kinds:
+        return "ufm"
+    return "network" if kind in NetworkSpec.kinds else None
+
+
+ExperimentSpec = Annotated[
+    Annotated[UfmSpec, Tag("ufm")] | Annotated[NetworkSpec, Tag("network")], Discriminator(_kind)
+]
+_adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
+
+
+def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
+    """The spec in `body` (what a JSON document holds). Raises SpecError naming every faulty field."""
+    if not isinstance(body, Mapping):
+        raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
+    if _kind(body) is None:
+        raise SpecError([_kind_error(body.get("model"))])
+    try:
+        return _adapter.validate_python(body)
+    except ValidationError as error:
+        raise SpecError(field_errors(error)) from None
+
+
+def _kind_error(model: Any) -> dict[str, str]:
+    if not isinstance(model, Mapping):
+        return {"field": "model", "message": "must be given: an object with a `kind`"}
+    allowed = ", ".join(UfmSpec.kinds + NetworkSpec.kinds)
+    return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
+
+
+def field_errors(error: ValidationError) -> list[dict[str, str]]:
+    """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
+    found = []
+    for item in error.errors(include_url=False):
+        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
+        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
+            field, message = message.split(
+                ": ", 1
+            )  # raised by a model's validator, which names the field itself
+            path = f"{path}.{field}" if path else field
+        elif item["type"] not in ("missing", "extra_forbidden"):
+            message = f"{message}; got {_short(item['input'])}"
+        elif item["type"] == "extra_forbidden":
+            message = "unknown field"
+        found.append({"field": path, "message": message})
+    return found
+
+
+_TAGS = {"ufm", "network", "resnet", "mlp", "convnet", "epochs", "steps", "number", "list"}
+_UNIONS = {"model", "measure", "samples_per_class", "weights"}
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """Drops the tags that pydantic puts into the path for members of a union."""
+    tag = [part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS) for i, part in enumerate(loc)]
+    return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def measuring_steps(total: int, points: int, spacing: str) -> list[int]:
+    """The steps at which a run of `total` steps is measured: 0, `total` and `points` in all where there are as many.
+
+    Log spacing is even in log(step); where rounding merges steps it is refined until `points` differ.
+    """
+    points = min(points, total + 1)
+    if spacing == "linear" or points in (2, total + 1):
+        return sorted({round(i * total / (points - 1)) for i in range(points)})
+    grid = points
+    while len(steps := _log_grid(total, grid)) < points:
+        grid += max(1, (points - len(steps)) // 2)
+    return steps
+
+
+def _log_grid(total: int, grid: int) -> list[int]:
+    return sorted({0, total} | {round(math.exp(math.log(total) * i / (grid - 2))) for i in range(grid - 1)})
+
+
+def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
+    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        inner = changed
+        for parent in parents:
+            if not isinstance(inner.get(parent, {}), Mapping):
+                raise SpecError([{"field": path, "message": f"{parent} is not an object"}])
+            inner[parent] = dict(inner.get(parent, {}))
+            inner = inner[parent]
+        inner[last] = value
+    return changed
