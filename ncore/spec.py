@@ -63,9 +63,7 @@ class UfmModel(Part):
     kind: Literal["ufm"] = "ufm"
     classes: int = Field(ge=2, le=10_000, strict=True)
     samples_per_class: PerClass
-    widths: tuple[Annotated[int, Field(ge=1, le=65_536, strict=True)], ...] = Field(
-        min_length=1, max_length=MAX_LEVELS
-    )
+    widths: tuple[Annotated[int, Field(ge=1, le=65_536, strict=True)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
     activation: Literal["identity", "relu"] = "identity"
     bias: bool = False
     init_scale: float = Field(default=1.0, gt=0, le=1e6)
@@ -91,9 +89,7 @@ class NetworkHead(Part):
 
     bias: bool = True
     fixed_etf: bool = False
-    head_layers: int = Field(
-        default=0, ge=0, le=4, description="extra layers before the last (extended head)"
-    )
+    head_layers: int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
     head_activation: Literal["identity", "relu"] = "relu"
 
 
@@ -101,9 +97,9 @@ class ResNetModel(NetworkHead):
     kind: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50] = 18
     stem: Literal["cifar", "imagenet"] = "cifar"
-    layers: tuple[
-        Literal["layer1", "layer2", "layer3", "layer4", "head1", "head2", "head3", "head4"], ...
-    ] = Field(default=("layer1", "layer2", "layer3", "layer4"), min_length=1, max_length=8)
+    layers: tuple[Literal["layer1", "layer2", "layer3", "layer4", "head1", "head2", "head3", "head4"], ...] = Field(
+        default=("layer1", "layer2", "layer3", "layer4"), min_length=1, max_length=8
+    )
 
 
 class MlpModel(NetworkHead):
@@ -235,9 +231,7 @@ class UfmSpec(BaseSpec):
         if self.regularization.bias and not self.model.bias:
             raise ValueError("regularization.bias: must be 0 while model.bias is false")
         if self.optimizer.form == "sample_free" and not self.linear_mse:
-            raise ValueError(
-                "optimizer.form: sample_free is exact only for activation identity with loss mse"
-            )
+            raise ValueError("optimizer.form: sample_free is exact only for activation identity with loss mse")
         return self
 
     @property
@@ -297,9 +291,7 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
     for item in error.errors(include_url=False):
         message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
         if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
-            field, message = message.split(
-                ": ", 1
-            )  # raised by a model's validator, which names the field itself
+            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
             path = f"{path}.{field}" if path else field
         elif item["type"] not in ("missing", "extra_forbidden"):
             message = f"{message}; got {_short(item['input'])}"
