@@ -1,0 +1,111 @@
+"""The one door to training: `train(spec)` yields measurements; `begin(spec)` gives the run itself to those who
+store, show progress, stop and go on (the worker, the command line)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ncore.diverged import Diverged
+from ncore.measurement import Measurement
+from ncore.spec import NetworkSpec, UfmSpec
+from ncore.ufm.run import UfmRun
+from ncore.verdict import verdicts
+
+__all__ = ["DeviceError", "Diverged", "Run", "begin", "outcome", "pick_device", "train"]
+
+
+class DeviceError(RuntimeError):
+    """The spec asks for a device that is not here."""
+
+
+class Run(Protocol):
+    """An experiment under way."""
+
+    step: int
+    total: int
+    engine: str
+    device: str
+
+    @property
+    def done(self) -> bool: ...
+
+    def advance(self, seconds: float | None = None) -> list[Measurement]:
+        """Trains on until something was measured, or about `seconds` have passed (then maybe [])."""
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """Everything needed to go on, by `begin(spec, checkpoint=…)`, as if nothing had happened."""
+
+
+def begin(
+    spec: UfmSpec | NetworkSpec,
+    start: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Tensor] | None = None,
+    data_dir: str | None = None,
+) -> Run:
+    """The run of `spec`, at its start or where `checkpoint` was taken.
+
+    `start` (UFM only): {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each optional; an array with one more dimension
+    in front holds one entry for each seed. `data_dir` (networks) defaults to the environment's NCORE_DATA_DIR.
+    Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.data` raises.
+    """
+    device = pick_device(spec.device)
+    if isinstance(spec, UfmSpec):
+        return UfmRun([(spec, seed) for seed in spec.seeds], device, start, checkpoint)
+    if start:
+        raise ValueError("start: only a UFM can begin from given arrays")
+    from ncore.network_run import NetworkRun
+
+    return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"))
+
+
+def train(
+    spec: UfmSpec | NetworkSpec,
+    start: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Tensor] | None = None,
+) -> Iterator[Measurement]:
+    """Trains `spec` and yields the measurements of all seeds in the order of steps. Arguments as for `begin`.
+
+    Raises Diverged when no seed is finite any more.
+    """
+    run = begin(spec, start, checkpoint)
+    while not run.done:
+        yield from run.advance()
+
+
+def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> dict[str, Any]:
+    """The `result` of a finished run; `final` holds the last measurement of each seed."""
+    return {
+        "final": [
+            {
+                "seed": m.seed,
+                "step": m.step,
+                "metrics": [
+                    {"metric": metric, "layer": layer, "value": value} for (metric, layer), value in m.values.items()
+                ],
+            }
+            for m in final
+        ],
+        "verdict": verdicts(spec, list(final)),
+        "engine": run.engine,
+        "device": run.device,
+    }
+
+
+def pick_device(asked: str) -> str:
+    """`auto` is the first GPU where there is one. Raises DeviceError for a GPU that is not here."""
+    if asked == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if asked == "cpu":
+        return asked
+    found = torch.cuda.device_count()
+    index = int(asked.partition(":")[2] or 0)
+    if index >= found:
+        raise DeviceError(
+            f"device: {asked!r} was asked for, but this machine has {found} CUDA devices; use auto or cpu"
+        )
+    return f"cuda:{index}"

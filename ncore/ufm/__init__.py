@@ -1,0 +1,1 @@
+"""Unconstrained features models: free features H₁ under M weight layers, trained by full-batch gradient descent."""

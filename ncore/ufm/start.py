@@ -1,0 +1,175 @@
+"""Where a run starts, and the samples in the coordinates in which it is trained.
+
+Letters: S replicas, K classes, d features, C columns, r = min(d, N) directions of the within-class part.
+
+Full form: the columns of X are the samples, C = N. Sample-free form (theory.md, "Gradient descent without the
+samples"): write H₁ = H̄ ⊗ 1ᵀ + F Q with orthonormal rows of Q; in the orthonormal basis of R^N made of the class
+indicators/√n_k and the rows of Q the samples are X = [H̄ diag(√n_k) | F] and the targets T = [diag(√n_k) | 0]. Both
+the objective and its gradient keep their form under an orthonormal change of basis, so gradient descent on X (with
+momentum too) *is* gradient descent on H₁, and F keeps the relative accuracy of the within-class part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncore.spec import UfmSpec
+
+MAX_DRAWN_NUMBERS = 2**23
+"""Beyond so many numbers in H₁ only EXPLICIT samples a class are drawn, the others by their mean and scatter."""
+EXPLICIT = 1000
+
+
+@dataclass(frozen=True)
+class Start:
+    """One replica's start on the CPU in float64. `q` (r, m) and `labels` (m,) are the samples known one by one."""
+
+    columns: Tensor  # X: (d_1, C)
+    weights: list[Tensor]  # W_j: (d_{j+1}, d_j)
+    bias: Tensor  # (K,)
+    targets: Tensor  # T: (K, C)
+    ones: Tensor  # the all-ones vector of R^N in these coordinates: (C,)
+    labels: Tensor
+    q: Tensor | None = None
+    gram: Tensor | None = None  # Σ_{i∈k} q_i q_iᵀ: (K, r, r)
+
+
+def is_sample_free(spec: UfmSpec) -> bool:
+    """Whether the sample-free form is exact for this spec and, unless asked for by name, also the smaller one."""
+    if spec.optimizer.form != "auto":
+        return spec.optimizer.form == "sample_free"
+    return spec.linear_mse and spec.model.classes + spec.model.widths[0] < sum(spec.model.class_sizes)
+
+
+def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None) -> Start:
+    """Draws H₁, W_1, …, W_M ~ N(0, init_scale²) in this order from `seed` (b starts at 0), or takes what is `given`.
+
+    `given`: {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each of them optional, samples ordered by class.
+    Raises ValueError naming the array, its shape and the one that is due.
+    """
+    model, given = spec.model, given or {}
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.tensor(model.class_sizes)
+    heights = (*model.widths[1:], model.classes)
+    sample_free = is_sample_free(spec)
+    drawn = not sample_free or "H" in given or model.widths[0] * int(sizes.sum()) <= MAX_DRAWN_NUMBERS
+
+    if drawn:
+        features = _draw(generator, model.init_scale, model.widths[0], int(sizes.sum()))
+        features = _given(given, "H", features)
+        parts = _reduce(features, sizes) if sample_free else None
+    else:
+        parts = _draw_reduced(generator, model.init_scale, model.widths[0], sizes)
+    weights = [
+        _draw(generator, model.init_scale, rows, columns) for rows, columns in zip(heights, model.widths, strict=True)
+    ]
+    if "W" in given:
+        if len(given["W"]) != len(weights):
+            raise ValueError(f"start['W'] has {len(given['W'])} matrices, must have {len(weights)}")
+        weights = [_given({f"W_{j + 1}": w}, f"W_{j + 1}", weights[j]) for j, w in enumerate(given["W"])]
+    bias = _given(given, "b", torch.zeros(model.classes, dtype=torch.float64))
+
+    if parts is None:
+        labels = torch.arange(model.classes).repeat_interleave(sizes)
+        targets = torch.eye(model.classes, dtype=torch.float64)[:, labels]
+        return Start(features, weights, bias, targets, torch.ones(len(labels), dtype=torch.float64), labels)
+    means, root, q, labels, gram = parts
+    lengths = sizes.to(torch.float64).sqrt()
+    rest = torch.zeros(root.shape[1], dtype=torch.float64)
+    targets = torch.cat([torch.diag(lengths), rest.expand(model.classes, -1)], dim=1)
+    columns = torch.cat([means * lengths, root], dim=1)
+    return Start(columns, weights, bias, targets, torch.cat([lengths, rest]), labels, q, gram)
+
+
+Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Class means (d, K), root F (d, r) of the scatter, q (r, m), labels (m,), Gram of q per class (K, r, r)."""
+
+
+def _draw(generator: torch.Generator, scale: float, rows: int, columns: int) -> Tensor:
+    return torch.randn(rows, columns, generator=generator, dtype=torch.float64) * scale
+
+
+def _given(given: Mapping[str, Any], name: str, default: Tensor) -> Tensor:
+    if name not in given:
+        return default
+    value = torch.as_tensor(given[name]).detach().to("cpu", torch.float64)
+    if value.shape != default.shape:
+        raise ValueError(f"start['{name}'] has shape {tuple(value.shape)}, must have {tuple(default.shape)}")
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"start['{name}'] holds numbers that are not finite")
+    return value.clone()
+
+
+def _class_means(features: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means (d, K), centred features and labels of features ordered by class."""
+    labels = torch.arange(len(sizes)).repeat_interleave(sizes)
+    means = torch.stack([part.mean(dim=1) for part in torch.split(features, sizes.tolist(), dim=1)], dim=1)
+    return means, features - means[:, labels], labels
+
+
+def _reduce(features: Tensor, sizes: Tensor) -> Parts:
+    """The same samples in sample-free coordinates: F = Rᵀ of a QR of the centred features."""
+    means, centred, labels = _class_means(features, sizes)
+    q, upper = torch.linalg.qr(centred.mT)
+    q = q.mT.contiguous()
+    gram = torch.stack([part @ part.mT for part in torch.split(q, sizes.tolist(), dim=1)])
+    return means, upper.mT.contiguous(), q, labels, gram
+
+
+def _draw_reduced(generator: torch.Generator, scale: float, d: int, sizes: Tensor) -> Parts:
+    """The law of N(0, scale²) samples without drawing them all: EXPLICIT ones a class, mean and scatter of the rest.
+
+    The scatter of n Gaussian samples around their mean is Wishart(n − 1); its root is drawn by Bartlett's
+    decomposition (lower triangular, chi on the diagonal, N(0, 1) below).
+    """
+    explicit = sizes.clamp(max=EXPLICIT)
+    features = _draw(generator, scale, d, int(explicit.sum()))
+    means, centred, labels = _class_means(features, explicit)
+    roots, all_means = [], []
+    for k, (size, known) in enumerate(zip(sizes.tolist(), explicit.tolist(), strict=True)):
+        rest, mine = size - known, centred[:, labels == k]
+        rest_mean = _draw(generator, scale, d, 1) / max(rest, 1) ** 0.5
+        between = (means[:, k : k + 1] - rest_mean) * (known * rest / size) ** 0.5
+        roots.append(torch.cat([mine, _wishart_root(generator, scale, d, rest - 1), between], dim=1))
+        all_means.append((known * means[:, k] + rest * rest_mean[:, 0]) / size)
+    upper = torch.linalg.qr(torch.cat(roots, dim=1).mT, mode="r").R
+    root = upper.mT.contiguous()
+    in_basis = [torch.linalg.solve_triangular(root, part, upper=False) for part in roots]
+    gram = torch.stack([part @ part.mT for part in in_basis])
+    class_means = torch.stack(all_means, dim=1)
+    deviations = features - class_means[:, labels]
+    return class_means, root, torch.linalg.solve_triangular(root, deviations, upper=False), labels, gram
+
+
+def _wishart_root(generator: torch.Generator, scale: float, d: int, freedom: int) -> Tensor:
+    """Lower triangular L (d, d) with L Lᵀ ~ Wishart(scale² I, freedom); few degrees of freedom are drawn directly."""
+    if freedom < 2 * d:
+        return _draw(generator, scale, d, max(freedom, 0))
+    lower = _draw(generator, scale, d, d).tril(-1)
+    halves = (freedom - torch.arange(d, dtype=torch.float64)) / 2
+    # a chi² variable is twice a gamma one; torch draws gammas from a generator only through this function
+    chi = (2 * torch._standard_gamma(halves, generator)).sqrt()  # noqa: SLF001 (there is no other seeded gamma)
+    return lower + torch.diag(chi) * scale
+
+
+def stack(starts: Sequence[Start]) -> dict[str, Tensor]:
+    """The replicas as one batch (S, …); shorter ones are padded by zero columns, whose label is −1."""
+    names = ("columns", "targets", "ones", "labels", "q", "gram")
+    batch = {}
+    for name in names:
+        parts = [getattr(start, name) for start in starts]
+        if parts[0] is not None:
+            length = max(part.shape[-1] for part in parts)
+            fill = -1 if name == "labels" else 0
+            batch[name] = torch.stack(
+                [torch.nn.functional.pad(part, (0, length - part.shape[-1]), value=fill) for part in parts]
+            )
+    for j in range(len(starts[0].weights)):
+        batch[f"W_{j + 1}"] = torch.stack([start.weights[j] for start in starts])
+    batch["b"] = torch.stack([start.bias for start in starts])
+    return batch
