@@ -1,0 +1,24 @@
+"""Benchmarks: each module has `run() -> list[Row]`; ratios are taken within one run on one machine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """What was timed, ours and the reference in the same `unit`, and the bound the ratio has to keep."""
+
+    name: str
+    ours: float
+    reference: float
+    unit: str
+    target: str  # ">= 10" is for reference/ours (how many times as fast); "<= 1.2" for ours/reference
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.reference if self.target.startswith("<=") else self.reference / self.ours
+
+    @property
+    def kept(self) -> bool:
+        bound = float(self.target.split()[1])
+        return self.ratio <= bound if self.target.startswith("<=") else self.ratio >= bound
