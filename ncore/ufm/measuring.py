@@ -114,7 +114,7 @@ class Gauge:
         singular = torch.linalg.svdvals(torch.where(finite[:, None, None], logit_means, 0.0))
         rank = ((singular > RANK_TOLERANCE * singular[:, :1]) & (singular > 0)).sum(-1).double()
         return {
-            ("accuracy", None): torch.where(finite, (self.share * (predicted == self.labels)).sum(-1), nan),
+            ("accuracy", None): torch.where(finite, 1 - (self.share * (predicted != self.labels)).sum(-1), nan),
             ("nc4", f"h{len(self.spec.model.widths)}"): torch.where(finite & (spread > 0), differ, nan),
             ("rank", None): torch.where(finite, rank, nan),
         }

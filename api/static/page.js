@@ -1,0 +1,70 @@
+// What every page is built of: elements, numbers, times, pictures.
+
+export function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+export const number = (value, digits = 6) => {
+  if (value === null || value === undefined) return "–";
+  if (typeof value !== "number") return String(value);
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : Number(value.toPrecision(digits)).toString();
+};
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+export const time = (text) => text
+  ? element("time", { datetime: text }, new Date(text).toLocaleString([], { dateStyle: "short", timeStyle: "medium" }))
+  : "–";
+
+export const status = (value) => element("span", { class: `status ${value}` }, value);
+
+export function progress({ status: state, progress: at }) {
+  if (!at || !at.total) return "";
+  const share = Math.round((100 * at.step) / at.total);
+  const eta = state === "running" && at.eta_seconds !== null && at.eta_seconds !== undefined ? `, ${duration(at.eta_seconds)} left` : "";
+  return element("span", {},
+    element("progress", { max: at.total, value: at.step, "aria-label": "progress" }), ` ${share} %${eta}`);
+}
+
+export const problem = (error) => element("div", { class: "errors", role: "alert" }, element("p", {}, error.message));
+
+export const ended = (state) => ["succeeded", "failed", "cancelled"].includes(state);
+
+export const dark = matchMedia("(prefers-color-scheme: dark)");
+
+const rescale = (node, axes) => {
+  if (Array.isArray(node)) node.forEach((child) => rescale(child, axes));
+  else if (node && typeof node === "object") {
+    for (const axis of ["x", "y"]) {
+      const scale = node.encoding?.[axis]?.scale;
+      if (axes[axis] === "linear" && scale && ["log", "symlog"].includes(scale.type)) {
+        node.encoding[axis].scale = { ...scale, type: "linear", domain: undefined, constant: undefined, base: undefined };
+        if (node.encoding[axis].axis) delete node.encoding[axis].axis.values;
+      }
+    }
+    Object.values(node).forEach((child) => rescale(child, axes));
+  }
+  return node;
+};
+
+// Draws Vega-Lite as the server made it; `axes` may turn its log axes into linear ones.
+export async function draw(target, picture, axes = {}) {
+  const view = await window.vegaEmbed(target, rescale(structuredClone(picture), axes),
+    { actions: false, renderer: "svg", tooltip: true });
+  const label = picture.description || (picture.title?.text ?? picture.title) || "curves";
+  target.querySelector("svg")?.setAttribute("aria-label", [label].flat().join(" "));
+  return view;
+}

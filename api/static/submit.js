@@ -1,0 +1,68 @@
+import { ask, send, Problem } from "./server.js";
+import { element } from "./page.js";
+
+// The place of a dotted path in the text: keys one after another, so that the fault can be shown where it stands.
+function find(text, field) {
+  let from = 0, hit = null;
+  for (const key of field.split(".")) {
+    const at = text.indexOf(`"${key}"`, from);
+    if (at < 0) break;
+    hit = [at, at + key.length + 2];
+    from = hit[1];
+  }
+  return hit;
+}
+
+export async function submit(page, signal, search) {
+  document.title = "New experiment · ncore";
+  const answer = await ask("presets", { signal });
+  const presets = answer.items ?? answer;
+  const editor = element("textarea", { spellcheck: "false", id: "spec", "aria-describedby": "faults" });
+  const about = element("p", { class: "quiet" });
+  const faults = element("div", { id: "faults", "aria-live": "assertive" });
+  const choose = (name) => {
+    const preset = presets.find((one) => one.name === name);
+    if (!preset) return;
+    editor.value = JSON.stringify(preset.spec, null, 2);
+    about.textContent = preset.description;
+    faults.replaceChildren();
+  };
+  const select = element("select", { onchange: (event) => choose(event.target.value) },
+    presets.map((preset) => element("option", { value: preset.name }, preset.title ?? preset.name)));
+
+  const mark = (errors, message) => {
+    editor.setAttribute("aria-invalid", "true");
+    faults.replaceChildren(element("div", { class: "errors" }, element("p", {}, message),
+      element("ul", {}, errors.map(({ field, message: text }) => element("li", {},
+        element("button", { type: "button", onclick: () => {
+          const place = find(editor.value, field);
+          editor.focus();
+          if (place) editor.setSelectionRange(...place);
+        } }, field || "spec"), ` ${text}`)))));
+    const first = errors.map(({ field }) => find(editor.value, field)).find(Boolean);
+    editor.focus();
+    if (first) editor.setSelectionRange(...first);
+  };
+  const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+
+  const form = element("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    let body;
+    try { body = JSON.parse(editor.value); } catch (error) { mark([], `This is not JSON: ${error.message}`); return; }
+    button.disabled = true;
+    try {
+      const made = await send("POST", "experiments", body, { "Idempotency-Key": key() });
+      location.hash = `/experiments/${made.id}`;
+    } catch (error) {
+      mark(error instanceof Problem ? error.errors : [], error instanceof Problem ? error.message : "The server does not answer; nothing was submitted.");
+    } finally { button.disabled = false; }
+  } });
+  const button = element("button", { class: "main" }, "Run");
+  form.append(
+    element("div", { class: "bar" }, element("label", {}, "Start from", select), button), about,
+    faults, element("label", { for: "spec" }, "Spec (JSON)"), editor);
+  page.replaceChildren(element("h1", {}, "New experiment"), form);
+  choose(search.get("preset") ?? presets[0]?.name);
+  const draft = sessionStorage.getItem("ncore-draft");
+  if (search.get("draft") && draft) { editor.value = draft; about.textContent = "A copy of an earlier experiment's spec."; }
+}
