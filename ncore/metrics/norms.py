@@ -1,0 +1,21 @@
+"""Equal norms: the coefficient of variation over the classes (Papyan, Han & Donoho 2020, figure 2)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ncore.features import ClassStatistics
+
+
+def norm_cv_h(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
+    """Population std / mean over k of ‖h̄_k − h̄‖. Shape (…)."""
+    return _variation(statistics.squared_norms.sqrt())
+
+
+def norm_cv_w(statistics: ClassStatistics, weight: Tensor) -> Tensor:  # noqa: ARG001
+    """Population std / mean over k of ‖a_k‖, the rows of A (…, K, d). Shape (…)."""
+    return _variation(weight.square().sum(-1).sqrt())
+
+
+def _variation(norms: Tensor) -> Tensor:
+    return norms.std(-1, correction=0) / norms.mean(-1)
