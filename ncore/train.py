@@ -90,7 +90,7 @@ def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement])
             }
             for m in final
         ],
-        "verdict": verdicts(spec, list(final)),
+        "verdict": verdicts(spec, list(final), getattr(run, "classes", None)),
         "engine": run.engine,
         "device": run.device,
     }

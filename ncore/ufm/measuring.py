@@ -19,7 +19,9 @@ from ncore.spec import UfmSpec
 from ncore.ufm.steps import layers
 
 RANK_TOLERANCE = 1e-3
-"""A singular value of the logit means counts as zero below this share of the largest one."""
+"""A singular value of W H̄ (the logit means without the bias) is zero below this share of the largest one."""
+VANISHED = 1e-2
+"""A sample has vanished when its last features are shorter than this share of the root mean square length."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,14 @@ class Gauge:
         if self.spec.model.activation == "relu" and len(columns) > 1:
             dead = torch.stack([(h <= 0).all(dim=1) for h in columns[1:]]).any(dim=0)
             values["dead_samples", None] = (dead & (self.labels >= 0)).sum(-1).double()
+            values["vanished_samples", None] = self._vanished(columns[-1])
         return values
+
+    def _vanished(self, h: Tensor) -> Tensor:
+        """Samples that no unit of their own class answers to: not dead by the letter, but pulled to zero for good."""
+        squares, known = h.square().sum(1), self.labels >= 0
+        mean = (squares * known).sum(-1, keepdim=True) / known.sum(-1, keepdim=True)
+        return ((squares < VANISHED**2 * mean) & known).sum(-1).double()
 
     def _activate(self, h: Tensor) -> Tensor:
         return h.relu() if self.spec.model.activation == "relu" else h
@@ -111,7 +120,7 @@ class Gauge:
         finite = logit_means.flatten(1).isfinite().all(-1)
         spread = products.diagonal(dim1=1, dim2=2).sum(-1)
         nan = torch.full_like(differ, torch.nan)
-        singular = torch.linalg.svdvals(torch.where(finite[:, None, None], logit_means, 0.0))
+        singular = torch.linalg.svdvals(torch.where(finite[:, None, None], weight @ level.means, 0.0))
         rank = ((singular > RANK_TOLERANCE * singular[:, :1]) & (singular > 0)).sum(-1).double()
         return {
             ("accuracy", None): torch.where(finite, 1 - (self.share * (predicted != self.labels)).sum(-1), nan),

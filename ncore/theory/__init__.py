@@ -1,0 +1,25 @@
+"""What is known in closed form about an experiment before it runs (Tirer & Bruna 2022, Zhu et al. 2021).
+
+No torch: the API serves it.
+"""
+
+from __future__ import annotations
+
+from ncore.spec import NetworkSpec, UfmSpec
+from ncore.theory.cross_entropy import predict_cross_entropy
+from ncore.theory.linear import predict_linear, rank_objectives
+from ncore.theory.prediction import Prediction, Threshold, unknown
+from ncore.theory.relu import predict_relu
+
+__all__ = ["Prediction", "Threshold", "predict", "rank_objectives"]
+
+
+def predict(spec: UfmSpec | NetworkSpec) -> Prediction:
+    """The prediction for `spec`; what is not known is None, and a note says why."""
+    if isinstance(spec, NetworkSpec):
+        return unknown("No closed form is known for a network; compare it with the extended ReLU model (preset fig4).")
+    if spec.loss == "cross_entropy":
+        return predict_cross_entropy(spec)
+    if spec.model.activation == "relu" and len(spec.model.widths) > 1:
+        return predict_relu(spec)
+    return predict_linear(spec)
