@@ -8,7 +8,7 @@ from typing import Any
 
 from ncore.measurement import Measurement
 from ncore.spec import NetworkSpec, UfmSpec
-from ncore.theory import Prediction, predict, rank_objectives
+from ncore.theory import Prediction, local_minima, predict
 
 FRAME = 1e-2
 """A frame is reached below this distance (nc2_of, nc2_etf, both at most √2)."""
@@ -69,7 +69,7 @@ def _reached(
         return "zero", None
     rank = _count(values.get(("rank", None)))
     if rank is not None and prediction.rank is not None and rank < prediction.rank:
-        near = abs(values["objective", None] - rank_objectives(spec)[rank]) <= OBJECTIVE * rank_objectives(spec)[rank]
+        near = any(rank == r and abs(values["objective", None] - f) <= OBJECTIVE * f for r, f in local_minima(spec))
         return ("rank_deficient", f"{rank} of {prediction.rank} directions are on") if near else ("not_converged", None)
     if prediction.global_minimum and gap is not None and gap > OBJECTIVE:
         return "not_converged", f"the objective is {gap:.1%} above the predicted minimum"
@@ -110,7 +110,7 @@ def _is_at_zero(spec: UfmSpec, objective: float) -> bool:
     elif spec.model.bias and len(set(spec.model.class_sizes)) > 1:
         return False
     else:
-        at_zero = rank_objectives(spec)[0]
+        at_zero = local_minima(spec)[0][1]
     return abs(objective - at_zero) <= 1e-6 * at_zero
 
 

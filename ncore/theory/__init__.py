@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.theory.cross_entropy import predict_cross_entropy
-from ncore.theory.linear import predict_linear, rank_objectives
+from ncore.theory.linear import local_minima, predict_linear
 from ncore.theory.prediction import Prediction, Threshold, unknown
 from ncore.theory.relu import predict_relu
 
-__all__ = ["Prediction", "Threshold", "predict", "rank_objectives"]
+__all__ = ["Prediction", "Threshold", "local_minima", "predict"]
 
 
 def predict(spec: UfmSpec | NetworkSpec) -> Prediction:

@@ -74,12 +74,19 @@ def directions(spec: UfmSpec) -> list[Direction]:
     return result
 
 
-def rank_objectives(spec: UfmSpec) -> list[float]:
-    """f_r for r = 0 … K directions switched on, the best ones first: local minima for M ≥ 2 (theory.md)."""
+def local_minima(spec: UfmSpec) -> list[tuple[int, float]]:
+    """(r, f_r) for r directions switched on, strict local minima for M ≥ 2: (r/K) f* + (1 − r/K)/2 without a bias.
+
+    With a bias the all-ones direction is counted both on and off; of unequal classes only the best r are listed.
+    """
     levels, parts = len(spec.model.widths), directions(spec)
-    ordered = sorted(parts, key=lambda part: part.gain(levels), reverse=True)
     off = sum(part.objective(levels, on=False) for part in parts)
-    return [off - sum(part.gain(levels) for part in ordered[:r]) for r in range(len(parts) + 1)]
+    gains = sorted((part.gain(levels) for part in parts), reverse=True)
+    found = {(r, off - sum(gains[:r])) for r in range(len(parts) + 1)}
+    if is_balanced(spec):
+        centred, ones = parts[0].gain(levels), parts[-1].gain(levels)
+        found |= {(r + 1, off - r * centred - ones) for r in range(len(parts))}
+    return sorted(found)
 
 
 def predict_linear(spec: UfmSpec) -> Prediction:

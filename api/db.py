@@ -1,0 +1,105 @@
+"""The database: one engine for a process, sessions that commit once at their end, migrations under a lock."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.orm import Session
+
+from api.settings import get_settings
+
+MIGRATION_LOCK = 720_001
+"""Key of PostgreSQL's advisory lock under which one process migrates and the others wait."""
+BUSY_TIMEOUT_MS = 30_000
+
+
+def _dumps(value: Any) -> str:
+    """JSON with NaN and infinities as null."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def make_engine(url: str) -> Engine:
+    sqlite = url.startswith("sqlite")
+    options: dict[str, Any] = {} if sqlite else {"pool_size": 20, "max_overflow": 20, "pool_pre_ping": True}
+    engine = create_engine(url, json_serializer=_dumps, json_deserializer=orjson.loads, **options)
+    if sqlite:
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """WAL, so that readers never wait; transactions begin by `_begin_immediate` and not by the driver."""
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "foreign_keys = ON",
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Any) -> None:
+    """A transaction that reads and then writes fails in WAL if another wrote in between, unless it locks at once."""
+    mode = "" if connection.get_execution_options().get("ncore_read") else " IMMEDIATE"
+    connection.exec_driver_sql(f"BEGIN{mode}")
+
+
+@lru_cache
+def get_engine() -> Engine:
+    settings = get_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return make_engine(settings.database)
+
+
+@contextmanager
+def writing() -> Iterator[Session]:
+    """A session for what changes rows: committed at the end, rolled back by an exception."""
+    with Session(get_engine(), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading() -> Iterator[Session]:
+    """A session for what only reads; on SQLite it never waits for a writer."""
+    engine = get_engine().execution_options(ncore_read=True)
+    with Session(engine, expire_on_commit=False) as session:
+        yield session
+
+
+def alembic_config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    config.attributes["url"] = url
+    return config
+
+
+_in_process = threading.Lock()
+
+
+def migrate() -> None:
+    """Brings the database to this version's tables; several processes may call it at once."""
+    settings, engine = get_settings(), get_engine()
+    config = alembic_config(settings.database)
+    if engine.dialect.name == "sqlite":
+        with _in_process, (settings.home / "migrate.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            command.upgrade(config, "head")
+        return
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        try:
+            command.upgrade(config, "head")
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})

@@ -1,0 +1,61 @@
+"""Settings: environment variables with the prefix NCORE_, one table of them in the README."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="NCORE_", extra="ignore")
+
+    home: Path = Field(default=Path("var"), description="where database, broker's file, checkpoints and logs are kept")
+    database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in NCORE_HOME")
+    broker_url: str = Field(default="", description="redis:// URL; empty: an embedded server in NCORE_HOME")
+    data_dir: Path | None = Field(default=None, description="where networks find their data sets")
+    tokens: str = Field(default="", description="bearer tokens, comma-separated; empty: no token is asked for")
+    host: str = Field(default="127.0.0.1", description="address that the API listens on")
+    port: int = Field(default=8000, description="port that the API listens on; 0: any free one")
+    workers: int = Field(default=1, ge=1, description="worker processes that `ncore up` starts")
+    max_body_bytes: int = Field(default=1_000_000, description="largest body of a request")
+    max_memory_bytes: int = Field(default=16 * 2**30, description="largest estimated memory of an experiment")
+    max_measurements: int = Field(default=2_000_000, description="most measurements (seeds x points) of an experiment")
+    max_queued: int = Field(default=20_000, description="most experiments in the queue")
+    lease_seconds: float = Field(default=10.0, gt=0, description="how long a silent worker keeps its experiment")
+    heartbeat_seconds: float = Field(default=2.0, gt=0, description="how often a worker renews its lease")
+    checkpoint_seconds: float = Field(default=20.0, ge=0, description="least time between two checkpoints")
+    resend_seconds: float = Field(default=5.0, gt=0, description="age at which a queued experiment is sent again")
+    max_attempts: int = Field(default=3, ge=1, description="crashes of the worker after which an experiment has failed")
+
+    @field_validator("home", "data_dir")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value else None
+
+    @property
+    def database(self) -> str:
+        """The URL with a driver that is installed."""
+        url = self.database_url
+        if not url:
+            return f"sqlite:///{self.home / 'ncore.db'}"
+        scheme, _, rest = url.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+    @property
+    def broker(self) -> str:
+        return self.broker_url or f"redis+socket://{self.home / 'broker.sock'}"
+
+    @property
+    def token_set(self) -> frozenset[str]:
+        return frozenset(token.strip() for token in self.tokens.split(",") if token.strip())
+
+    def experiment_dir(self, experiment_id: str) -> Path:
+        return self.home / "experiments" / experiment_id
+
+
+@lru_cache
+def get_settings() -> Settings:
+    return Settings()
