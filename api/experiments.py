@@ -1,0 +1,259 @@
+"""/experiments: submit, list, look, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Body, Header, Query, Response
+from pydantic import BaseModel, ConfigDict, PlainValidator
+from sqlalchemy import ColumnElement, String, cast, func, select, tuple_
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api import broker, states
+from api.db import reading, writing
+from api.errors import PROBLEMS, Problem, not_found
+from api.settings import get_settings
+from api.tables import Experiment
+from ncore.estimate import measurements, memory_bytes
+from ncore.presets import PRESETS
+from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
+
+router = APIRouter(tags=["experiments"], responses=PROBLEMS)
+MAX_PAGE = 200
+
+
+class PresetRequest(BaseModel):
+    """A preset by name, with dotted paths changed: {"preset": "fig1", "set": {"optimizer.steps": 500}}."""
+
+    model_config = ConfigDict(extra="forbid")
+    preset: str
+    set: dict[str, Any] = {}
+
+
+SpecBody = Annotated[
+    Any, Body(), PlainValidator(lambda body: body, json_schema_input_type=UfmSpec | NetworkSpec | PresetRequest)
+]
+
+
+class Progress(BaseModel):
+    step: int
+    total: int
+    eta_seconds: float | None
+
+
+class ExperimentOut(BaseModel):
+    """One submitted spec and all that came of it."""
+
+    id: str
+    name: str
+    tags: list[str]
+    status: str
+    spec: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: Progress
+    attempt: int
+    worker: str | None
+    device: str | None
+    error: str | None
+    result: dict[str, Any] | None
+
+
+class Page(BaseModel):
+    items: list[ExperimentOut]
+    next_cursor: str | None
+
+
+def spec_of(body: Any) -> UfmSpec | NetworkSpec:
+    """The spec in a request's body: itself, or a preset with changes. Raises SpecError."""
+    if not isinstance(body, Mapping) or "preset" not in body:
+        return parse_spec(body)
+    unknown = set(body) - {"preset", "set"}
+    if unknown:
+        raise SpecError([{"field": field, "message": "unknown field beside `preset`"} for field in sorted(unknown)])
+    if not isinstance(body["preset"], str) or body["preset"] not in PRESETS:
+        allowed = ", ".join(PRESETS)
+        raise SpecError([{"field": "preset", "message": f"must be one of {allowed}; got {body['preset']!r}"}])
+    changes = body.get("set", {})
+    if not isinstance(changes, Mapping):
+        raise SpecError([{"field": "set", "message": f"must be an object of dotted paths; got {changes!r}"}])
+    return parse_spec(with_changes(PRESETS[body["preset"]].spec, changes))
+
+
+def check_limits(spec: UfmSpec | NetworkSpec) -> None:
+    """Raises SpecError with the estimate and the limit."""
+    settings, memory = get_settings(), memory_bytes(spec)
+    if memory is not None and memory > settings.max_memory_bytes:
+        limit = f"NCORE_MAX_MEMORY_BYTES = {settings.max_memory_bytes / 2**30:.3g} GiB"
+        message = f"needs about {memory / 2**30:.3g} GiB, the limit is {limit}"
+        raise SpecError([{"field": "model", "message": message}])
+    rows = measurements(spec)
+    if rows > settings.max_measurements:
+        message = (
+            f"{rows} measurements (seeds x points), the limit is NCORE_MAX_MEASUREMENTS = {settings.max_measurements}"
+        )
+        raise SpecError([{"field": "measure", "message": message}])
+
+
+@router.post("/experiments", status_code=201, response_model=ExperimentOut)
+def submit(
+    body: SpecBody,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> ExperimentOut:
+    """Submits a spec, or a preset with changes. With `Idempotency-Key` a repeated request gives the same experiment."""
+    spec = spec_of(body)
+    check_limits(spec)
+    digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    try:
+        with writing() as session:
+            row, made = _find_or_insert(session, spec, idempotency_key, digest)
+    except IntegrityError:  # another request with this key was faster
+        with writing() as session:
+            row, made = _find_or_insert(session, spec, idempotency_key, digest)
+    if made and broker.send(row.id):
+        with writing() as session:
+            states.mark_sent(session, [row.id])
+    response.status_code = 201 if made else 200
+    response.headers["Location"] = f"/experiments/{row.id}"
+    return shown(row)
+
+
+def _find_or_insert(
+    session: Session, spec: UfmSpec | NetworkSpec, key: str | None, digest: str
+) -> tuple[Experiment, bool]:
+    if key is not None:
+        found = session.scalar(select(Experiment).where(Experiment.idempotency_key == key))
+        if found is not None:
+            if found.body_hash != digest:
+                fault = {"field": "Idempotency-Key", "message": f"{key!r} was used with another body"}
+                raise Problem(409, f"Idempotency-Key {key!r} was used with another body before", [fault])
+            return found, False
+    queued = session.scalar(select(func.count()).select_from(Experiment).where(Experiment.status == "queued")) or 0
+    if queued >= get_settings().max_queued:
+        detail = f"{queued} experiments are queued, the limit is NCORE_MAX_QUEUED; try again later"
+        raise Problem(429, detail, headers={"Retry-After": "30"})
+    row = Experiment(
+        name=spec.name,
+        kind=spec.model.kind,
+        tags=list(spec.tags),
+        spec=spec.model_dump(mode="json"),
+        idempotency_key=key,
+        body_hash=digest,
+        total=spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
+    )
+    session.add(row)
+    session.flush()
+    return row, True
+
+
+@router.get("/experiments", response_model=Page)
+def index(
+    status: str | None = None,
+    tag: str | None = None,
+    kind: str | None = None,
+    q: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    cursor: str | None = None,
+) -> Page:
+    """Newest first. `q` is looked for in the name; `cursor` is an earlier answer's `next_cursor`."""
+    if status is not None and status not in states.STATUSES:
+        fault = {"field": "status", "message": f"must be one of {', '.join(states.STATUSES)}; got {status!r}"}
+        raise Problem(422, f"status: {fault['message']}", [fault])
+    query = select(Experiment).order_by(Experiment.created_at.desc(), Experiment.id.desc()).limit(limit + 1)
+    if status is not None:
+        query = query.where(Experiment.status == status)
+    if kind is not None:
+        query = query.where(Experiment.kind == kind)
+    if q:
+        query = query.where(Experiment.name.icontains(q, autoescape=True))
+    if cursor is not None:
+        query = query.where(tuple_(Experiment.created_at, Experiment.id) < _position(cursor))
+    with reading() as session:
+        if tag is not None:
+            query = query.where(_has_tag(session, tag))
+        rows = list(session.scalars(query))
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return Page(items=[shown(row) for row in rows], next_cursor=_cursor(rows[-1]) if more else None)
+
+
+def _has_tag(session: Session, tag: str) -> ColumnElement[bool]:
+    """Looks for the tag as JSON text, quotes included, in the column's text: exact, and the same on both databases."""
+    find = func.strpos if session.get_bind().dialect.name == "postgresql" else func.instr
+    return find(cast(Experiment.tags, String), orjson.dumps(tag).decode()) > 0
+
+
+def _cursor(row: Experiment) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([row.created_at.isoformat(), row.id])).decode()
+
+
+def _position(cursor: str) -> tuple[datetime, str]:
+    try:
+        moment, experiment_id = orjson.loads(base64.urlsafe_b64decode(cursor))
+        return datetime.fromisoformat(moment), str(experiment_id)
+    except (ValueError, TypeError):
+        fault = {"field": "cursor", "message": f"must be the next_cursor of an earlier answer; got {cursor[:80]!r}"}
+        raise Problem(422, f"cursor: {fault['message']}", [fault]) from None
+
+
+def find(session: Session, experiment_id: str) -> Experiment:
+    """The row. Raises the 404."""
+    row = session.get(Experiment, experiment_id, populate_existing=True)
+    if row is None:
+        raise not_found("experiment", experiment_id)
+    return row
+
+
+def shown(row: Experiment) -> ExperimentOut:
+    progress = Progress(step=row.step, total=row.total, eta_seconds=row.eta_seconds)
+    own = {name: getattr(row, name) for name in ExperimentOut.model_fields if name != "progress"}
+    return ExperimentOut(**own, progress=progress)
+
+
+@router.get("/experiments/{experiment_id}", response_model=ExperimentOut)
+def look(experiment_id: str) -> ExperimentOut:
+    with reading() as session:
+        return shown(find(session, experiment_id))
+
+
+@router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)
+def cancel(experiment_id: str) -> ExperimentOut:
+    """Stops it at the next step boundary; what was measured stays. 409 when it has ended."""
+    with writing() as session:
+        row = find(session, experiment_id)
+        if row.status in states.ENDED and row.status != "cancelled":
+            raise Problem(409, f"experiment {experiment_id} has ended ({row.status}); there is nothing to cancel")
+        states.request_cancel(session, experiment_id)
+        return shown(find(session, experiment_id))
+
+
+@router.post("/experiments/{experiment_id}/retry", response_model=ExperimentOut)
+def retry(experiment_id: str) -> ExperimentOut:
+    """A failed or cancelled experiment goes on from its checkpoint. 409 for any other."""
+    with writing() as session:
+        row = find(session, experiment_id)
+        if not states.retry(session, experiment_id):
+            raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
+        answer = shown(find(session, experiment_id))
+    broker.send(experiment_id)
+    return answer
+
+
+@router.delete("/experiments/{experiment_id}", status_code=204)
+def delete(experiment_id: str) -> None:
+    """Deletes it with its measurements and files. 409 while it runs."""
+    with writing() as session:
+        row = find(session, experiment_id)
+        if row.status == "running":
+            raise Problem(409, f"experiment {experiment_id} is running; cancel it first")
+        session.delete(row)
+    shutil.rmtree(get_settings().experiment_dir(experiment_id), ignore_errors=True)

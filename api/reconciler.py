@@ -1,0 +1,48 @@
+"""Makes queue and rows agree again: takes back expired leases, sends again what is queued but not on the broker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from api import broker, states
+from api.db import writing
+
+ROUND_SECONDS = 1.0
+log = logging.getLogger("ncore.reconciler")
+
+
+def reconcile() -> None:
+    """One round. Calls are sent again only while none waits at the broker: any call wakes a worker for any row."""
+    with writing() as session:
+        taken = states.take_back(session)
+    if taken:
+        log.warning("took back %d experiments whose worker was lost", taken)
+    if broker.waiting() != 0:
+        return
+    with writing() as session:
+        due = states.to_send_again(session)
+        states.mark_sent(session, due)
+    for experiment_id in due:
+        broker.send(experiment_id)
+
+
+class Reconciler(threading.Thread):
+    """Rounds in the background of the API process. Several processes may do this at once: each change is one UPDATE."""
+
+    def __init__(self) -> None:
+        super().__init__(name="reconciler", daemon=True)
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        while not self._stop_asked.wait(ROUND_SECONDS):
+            try:
+                reconcile()
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer: %s", error)
+
+    def stop(self) -> None:
+        self._stop_asked.set()
+        self.join(timeout=5)

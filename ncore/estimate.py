@@ -1,0 +1,34 @@
+"""What an experiment will need, from its spec alone."""
+
+from __future__ import annotations
+
+from ncore.spec import MeasureSteps, NetworkSpec, UfmSpec
+
+NUMBER_BYTES = 8
+MAX_DRAWN_NUMBERS = 2**23
+
+
+def memory_bytes(spec: UfmSpec | NetworkSpec) -> int | None:
+    """Peak memory of the tensors of all seeds at once; None for a network, whose data are not known here."""
+    if isinstance(spec, NetworkSpec):
+        return None
+    model, seeds = spec.model, len(spec.seeds)
+    classes, widths, samples = model.classes, model.widths, sum(model.class_sizes)
+    weights = sum(rows * columns for rows, columns in zip((*widths[1:], classes), widths, strict=True))
+    sample_free = spec.optimizer.form == "sample_free" or (
+        spec.optimizer.form == "auto" and spec.linear_mse and classes + widths[0] < samples
+    )
+    if sample_free:
+        known = min(widths[0] * samples, max(MAX_DRAWN_NUMBERS, 1000 * classes * widths[0]))
+        numbers = 4 * (classes + widths[0]) * (widths[0] + classes) + 3 * known + 2 * classes * widths[0] ** 2
+    else:
+        numbers = samples * (4 * sum(widths) + 5 * classes)
+    return NUMBER_BYTES * seeds * (numbers + 4 * weights)
+
+
+def measurements(spec: UfmSpec | NetworkSpec) -> int:
+    """How many measurements (rows) it will store."""
+    if isinstance(spec.measure, MeasureSteps):
+        return len(spec.seeds) * spec.measure.points
+    epochs = spec.optimizer.epochs if isinstance(spec, NetworkSpec) else 0
+    return len(spec.seeds) * (epochs // spec.measure.every_epochs + 2)

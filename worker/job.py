@@ -1,0 +1,178 @@
+"""One experiment: claim a row → spec → train → rows → status."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from api import states
+from api.db import reading, writing
+from api.settings import get_settings
+from api.tables import Experiment, MeasurementRow
+from ncore.measurement import Measurement
+from ncore.spec import NetworkSpec, UfmSpec, parse_spec
+from ncore.train import Diverged, Run, begin, outcome
+from worker import checkpoint
+from worker.stopping import stop_asked
+
+log = logging.getLogger("ncore.worker")
+SLICE_SECONDS = 0.2
+"""Training goes on for so long before stop, cancel and the clock are looked at."""
+STORE_SECONDS = 0.3
+BATCH_ROWS = 500
+
+
+def run_next(worker: str, preferred: str | None) -> None:
+    """Claims and runs an experiment; does nothing when none is queued (a call that was delivered twice)."""
+    with writing() as session:
+        row = states.claim(session, worker, preferred)
+    if row is not None:
+        Job(row).run()
+
+
+class Lease(threading.Thread):
+    """Renews the lease in the background, however long a step takes, and hears whether to stop."""
+
+    def __init__(self, experiment_id: str, attempt: int) -> None:
+        super().__init__(name="lease", daemon=True)
+        self.lost, self.cancelled = threading.Event(), threading.Event()
+        self._id, self._attempt, self._ended = experiment_id, attempt, threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(min(1.0, get_settings().heartbeat_seconds)):
+            try:
+                with writing() as session:
+                    held, cancel = states.renew(session, self._id, self._attempt)
+            except SQLAlchemyError as error:
+                log.warning("experiment=%s the lease could not be renewed: %s", self._id, error)
+                continue
+            if cancel:
+                self.cancelled.set()
+            if not held:
+                self.lost.set()
+                return
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+class Job:
+    """An experiment under a lease. What happens to it is decided by its row: every write names the attempt."""
+
+    def __init__(self, row: Experiment) -> None:
+        self.id, self.attempt, self._seq = row.id, row.attempt, row.last_seq
+        self._body = row.spec
+        self._lease = Lease(row.id, row.attempt)
+        self._unstored: list[Measurement] = []
+        self._began, self._stored_at, self._saved_at = time.monotonic(), 0.0, time.monotonic()
+
+    def run(self) -> None:
+        log.info("experiment=%s attempt=%d started", self.id, self.attempt)
+        self._lease.start()
+        try:
+            status, values = self._train()
+        except Diverged as error:
+            status, values = "failed", {"error": str(error)}
+        except SQLAlchemyError:
+            log.exception("experiment=%s the database went away; the lease will expire", self.id)
+            return
+        except Exception as error:
+            log.exception("experiment=%s attempt=%d failed", self.id, self.attempt)
+            status, values = "failed", {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            self._lease.end()
+        if status == "lost":
+            log.warning("experiment=%s attempt=%d the lease was lost to another worker", self.id, self.attempt)
+            return
+        with writing() as session:
+            states.finish(session, self.id, self.attempt, status, **values)
+        log.info("experiment=%s attempt=%d %s", self.id, self.attempt, status)
+
+    def _train(self) -> tuple[str, dict[str, Any]]:
+        spec = parse_spec(self._body)
+        run = begin(spec, checkpoint=checkpoint.load(self.id), data_dir=_data_dir())
+        self._first_step = run.step
+        self._store(run)
+        while not run.done:
+            try:
+                self._unstored += run.advance(SLICE_SECONDS)
+            except Diverged:
+                self._store(run)
+                raise
+            if time.monotonic() - self._stored_at >= STORE_SECONDS or len(self._unstored) >= BATCH_ROWS:
+                self._store(run)
+            if self._lease.lost.is_set():
+                return "lost", {}
+            if self._lease.cancelled.is_set() or stop_asked.is_set():
+                self._save(run)
+                return ("cancelled" if self._lease.cancelled.is_set() else "queued"), {}
+            if time.monotonic() - self._saved_at >= get_settings().checkpoint_seconds:
+                self._save(run)
+        self._store(run)
+        if self._lease.lost.is_set():
+            return "lost", {}
+        return "succeeded", {"result": outcome(spec, run, self._finals(spec))}
+
+    def _store(self, run: Run) -> None:
+        """Sends what has been measured, with the progress; a checkpoint is only written after what it has measured."""
+        rows = []
+        for m in self._unstored:
+            self._seq += 1
+            values = {_series(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
+            rows.append({"experiment_id": self.id, "seed": m.seed, "step": m.step, "seq": self._seq, "values": values})
+        spent, done = time.monotonic() - self._began, run.step - self._first_step
+        eta = spent / done * (run.total - run.step) if done > 0 else None
+        with writing() as session:
+            held = states.store(
+                session, self.id, self.attempt, rows,
+                step=run.step, total=run.total, eta_seconds=eta, last_seq=self._seq, device=run.device,
+            )  # fmt: skip
+        if not held:
+            self._lease.lost.set()
+        self._unstored.clear()
+        self._stored_at = time.monotonic()
+
+    def _save(self, run: Run) -> None:
+        self._store(run)
+        checkpoint.save(self.id, run.checkpoint())
+        self._saved_at = time.monotonic()
+
+    def _finals(self, spec: UfmSpec | NetworkSpec) -> Sequence[Measurement]:
+        """The last measurement of each seed, from the rows: an earlier attempt may have stored it."""
+        last = (
+            select(MeasurementRow.seed, func.max(MeasurementRow.step).label("step"))
+            .where(MeasurementRow.experiment_id == self.id)
+            .group_by(MeasurementRow.seed)
+            .subquery()
+        )
+        query = select(MeasurementRow).join(
+            last, (MeasurementRow.seed == last.c.seed) & (MeasurementRow.step == last.c.step)
+        )
+        with reading() as session:
+            rows = {row.seed: row for row in session.scalars(query.where(MeasurementRow.experiment_id == self.id))}
+        return [_measurement(rows[seed]) for seed in spec.seeds]
+
+
+def _series(metric: str, layer: str | None) -> str:
+    return metric if layer is None else f"{metric} {layer}"
+
+
+def _measurement(row: MeasurementRow) -> Measurement:
+    values = {}
+    for key, value in row.values.items():
+        metric, _, layer = key.partition(" ")
+        values[metric, layer or None] = math.nan if value is None else value
+    return Measurement(row.seed, row.step, values)
+
+
+def _data_dir() -> str | None:
+    directory = get_settings().data_dir
+    return str(directory) if directory else None
