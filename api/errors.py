@@ -116,7 +116,6 @@ def _fault(item: dict[str, Any]) -> dict[str, str]:
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem (RFC 9457)",
-        "content": {"application/problem+json": {}},
-        "model": ProblemBody,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
     }
 }

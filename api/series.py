@@ -74,7 +74,7 @@ def load(
 
 
 def thinned(series: dict[str, Any], points: int) -> dict[str, Any]:
-    """At most `points` of a series: both ends, and the lowest and highest of equal parts of the rest, always the same."""
+    """At most `points` of a series: both ends, and lowest and highest of equal parts of the rest; always the same."""
     values: list[float | None] = series["values"]
     if len(values) <= points:
         return series

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import CursorResult, Update, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -37,7 +37,8 @@ def claim(session: Session, worker: str, preferred: str | None) -> Experiment | 
     if found is None:
         return None
     moment = now()
-    claimed = session.execute(
+    claimed = _rows(
+        session,
         update(Experiment)
         .where(Experiment.id == found, Experiment.status == "queued")
         .values(
@@ -46,23 +47,24 @@ def claim(session: Session, worker: str, preferred: str | None) -> Experiment | 
             attempt=Experiment.attempt + 1,
             started_at=func.coalesce(Experiment.started_at, moment),
             lease_until=moment + timedelta(seconds=get_settings().lease_seconds),
-        )
+        ),
     )
-    return session.get(Experiment, found, populate_existing=True) if claimed.rowcount else None
+    return session.get(Experiment, found, populate_existing=True) if claimed else None
 
 
 def renew(session: Session, experiment_id: str, attempt: int) -> tuple[bool, bool]:
     """Renews the lease. (whether it is still held, whether the user wants it cancelled)."""
-    held = session.execute(
-        _mine(experiment_id, attempt).values(lease_until=now() + timedelta(seconds=get_settings().lease_seconds))
+    held = _rows(
+        session,
+        _mine(experiment_id, attempt).values(lease_until=now() + timedelta(seconds=get_settings().lease_seconds)),
     )
     wanted = session.scalar(select(Experiment.cancel_requested).where(Experiment.id == experiment_id))
-    return bool(held.rowcount), bool(wanted)
+    return held > 0, bool(wanted)
 
 
 def store(session: Session, experiment_id: str, attempt: int, rows: Sequence[dict[str, Any]], **progress: Any) -> bool:
     """Stores measurements and progress of a lease that is held; a row that is there already stays as it is."""
-    if not session.execute(_mine(experiment_id, attempt).values(**progress)).rowcount:
+    if not _rows(session, _mine(experiment_id, attempt).values(**progress)):
         return False
     if rows:
         insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(MeasurementRow)
@@ -73,10 +75,11 @@ def store(session: Session, experiment_id: str, attempt: int, rows: Sequence[dic
 def finish(session: Session, experiment_id: str, attempt: int, status: str, **values: Any) -> bool:
     """Ends a lease that is held: a terminal `status`, or queued again (a worker that has to stop gives it back)."""
     ended = {"finished_at": now()} if status in ENDED else {"queued_at": now(), "worker": None}
-    result = session.execute(
-        _mine(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values)
+    result = _rows(
+        session,
+        _mine(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values),
     )
-    return bool(result.rowcount)
+    return result > 0
 
 
 def request_cancel(session: Session, experiment_id: str) -> None:
@@ -95,24 +98,27 @@ def request_cancel(session: Session, experiment_id: str) -> None:
 
 def retry(session: Session, experiment_id: str) -> bool:
     """A failed or cancelled experiment goes on from its checkpoint."""
-    result = session.execute(
+    result = _rows(
+        session,
         update(Experiment)
         .where(Experiment.id == experiment_id, Experiment.status.in_(("failed", "cancelled")))
-        .values(status="queued", queued_at=now(), finished_at=None, error=None, cancel_requested=False, crashes=0)
+        .values(status="queued", queued_at=now(), finished_at=None, error=None, cancel_requested=False, crashes=0),
     )
-    return bool(result.rowcount)
+    return result > 0
 
 
 def take_back(session: Session) -> int:
     """What runs under an expired lease is queued again; after too many crashes it has failed. Returns how many."""
     limit = get_settings().max_attempts
     expired = and_(Experiment.status == "running", Experiment.lease_until < now())
-    cancelled = session.execute(
+    cancelled = _rows(
+        session,
         update(Experiment)
         .where(expired, Experiment.cancel_requested)
-        .values(status="cancelled", finished_at=now(), lease_until=None, eta_seconds=None)
+        .values(status="cancelled", finished_at=now(), lease_until=None, eta_seconds=None),
     )
-    failed = session.execute(
+    failed = _rows(
+        session,
         update(Experiment)
         .where(expired, Experiment.crashes + 1 >= limit)
         .values(
@@ -121,10 +127,11 @@ def take_back(session: Session) -> int:
             finished_at=now(),
             lease_until=None,
             eta_seconds=None,
-            error=f"its worker was lost {limit} times (killed, out of memory, or its machine went away); not tried again",
-        )
+            error=f"its worker was lost {limit} times (killed, out of memory, or its machine gone); not tried again",
+        ),
     )
-    queued = session.execute(
+    queued = _rows(
+        session,
         update(Experiment)
         .where(expired)
         .values(
@@ -134,9 +141,9 @@ def take_back(session: Session) -> int:
             worker=None,
             lease_until=None,
             sent_at=None,
-        )
+        ),
     )
-    return int(cancelled.rowcount + failed.rowcount + queued.rowcount)
+    return cancelled + failed + queued
 
 
 def to_send_again(session: Session) -> list[str]:
@@ -155,7 +162,12 @@ def mark_sent(session: Session, experiment_ids: Sequence[str]) -> None:
     session.execute(update(Experiment).where(Experiment.id.in_(experiment_ids)).values(sent_at=now()))
 
 
-def _mine(experiment_id: str, attempt: int) -> Any:
+def _mine(experiment_id: str, attempt: int) -> Update:
     return update(Experiment).where(
         Experiment.id == experiment_id, Experiment.status == "running", Experiment.attempt == attempt
     )
+
+
+def _rows(session: Session, change: Update) -> int:
+    """How many rows the change has changed."""
+    return cast(CursorResult[Any], session.execute(change)).rowcount

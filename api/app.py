@@ -1,0 +1,61 @@
+"""The API: `uvicorn api.app:app`. Imports no torch, so that it is up within a second."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.gzip import GZipMiddleware
+
+from api import dashboard, errors, events, experiments, health, plots, presets, series, theory
+from api.db import migrate
+from api.errors import ProblemBody
+from api.gate import Gate
+from api.reconciler import Reconciler
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    await run_in_threadpool(migrate)
+    reconciler = Reconciler()
+    reconciler.start()
+    yield
+    await run_in_threadpool(reconciler.stop)
+
+
+def make_app() -> FastAPI:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    app = FastAPI(
+        title="ncore",
+        version=version("ncore"),
+        description="Neural-collapse experiments: submit a spec, read what is measured and what the theory predicts.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    app.add_middleware(GZipMiddleware, minimum_size=2000)
+    app.add_middleware(Gate)
+    for part in (experiments, series, theory, plots, events, presets, health, dashboard):
+        app.include_router(part.router)
+    document = app.openapi
+
+    def openapi() -> dict[str, object]:
+        made = document()
+        schemas = made.setdefault("components", {}).setdefault("schemas", {})
+        reference = "#/components/schemas/{model}"
+        problem = ProblemBody.model_json_schema(ref_template=reference)
+        schemas.update(problem.pop("$defs"))
+        schemas["ProblemBody"] = problem
+        return made
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+app = make_app()

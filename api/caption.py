@@ -1,0 +1,42 @@
+"""The setting of an experiment in the symbols of the paper, as a caption."""
+
+from __future__ import annotations
+
+from ncore.spec import NetworkSpec, UfmSpec
+
+
+def caption(spec: UfmSpec | NetworkSpec) -> str:
+    seeds = f"{len(spec.seeds)} seeds: median and range" if len(spec.seeds) > 1 else f"seed {spec.seeds[0]}"
+    setting = _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
+    return f"{setting}; {seeds}"
+
+
+def _loss(spec: UfmSpec | NetworkSpec) -> str:
+    return "MSE" if spec.loss == "mse" else "cross-entropy"
+
+
+def _ufm(spec: UfmSpec) -> str:
+    model, optimizer = spec.model, spec.optimizer
+    sizes = set(model.class_sizes)
+    n = str(sizes.pop()) if len(sizes) == 1 else f"{min(sizes)}–{max(sizes)}"
+    widths = ", ".join(str(width) for width in model.widths)
+    decays = ", ".join(f"{decay:g}" for decay in spec.weight_decays)
+    depth = len(model.widths)
+    sigma = "" if depth == 1 else (", σ = ReLU" if model.activation == "relu" else ", linear")
+    bias = f"bias, λ_b = {spec.regularization.bias:g}" if model.bias else "no bias"
+    momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum else ""
+    return (
+        f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}; {_loss(spec)}, {bias}, λ_W = {decays}, "
+        f"λ_H = {spec.regularization.features:g}; gradient descent, step {optimizer.learning_rate:g}{momentum}"
+    )
+
+
+def _network(spec: NetworkSpec) -> str:
+    model, optimizer, data = spec.model, spec.optimizer, spec.data
+    size = f"{model.depth}" if model.kind == "resnet" else ""
+    n = "" if data.samples_per_class is None else f", n = {data.samples_per_class}"
+    return (
+        f"{ {'resnet': 'ResNet', 'mlp': 'MLP', 'convnet': 'convolutional net'}[model.kind] }{size} on {data.name}{n}; "
+        f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; SGD, step {optimizer.learning_rate:g}, "
+        f"momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, batch {optimizer.batch_size}"
+    )
