@@ -103,7 +103,7 @@ def _panel(
     predicted: Mapping[tuple[str, str | None], float],
     layers: Sequence[str],
     theme: str,
-) -> alt.LayerChart | alt.Chart:
+) -> Any:
     rows = _rows(series, panel.metrics)
     if not rows:
         return _nothing(panel.title, "nothing has been measured")
@@ -262,8 +262,8 @@ def _styled(chart: Any, theme: str) -> alt.TopLevelMixin:
             labelColor=quiet, titleColor=ink, gridColor=grid, domainColor=quiet, tickColor=quiet,
             titleFontWeight="normal", labelFontSize=10.5, titleFontSize=11.5,
         ),
-        legend=alt.LegendConfig(labelColor=ink, titleColor=quiet, orient="bottom", labelLimit=320, symbolStrokeWidth=2),
-        title=alt.TitleConfig(color=ink, subtitleColor=quiet, fontSize=13, subtitleFontSize=11, anchor="start", offset=8),
+        legend=alt.LegendConfig(labelColor=ink, titleColor=quiet, orient="bottom", labelLimit=320),
+        title=alt.TitleConfig(color=ink, subtitleColor=quiet, fontSize=13, subtitleFontSize=11, offset=8),
         view=alt.ViewConfig(stroke=None),
         line=alt.LineConfig(strokeWidth=1.8),
     ).resolve_scale(color="shared", strokeDash="independent")  # fmt: skip

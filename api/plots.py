@@ -78,7 +78,7 @@ def compare(
     """One metric of several experiments over the steps, or over the share of each run."""
     from api import pictures
 
-    curves = []
+    curves: list[tuple[str, list[dict[str, Any]]]] = []
     with reading() as session:
         for experiment_id in dict.fromkeys(experiment):
             row = find(session, experiment_id)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LONGEST_SOCKET_PATH = 100
 
 
 class Settings(BaseSettings):
@@ -46,7 +50,13 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        return self.broker_url or f"redis+socket://{self.home / 'broker.sock'}"
+        if self.broker_url:
+            return self.broker_url
+        path = self.home / "broker.sock"
+        if len(str(path)) > LONGEST_SOCKET_PATH:
+            digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
+            path = Path(tempfile.gettempdir()) / f"ncore-{digest}.sock"
+        return f"redis+socket://{path}"
 
     @property
     def token_set(self) -> frozenset[str]:

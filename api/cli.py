@@ -1,0 +1,76 @@
+"""The command `ncore`. Every command but `run` talks to the service; `run` needs none."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from api import commands
+
+COMMANDS = {
+    "up": (commands.up, "start the whole service here and keep it running until Ctrl-C"),
+    "demo": (commands.demo, "figure 1 through the whole service, then stop it"),
+    "presets": (commands.presets, "list the presets"),
+    "submit": (commands.submit, "submit a spec or a preset"),
+    "list": (commands.list_, "list experiments, newest first"),
+    "show": (commands.show, "show an experiment with measured beside predicted values"),
+    "watch": (commands.watch, "follow an experiment to its end"),
+    "cancel": (commands.cancel, "cancel an experiment"),
+    "export": (commands.export, "save an experiment's spec, series, theory and picture into a folder"),
+    "theory": (commands.theory, "what the theory predicts for a spec or a preset"),
+    "run": (commands.run, "run a spec or a preset here, without a service"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed, 2 not understood."""
+    given = _parser().parse_args(arguments)
+    try:
+        return commands.guarded(COMMANDS[given.command][0], given)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ncore", description="Neural-collapse experiments, theory beside measurement."
+    )
+    parser.add_argument("--url", help="the service (default: NCORE_URL, else http://127.0.0.1:8000)")
+    parts = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    made = {name: parts.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()}
+    for name in ("submit", "theory", "run"):
+        made[name].add_argument("spec", help="a JSON file or a preset's name", metavar="FILE|PRESET")
+        made[name].add_argument(
+            "--set", action="append", default=[], type=_change, metavar="PATH=VALUE", dest="changes"
+        )
+    for name in ("show", "watch", "cancel", "export"):
+        made[name].add_argument("id", metavar="ID")
+    made["submit"].add_argument("--wait", action="store_true", help="follow it to its end")
+    made["up"].add_argument("--port", type=int, help="port of the API (default: NCORE_PORT, else 8000)")
+    made["list"].add_argument("--status")
+    made["list"].add_argument("--tag")
+    made["list"].add_argument("--q", help="text in the name")
+    made["list"].add_argument("--limit", type=int, default=20)
+    made["export"].add_argument("--out", type=Path, help="the folder (default: the id)")
+    made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
+    return parser
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """`optimizer.steps=500`: the value as JSON, or as it stands where it is none."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise argparse.ArgumentTypeError(f"must be PATH=VALUE; got {text!r}")
+    try:
+        return path, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return path, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

