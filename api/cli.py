@@ -37,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ncore", description="Neural-collapse experiments, theory beside measurement."
-    )
+    parser = argparse.ArgumentParser(prog="ncore", description="Neural-collapse experiments beside theory.")
     parser.add_argument("--url", help="the service (default: NCORE_URL, else http://127.0.0.1:8000)")
     parts = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {name: parts.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()}

@@ -160,7 +160,7 @@ class Experiment:
         return answer
 
     def metrics(self, **filters: Any) -> Any:
-        """One row a point (metric, layer, seed, step, value): a pandas frame, else a polars one, else a list of dicts."""
+        """One row a point (metric, layer, seed, step, value): a frame of pandas or polars, else a list."""
         points = [
             {"metric": one["metric"], "layer": one["layer"], "seed": one["seed"], "step": step, "value": value}
             for one in self.series(**filters)

@@ -59,7 +59,7 @@ def as_series(measured: list[Measurement]) -> list[dict[str, Any]]:
     found: dict[tuple[str, str | None, int], dict[str, Any]] = {}
     for m in measured:
         for (metric, layer), value in m.values.items():
-            blank = {"metric": metric, "layer": layer, "seed": m.seed, "steps": [], "values": []}
+            blank: dict[str, Any] = {"metric": metric, "layer": layer, "seed": m.seed, "steps": [], "values": []}
             one = found.setdefault((metric, layer, m.seed), blank)
             one["steps"].append(m.step)
             one["values"].append(value)

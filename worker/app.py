@@ -35,8 +35,9 @@ def log_to_stderr(**_: Any) -> None:
 
 @worker_process_init.connect
 def warm_up(**_: Any) -> None:
-    """Everything slow is imported before the first experiment; SIGUSR1 asks for a stop at the next step boundary."""
-    signal.signal(signal.SIGUSR1, lambda *_: stop_asked.set())
+    """Everything slow is imported before the first experiment; SIGUSR2 asks for a stop at the next step boundary
+    (SIGUSR1 is the pool's own, for time limits)."""
+    signal.signal(signal.SIGUSR2, lambda *_: stop_asked.set())
     log_to_stderr()
     import worker.job  # noqa: F401
 
@@ -46,4 +47,5 @@ def warm_up(**_: Any) -> None:
 @worker_shutting_down.connect
 def pass_on(**_: Any) -> None:
     for child in active_children():
-        os.kill(child.pid, signal.SIGUSR1)
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGUSR2)

@@ -47,7 +47,7 @@ def upgrade() -> None:
     op.create_table(
         "measurements",
         sa.Column("experiment_id", sa.String(length=32), nullable=False),
-        sa.Column("seed", sa.String(length=20), nullable=False),
+        sa.Column("seed", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),

@@ -74,6 +74,7 @@ class Gauge:
             statistics = ClassStatistics.from_root(self.counts, level.means, level.root, level.within)
             for name, value in level_metrics(statistics, passed).items():
                 values[name, f"h{j + 1}"] = value
+            values["feature_norm_sq", f"h{j + 1}"] = level.means.square().sum(1).mean(-1)
             if j == len(columns) - 1:
                 values |= self._of_logits(level, weights[-1], b)
             passed = passed @ weights[j - 1] if j else passed
@@ -154,6 +155,7 @@ class Gauge:
             ("objective", None): loss + penalty / 2,
             ("grad_norm", None): self._gradient_norm(columns, weights, b, residual),
             ("bias_norm", None): b.norm(dim=-1),
+            ("weight_norm_sq", None): _square(weights[-1]) / self.classes,
         }
 
     def _gradient_norm(self, columns: list[Tensor], weights: list[Tensor], b: Tensor, residual: Tensor) -> Tensor:
