@@ -6,7 +6,7 @@ from ncore.spec import NetworkSpec, UfmSpec
 
 
 def caption(spec: UfmSpec | NetworkSpec) -> str:
-    seeds = f"{len(spec.seeds)} seeds: median and range" if len(spec.seeds) > 1 else f"seed {spec.seeds[0]}"
+    seeds = f"{len(spec.seeds)} seeds (median, range)" if len(spec.seeds) > 1 else f"seed {spec.seeds[0]}"
     setting = _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
     return f"{setting}; {seeds}"
 

