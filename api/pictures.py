@@ -78,7 +78,7 @@ def figure(
     caption: str,
     theme: str,
 ) -> dict[str, Any]:
-    """Vega-Lite of the panels by name, each with median and range over the seeds, and the predictions as dashed lines."""
+    """Vega-Lite of the panels by name, each with median and range over the seeds, and predictions as dashed lines."""
     by_name = {panel.name: panel for panel in PANELS}
     layers = sorted({one["layer"] for one in series if one["layer"] is not None})
     tables = Tables()
@@ -302,7 +302,9 @@ def _styled(chart: Any, theme: str) -> alt.TopLevelMixin:
             labelColor=quiet, titleColor=ink, gridColor=grid, domainColor=quiet, tickColor=quiet,
             titleFontWeight="normal", labelFontSize=10.5, titleFontSize=11.5,
         ),
-        legend=alt.LegendConfig(labelColor=ink, titleColor=quiet, orient="bottom", labelLimit=320, symbolType="stroke", symbolOpacity=1),
+        legend=alt.LegendConfig(
+            labelColor=ink, titleColor=quiet, orient="bottom", symbolType="stroke", symbolOpacity=1
+        ),
         title=alt.TitleConfig(color=ink, subtitleColor=quiet, fontSize=13, subtitleFontSize=11, offset=8),
         view=alt.ViewConfig(stroke=None),
         line=alt.LineConfig(strokeWidth=1.8),

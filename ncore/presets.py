@@ -108,7 +108,7 @@ PRESETS: dict[str, Preset] = {
         name="fig4",
         title="Figure 4: extended ReLU UFM",
         description="Figure 3 with a ReLU between the layers. As there the regularisation, start, step and number "
-        "of steps are ours. From the start 0.3·N(0,1) all of the seeds 0–31 reach the orthogonal frame; from figure 3's "
+        "of steps are ours. From the start 0.3·N(0,1) all seeds 0–31 reach the orthogonal frame; from figure 3's "
         "0.1·N(0,1) only 15 of them do, the others leave dead or vanished samples, which the verdict counts.",
         spec=_spec(
             _EXTENDED,

