@@ -1,0 +1,277 @@
+"""One experiment on a network: its seeds one after another, measured in evaluation mode at the scheduled steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ncore.data import PADDING, DataSet, Images, augment, load
+from ncore.diverged import Diverged
+from ncore.features import Samples
+from ncore.measurement import Measurement, Series
+from ncore.metrics import level_metrics
+from ncore.metrics.nc4 import nc4
+from ncore.networks import Network, build
+from ncore.spec import MeasureEpochs, NetworkSpec, measuring_steps
+from ncore.ufm.measuring import RANK_TOLERANCE
+
+LOOK_STEPS_ON_GPU = 20
+"""Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
+EVALUATED_AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What chance decides in one epoch, drawn from (seed, epoch) alone, so that a checkpoint needs no state of it."""
+
+    order: Tensor
+    shifts: Tensor | None
+    flipped: Tensor | None
+
+    @classmethod
+    def draw(cls, seed: int, epoch: int, data: DataSet, *, augmented: bool) -> Epoch:
+        state = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]) >> 1
+        draw, samples = torch.Generator().manual_seed(state), len(data.train)
+        device = data.train.labels.device
+        order = torch.randperm(samples, generator=draw).to(device)
+        if not augmented:
+            return cls(order, None, None)
+        shifts = torch.randint(-PADDING, PADDING + 1, (samples, 2), generator=draw).to(device)
+        flipped = (torch.rand(samples, generator=draw) < 0.5).to(device) if data.flips else None
+        return cls(order, shifts, flipped)
+
+
+class NetworkRun:
+    """The Run of `ncore.train` for networks; `step` counts the steps of all seeds, a Measurement's step its own."""
+
+    engine = "network"
+
+    def __init__(
+        self, spec: NetworkSpec, device: str, checkpoint: Mapping[str, Tensor] | None, data_dir: str | None
+    ) -> None:
+        self.spec, self.device = spec, device
+        self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
+        self._data = load(spec.data, data_dir, device, self._dtype)
+        self.classes = self._data.classes
+        optimizer = spec.optimizer
+        samples = len(self._data.train)
+        # a lone last sample is left out, as batch norm has no variance of it
+        self._epoch_steps = math.ceil(samples / optimizer.batch_size) - (samples % optimizer.batch_size == 1)
+        self._seed_steps = optimizer.epochs * self._epoch_steps
+        self.total = len(spec.seeds) * self._seed_steps
+        self._due = self._schedule()
+        smoothing = optimizer.label_smoothing
+        targets = torch.eye(self.classes, dtype=self._dtype, device=device)
+        self._targets = targets * (1 - smoothing) + smoothing / self.classes
+        seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
+        self._begin_seed(seed_index)
+        if checkpoint:
+            self._restore(checkpoint, step, measured)
+
+    @property
+    def step(self) -> int:
+        return self._seed_index * self._seed_steps + self._step
+
+    @property
+    def done(self) -> bool:
+        return self._seed_index == len(self.spec.seeds) - 1 and self._measured >= self._seed_steps
+
+    def advance(self, seconds: float | None = None) -> list[Measurement]:
+        """Trains until the next scheduled step has been measured, or about `seconds` have passed (then maybe [])."""
+        until = time.perf_counter() + (math.inf if seconds is None else seconds)
+        if self._measured >= self._seed_steps:
+            if self.done:
+                return []
+            self._begin_seed(self._seed_index + 1)
+        due = next(step for step in self._due if step > self._measured)
+        look = LOOK_STEPS_ON_GPU if self.device.startswith("cuda") else 1
+        with _float32_products(tf32=self.spec.precision == "tf32"):
+            while self._step < due:
+                for _ in range(min(look, due - self._step)):
+                    loss = self._train_step()
+                self._check_finite(float(loss))
+                if time.perf_counter() >= until and self._step < due:
+                    return []
+        with _float32_products(tf32=False):
+            return [self._measure()]
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """All that is needed to go on bit for bit as if nothing had happened."""
+        state = {f"network.{name}": t.detach().cpu().clone() for name, t in self._network.state_dict().items()}
+        for name, parameter in self._network.named_parameters():
+            velocity = self._optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
+            if velocity is not None:
+                state[f"velocity.{name}"] = velocity.cpu().clone()
+        return state | {"position": torch.tensor([self._seed_index, self._step, self._measured])}
+
+    def _schedule(self) -> list[int]:
+        measure = self.spec.measure
+        if isinstance(measure, MeasureEpochs):
+            every = measure.every_epochs * self._epoch_steps
+            return sorted({*range(0, self._seed_steps, every), self._seed_steps})
+        return measuring_steps(self._seed_steps, measure.points, measure.spacing)
+
+    def _begin_seed(self, seed_index: int) -> None:
+        spec, optimizer = self.spec, self.spec.optimizer
+        self._seed_index, self._step, self._measured = seed_index, 0, -1
+        self._seed = spec.seeds[seed_index]
+        network = build(spec.model, self.classes, self._data.channels, spec.data.image_size, self._seed)
+        self._network: Network = network.to(self.device, self._dtype, memory_format=torch.channels_last)
+        trained = [p for p in self._network.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.SGD(
+            trained,
+            lr=optimizer.learning_rate,
+            momentum=optimizer.momentum,
+            nesterov=optimizer.nesterov,
+            weight_decay=optimizer.weight_decay,
+            fused=True,
+        )
+        self._optimizer.zero_grad(set_to_none=True)
+        self._epoch: tuple[int, Epoch] | None = None
+
+    def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
+        self._step, self._measured = step, measured
+        weights = {k.removeprefix("network."): v for k, v in checkpoint.items() if k.startswith("network.")}
+        self._network.load_state_dict(weights)
+        for name, parameter in self._network.named_parameters():
+            if f"velocity.{name}" in checkpoint:
+                velocity = torch.empty_like(parameter, requires_grad=False)
+                self._optimizer.state[parameter]["momentum_buffer"] = velocity.copy_(checkpoint[f"velocity.{name}"])
+
+    def _learning_rate(self) -> float:
+        epoch, optimizer = self._step // self._epoch_steps, self.spec.optimizer
+        return optimizer.learning_rate * optimizer.gamma ** sum(epoch >= m for m in optimizer.milestones)
+
+    def _train_step(self) -> Tensor:
+        """One step of stochastic gradient descent; the batch's loss, on the device."""
+        images, labels = self._batch()
+        with self._autocast():
+            logits = self._network(images)
+        loss = self._loss(logits.to(self._dtype), self._targets[labels]).mean()
+        self._optimizer.zero_grad()
+        loss.backward()
+        if self._network.dead_scale is not None:
+            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
+        self._optimizer.param_groups[0]["lr"] = self._learning_rate()
+        self._optimizer.step()
+        self._step += 1
+        return loss.detach()
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(self._step, self._epoch_steps)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, Epoch.draw(self._seed, epoch, self._data, augmented=self.spec.data.augment)
+        drawn, size = self._epoch[1], self.spec.optimizer.batch_size
+        index = drawn.order[position * size : (position + 1) * size]
+        train = self._data.train
+        images = self._data.standardise(train.images[index])
+        if drawn.shifts is not None:
+            images = augment(images, drawn.shifts[index], None if drawn.flipped is None else drawn.flipped[index])
+        return images.contiguous(memory_format=torch.channels_last), train.labels[index]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.spec.precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The data term of each sample, as for a UFM: ½‖z − y‖² or −⟨y, log softmax z⟩."""
+        if self.spec.loss == "mse":
+            return (logits - targets).square().sum(1) / 2
+        return functional.cross_entropy(logits, targets, reduction="none")
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise Diverged(self._step, self._seed, self.spec.optimizer.learning_rate)
+
+    @torch.no_grad()
+    def _measure(self) -> Measurement:
+        self._network.eval()
+        try:
+            values = self._values()
+        finally:
+            self._network.train()
+        self._check_finite(values["loss", None])
+        self._measured = self._step
+        return Measurement(self._seed, self._step, values)
+
+    def _values(self) -> dict[Series, float]:
+        """Every series, from one pass over the training set and one over the test set."""
+        network, labels = self._network, self._data.train.labels
+        features, logits = self._evaluate(self._data.train)
+        weight = network.classifier.weight.double()
+        bias = None if network.classifier.bias is None else network.classifier.bias.double()
+        values: dict[Series, Tensor] = {}
+        for layer, x in features.items():
+            samples = Samples(x, labels, self.classes)
+            if layer == network.names[-1]:
+                statistics, share = nc4(samples, weight, bias)
+                found = level_metrics(statistics, weight) | {"nc4": share}
+            else:
+                found = level_metrics(samples.statistics)
+            values |= {(name, layer): value for name, value in found.items()}
+            values["feature_norm_sq", layer] = samples.means.square().sum(0).mean()
+        values["rank", None] = self._rank(logits if bias is None else logits - bias)
+        loss = self._loss(logits, self._targets.double()[labels]).mean()
+        values["loss", None] = loss
+        values["objective", None] = loss + self.spec.optimizer.weight_decay / 2 * network.norm_sq()
+        values["accuracy", None] = _accuracy(logits, labels)
+        if self._data.test is not None:
+            _, test_logits = self._evaluate(self._data.test, measured=False)
+            test_labels = self._data.test.labels
+            values["test_loss", None] = self._loss(test_logits, self._targets.double()[test_labels]).mean()
+            values["test_accuracy", None] = _accuracy(test_logits, test_labels)
+        values["bias_norm", None] = logits.new_zeros(()) if bias is None else bias.norm()
+        numbers = torch.stack([value.double() for value in values.values()]).tolist()
+        return dict(zip(values, numbers, strict=True)) | {("learning_rate", None): self._learning_rate()}
+
+    def _evaluate(self, data: Images, *, measured: bool = True) -> tuple[dict[str, Tensor], Tensor]:
+        """The measured layers' features of all images, and their logits in float64."""
+        features: dict[str, Tensor] = {}
+        logits = torch.empty(len(data), self.classes, dtype=torch.float64, device=data.labels.device)
+        for start in range(0, len(data), EVALUATED_AT_A_TIME):
+            rows = slice(start, start + EVALUATED_AT_A_TIME)
+            images = self._data.standardise(data.images[rows])
+            if not measured:
+                logits[rows] = self._network(images)
+                continue
+            found, logits[rows] = self._network.features(images)
+            for layer, x in found.items():
+                if not start:
+                    features[layer] = x.new_empty(len(data), x.shape[1])
+                features[layer][rows] = x
+        return features, logits
+
+    def _rank(self, products: Tensor) -> Tensor:
+        """Numerical rank of W H̄ (the logit means without the bias), NaN where it is not finite."""
+        means = Samples(products, self._data.train.labels, self.classes).means
+        if not bool(means.isfinite().all()):
+            return means.new_full((), math.nan)
+        singular = torch.linalg.svdvals(means)
+        return ((singular > RANK_TOLERANCE * singular[0]) & (singular > 0)).sum()
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).double().mean()
+
+
+@contextmanager
+def _float32_products(*, tf32: bool) -> Iterator[None]:
+    """float32 products on a GPU in full, or in TF32 where asked; torch's own settings come back."""
+    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "tf32" if tf32 else "ieee"
+    try:
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
