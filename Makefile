@@ -1,5 +1,6 @@
 # Everything runs from .venv, which the first target makes; only python3 (3.11+, with venv) is needed.
 PYTHON ?= python3
+unexport PYTHONDONTWRITEBYTECODE  # compiled modules are kept: the API starts in a third of the time
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Problem, answer
@@ -30,10 +28,12 @@ class Gate:
             await answer(problem)(scope, receive, send)
             return
         limit = get_settings().max_body_bytes
-        if int(headers.get(b"content-length", b"0") or 0) > limit:
-            await answer(_too_large(limit))(scope, receive, send)
+        body = await _read(receive, limit) if scope["method"] in ("POST", "PUT", "PATCH") else b""
+        if body is None:
+            problem = Problem(413, f"the body is larger than NCORE_MAX_BODY_BYTES = {limit}")
+            await answer(problem)(scope, receive, send)
             return
-        await self.app(scope, _limited(receive, limit), send)
+        await self.app(scope, _replay(body, receive), send)
 
 
 def _is_allowed(path: str, headers: dict[bytes, bytes]) -> bool:
@@ -46,19 +46,26 @@ def _is_allowed(path: str, headers: dict[bytes, bytes]) -> bool:
     return scheme.lower() == b"bearer" and any(matches)
 
 
-def _too_large(limit: int) -> Problem:
-    return Problem(413, f"the body is larger than NCORE_MAX_BODY_BYTES = {limit}")
-
-
-def _limited(receive: Receive, limit: int) -> Any:
-    seen = 0
-
-    async def counted() -> Message:
-        nonlocal seen
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """The whole body, with or without a Content-Length; None when it is larger than the limit."""
+    body = bytearray()
+    while True:
         message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise _too_large(limit)
-        return message
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return bytes(body)
 
-    return counted
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    told = False
+
+    async def replayed() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed

@@ -1,0 +1,138 @@
+"""Parts are killed in the middle: nothing is lost, nothing is doubled, nothing is left running."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+from conftest import DATABASES, settings_for, wait_for
+
+from api.client import Client
+from api.serve import environment, free_port, running
+from ncore.presets import PRESETS
+from ncore.spec import parse_spec, with_changes
+from ncore.train import train
+
+LONG = {"seeds": [0, 1], "optimizer.steps": 150_000, "measure.points": 80}
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in found.splitlines()[1:]]
+    direct = [child for child, parent in pairs if parent == pid]
+    return direct + [grandchild for child in direct for grandchild in children_of(child)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def kill_tree(pid: int) -> None:
+    for one in [pid, *children_of(pid)]:
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def assert_equals_an_uninterrupted_run(experiment) -> None:
+    stored = {}
+    for s in experiment.series():
+        assert len(set(s["steps"])) == len(s["steps"])
+        stored[s["metric"], s["layer"], s["seed"]] = dict(zip(s["steps"], s["values"], strict=True))
+    count = 0
+    for m in train(parse_spec(with_changes(PRESETS["fig1"].spec, LONG))):
+        for (metric, layer), value in m.values.items():
+            assert stored[metric, layer, m.seed][m.step] == value
+            count += 1
+    assert count == sum(len(series) for series in stored.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", DATABASES)
+def test_workers_broker_and_api_are_killed_and_no_point_is_missing_or_doubled(database, request, tmp_path):
+    settings = settings_for(database, tmp_path, request, workers=2, max_attempts=10)
+    with running(settings) as service, Client(service.url) as client:
+        made = [client.submit("fig1", {**LONG, "name": f"killed {i}"}) for i in range(3)]
+        wait_for("progress", lambda: made[0].refresh().data["progress"]["step"] > 5000)
+        for name in ("worker-1", "broker", "worker-2", "api", "worker-1"):
+            kill_tree(service.children[name].process.pid)
+            if name == "broker":
+                wait_for("the broker", lambda: service.children["broker"].restarts > 0)
+            time.sleep(1.0)
+        wait_for("the API", lambda: is_up(service.url))
+        for one in made:
+            wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=90)
+            assert_equals_an_uninterrupted_run(one)
+        assert sum(one.data["attempt"] for one in made) > 3
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_flushed_broker_loses_no_experiment(request, tmp_path):
+    settings = settings_for("sqlite", tmp_path, request)
+    with running(settings) as service, Client(service.url) as client:
+        first = client.submit("fig1", LONG)
+        rest = [client.submit("fig1", {"optimizer.steps": 100, "measure.points": 5}) for _ in range(3)]
+        redis.Redis.from_url(settings.broker.replace("redis+socket://", "unix://")).flushall()
+        for one in (first, *rest):
+            assert one.wait(progress=False, timeout_seconds=60).data["attempt"] == 1
+
+
+def test_an_experiment_that_kills_its_worker_three_times_has_failed_and_others_go_on(request, tmp_path):
+    settings = settings_for("sqlite", tmp_path, request, lease_seconds=1.5)
+    endless = {"seeds": [0], "optimizer.steps": 10**9, "measure.points": 50}
+    with running(settings) as service, Client(service.url) as client:
+        made = client.submit("fig1", endless)
+        for attempt in (1, 2, 3):
+            wait_for(
+                f"attempt {attempt}", lambda a=attempt: made.refresh().data["attempt"] == a and made.status == "running"
+            )
+            kill_tree(service.children["worker-1"].process.pid)
+        wait_for("the failure", lambda: made.refresh().status == "failed")
+        assert "lost 3 times" in made.data["error"]
+        assert client.submit("fig1", {"optimizer.steps": 50}).wait(progress=False, timeout_seconds=60)
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_experiment_back_with_a_checkpoint(request, tmp_path):
+    settings = settings_for("sqlite", tmp_path, request)
+    with running(settings) as service, Client(service.url) as client:
+        made = client.submit("fig1", LONG)
+        wait_for("progress", lambda: made.refresh().data["progress"]["step"] > 5000)
+        service.children["worker-1"].process.terminate()
+        wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 2)
+        assert made.data["progress"]["step"] > 5000  # it went on from there
+        made.wait(progress=False, timeout_seconds=60)
+        assert_equals_an_uninterrupted_run(made)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_service_ends_with_its_parent_and_leaves_no_process_behind(how, request, tmp_path):
+    port = free_port("127.0.0.1")
+    settings = settings_for("sqlite", tmp_path, request)
+    env = {**os.environ, **environment(settings)}
+    command = [sys.executable, "-m", "api.cli", "up", "--port", str(port)]
+    parent = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
+    wait_for("the service", lambda: is_up(f"http://127.0.0.1:{port}"))
+    with Client(f"http://127.0.0.1:{port}") as client:
+        made = client.submit("fig1", LONG)
+        wait_for("a running experiment", lambda: made.refresh().status == "running")
+    everyone = children_of(parent.pid)
+    assert len(everyone) >= 4
+    parent.send_signal(how)
+    parent.wait(30)
+    parent.stdout.close()
+    wait_for("the end of all", lambda: not any(is_alive(pid) for pid in everyone), seconds=15)

@@ -1,0 +1,37 @@
+"""Migrations up and down on both databases, and the same tables by migrations as by the models."""
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from conftest import DATABASES, fresh_database
+from sqlalchemy import inspect
+
+from api.db import alembic_config, make_engine
+from api.settings import Settings
+from api.tables import Table
+
+
+@pytest.fixture(params=DATABASES)
+def url(request, tmp_path):
+    return Settings(home=tmp_path, database_url=fresh_database(request.param, tmp_path, request)).database
+
+
+def test_up_gives_the_tables_of_the_models_and_down_takes_them_away(url):
+    config, engine = alembic_config(url), make_engine(url)
+    command.upgrade(config, "head")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Table.metadata) == []
+        assert {"experiments", "measurements"} <= set(inspect(connection).get_table_names())
+    command.downgrade(config, "base")
+    with engine.connect() as connection:
+        assert set(inspect(connection).get_table_names()) == {"alembic_version"}
+    command.upgrade(config, "head")
+    engine.dispose()
+
+
+def test_a_url_gets_the_driver_that_is_installed(tmp_path):
+    for given in ("postgres://u:p@h/d", "postgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"):
+        assert Settings(home=tmp_path, database_url=given).database == "postgresql+psycopg://u:p@h/d"
+    assert Settings(home=tmp_path).database == f"sqlite:///{tmp_path / 'ncore.db'}"
