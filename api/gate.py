@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import Problem, answer

@@ -51,7 +51,6 @@ PANELS = (
 )
 UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
 NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
-_NONE = alt.value([1, 0])
 
 
 class Tables:
@@ -77,14 +76,15 @@ def figure(
     title: str,
     caption: str,
     theme: str,
+    columns: int = 2,
 ) -> dict[str, Any]:
     """Vega-Lite of the panels by name, each with median and range over the seeds, and predictions as dashed lines."""
     by_name = {panel.name: panel for panel in PANELS}
     layers = sorted({one["layer"] for one in series if one["layer"] is not None})
     tables = Tables()
     charts = [_panel(by_name[name], series, predicted, layers, theme, tables) for name in panels]
-    joined = charts[0] if len(charts) == 1 else alt.concat(*charts, columns=2, spacing=24)
-    heading = alt.TitleParams(title or " ", subtitle=_wrapped(caption), anchor="start")
+    joined = charts[0] if len(charts) == 1 else alt.concat(*charts, columns=columns, spacing=24)
+    heading = alt.TitleParams(title or " ", subtitle=_wrapped(caption, 54 * min(columns, len(charts))), anchor="start")
     return tables.into(_styled(joined.properties(title=heading), theme))
 
 
@@ -108,10 +108,10 @@ def comparison(
     base = alt.Chart(tables.add(rows)).encode(
         x=x,
         color=alt.Color("experiment:N", title=None, scale=_scale(names, theme), sort=names),
-        strokeDash=alt.StrokeDash("layer:N", title="layer", sort=layers) if len(layers) > 1 else alt.Undefined,
     )
+    dash = alt.StrokeDash("layer:N", title="layer", sort=layers) if len(layers) > 1 else alt.Undefined
     low = _y(panel.y_title, rows, drawable, "low")
-    band = base.mark_area(opacity=0.15, line=False).encode(y=low, y2="high:Q", detail="layer:N", strokeDash=_NONE)
+    band = base.mark_area(opacity=0.15, line=False).encode(y=low, y2="high:Q", detail="layer:N")
     line = base.mark_line(clip=True).encode(
         y=_y(panel.y_title, rows, drawable, "value"), tooltip=_tooltip("experiment")
     )
@@ -139,12 +139,11 @@ def _panel(
     base = alt.Chart(tables.add(rows)).encode(
         x=_step_axis(rows),
         color=_colour("layer", shown, "layer", theme),
-        strokeDash=_dash(labels),
     )
     y_low, y_line = _y(panel.y_title, rows + levels, log, "low"), _y(panel.y_title, rows + levels, log, "value")
     marks = [
-        base.mark_area(opacity=0.18, clip=True).encode(y=y_low, y2="high:Q", detail="metric:N", strokeDash=_NONE),
-        base.mark_line(clip=True).encode(y=y_line, tooltip=_tooltip("layer")),
+        base.mark_area(opacity=0.18, clip=True).encode(y=y_low, y2="high:Q", detail="metric:N"),
+        base.mark_line(clip=True).encode(y=y_line, strokeDash=_dash(labels), tooltip=_tooltip("layer")),
     ]
     if levels:
         marks += _predicted(tables.add(levels), y_line, theme)
@@ -282,7 +281,7 @@ def _nothing(title: str, text: str) -> alt.Chart:
     )
 
 
-def _wrapped(text: str, width: int = 108) -> list[str]:
+def _wrapped(text: str, width: int) -> list[str]:
     lines = [""]
     for word in text.split(" "):
         if len(lines[-1]) + len(word) >= width:

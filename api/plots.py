@@ -47,6 +47,7 @@ def plot(
     layer: Annotated[list[str], Query()] = [],  # noqa: B006
     seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query()] = [],  # noqa: B006
     theme: Theme = "light",
+    columns: Annotated[int, Query(ge=1, le=6)] = 2,
 ) -> Response:
     """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines."""
     from api import pictures
@@ -62,7 +63,7 @@ def plot(
     spec = parse_spec(row.spec)
     predicted = predicted_series(predict(spec))
     panels = panel or (pictures.UFM_PANELS if row.kind == "ufm" else pictures.NETWORK_PANELS)
-    chart = pictures.figure(series, predicted, panels, row.name or row.id, caption(spec), theme)
+    chart = pictures.figure(series, predicted, panels, row.name or row.id, caption(spec), theme, columns)
     return rendered(chart, form)
 
 

@@ -1,5 +1,5 @@
 import { ask, download, listen, send } from "./server.js";
-import { dark, draw, element, ended, number, problem, progress, status, time } from "./page.js";
+import { dark, draw, element, ended, fill, number, problem, progress, status, time } from "./page.js";
 
 const REDRAW_MS = 700;
 
@@ -31,7 +31,7 @@ export async function experiment(page, signal, id) {
     element("li", {}, `seed ${one.seed}: ${one.reached.replaceAll("_", " ")}`,
       one.gap === null || one.gap === undefined ? "" : `, gap of the objective ${number(one.gap)}`,
       one.note ? ` (${one.note})` : ""));
-  const header = () => head.replaceChildren(
+  const header = () => fill(head,
     element("h1", {}, item.name || item.id),
     element("p", { class: "quiet" }, element("code", {}, item.id), " ", item.tags.map((tag) => element("span", { class: "tag" }, tag))),
     facts(),
@@ -53,7 +53,7 @@ export async function experiment(page, signal, id) {
 
   let view = null;
   const redraw = async () => {
-    const spec = await ask(`${path}/plot.json?theme=${dark.matches ? "dark" : "light"}`, { signal });
+    const spec = await ask(`${path}/plot.json?theme=${dark.matches ? "dark" : "light"}&columns=${innerWidth < 760 ? 1 : 2}`, { signal });
     view?.finalize();
     view = await draw(picture, spec, { x: x.value, y: y.value });
   };

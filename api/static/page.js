@@ -11,6 +11,9 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+// `replaceChildren` would write "null" for what is not there.
+export const fill = (node, ...children) => node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+
 export const number = (value, digits = 6) => {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return String(value);
