@@ -196,7 +196,10 @@ def _digits(data: Data, base: Path | None) -> tuple[_Raw, _Raw, int]:  # noqa: A
 def _synthetic(data: Data, base: Path | None) -> tuple[_Raw, _Raw, int]:  # noqa: ARG001
     """A pattern for each class under noise; the same images for every run of the same spec."""
     n = data.samples_per_class
-    sizes = n if isinstance(n, tuple) else (n or SYNTHETIC_SAMPLES,) * SYNTHETIC_CLASSES
+    classes = data.classes or (len(n) if isinstance(n, tuple) else SYNTHETIC_CLASSES)
+    sizes = n if isinstance(n, tuple) else (n or SYNTHETIC_SAMPLES,) * classes
+    if len(sizes) != classes:
+        raise DataError(f"data.samples_per_class: has {len(sizes)} entries, data.classes is {classes}")
     draw = torch.Generator().manual_seed(0)
     patterns = torch.randn(len(sizes), 3, data.image_size, data.image_size, generator=draw)
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))

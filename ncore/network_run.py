@@ -77,8 +77,9 @@ class NetworkRun:
             self._restore(checkpoint, step, measured)
 
     @property
-    def step(self) -> int:
-        return self._seed_index * self._seed_steps + self._step
+    def _step(self) -> int:
+        """The seed's own."""
+        return self.step - self._seed_index * self._seed_steps
 
     @property
     def done(self) -> bool:
@@ -121,10 +122,11 @@ class NetworkRun:
 
     def _begin_seed(self, seed_index: int) -> None:
         spec, optimizer = self.spec, self.spec.optimizer
-        self._seed_index, self._step, self._measured = seed_index, 0, -1
+        self._seed_index, self._measured = seed_index, -1
+        self.step = seed_index * self._seed_steps
         self._seed = spec.seeds[seed_index]
         network = build(spec.model, self.classes, self._data.channels, spec.data.image_size, self._seed)
-        self._network: Network = network.to(self.device, self._dtype, memory_format=torch.channels_last)
+        self._network: Network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         trained = [p for p in self._network.parameters() if p.requires_grad]
         self._optimizer = torch.optim.SGD(
             trained,
@@ -138,7 +140,7 @@ class NetworkRun:
         self._epoch: tuple[int, Epoch] | None = None
 
     def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
-        self._step, self._measured = step, measured
+        self.step, self._measured = self.step + step, measured
         weights = {k.removeprefix("network."): v for k, v in checkpoint.items() if k.startswith("network.")}
         self._network.load_state_dict(weights)
         for name, parameter in self._network.named_parameters():
@@ -162,7 +164,7 @@ class NetworkRun:
             self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
         self._optimizer.param_groups[0]["lr"] = self._learning_rate()
         self._optimizer.step()
-        self._step += 1
+        self.step += 1
         return loss.detach()
 
     def _batch(self) -> tuple[Tensor, Tensor]:
@@ -266,7 +268,7 @@ def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 @contextmanager
 def _float32_products(*, tf32: bool) -> Iterator[None]:
     """float32 products on a GPU in full, or in TF32 where asked; torch's own settings come back."""
-    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]
+    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
     before = [setting.fp32_precision for setting in settings]
     for setting in settings:
         setting.fp32_precision = "tf32" if tf32 else "ieee"

@@ -70,7 +70,7 @@ def build(model: Model, classes: int, channels: int, image_size: int, seed: int,
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _BUILDERS[model.kind](model, classes, channels, image_size)
-    network.layers = model.layers or network.names
+    network.layers = model.measured
     if live:
         cut_dead_taps(network, channels, image_size)
     return network
@@ -79,23 +79,19 @@ def build(model: Model, classes: int, channels: int, image_size: int, seed: int,
 def _mlp(model: MlpModel, classes: int, channels: int, image_size: int) -> Network:
     sizes = (channels * image_size**2, *model.widths)
     stages: dict[str, nn.Module] = {}
-    for i, width in enumerate(model.widths):
-        linear = [nn.Linear(sizes[i], width), nn.ReLU()]
-        stages[f"hidden{i + 1}"] = nn.Sequential(*(linear if i else [nn.Flatten(), *linear]))
+    for i, name in enumerate(model.stages):
+        linear = [nn.Linear(sizes[i], sizes[i + 1]), nn.ReLU()]
+        stages[name] = nn.Sequential(*(linear if i else [nn.Flatten(), *linear]))
     return _with_head(model, stages, sizes[-1], classes)
 
 
-def _convnet(model: ConvNetModel, classes: int, channels: int, image_size: int) -> Network:
-    """Blocks of 3×3 convolution, batch norm and ReLU, each but the first after pooling by 2 (down to 1 × 1)."""
+def _convnet(model: ConvNetModel, classes: int, channels: int, image_size: int) -> Network:  # noqa: ARG001
+    """Blocks of 3×3 convolution, batch norm, ReLU and pooling by 2."""
     stages: dict[str, nn.Module] = {}
-    size, before = image_size, channels
-    for i, width in enumerate(model.channels):
-        pool = [nn.MaxPool2d(2)] if i and size > 1 else []
-        size = size // 2 if pool else size
+    for name, before, width in zip(model.stages, (channels, *model.channels), model.channels, strict=False):
         convolution = nn.Conv2d(before, width, 3, padding=1, bias=False)
-        stages[f"block{i + 1}"] = nn.Sequential(*pool, convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-        before = width
-    return _with_head(model, stages, before, classes)
+        stages[name] = nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+    return _with_head(model, stages, model.channels[-1], classes)
 
 
 def _resnet(model: ResNetModel, classes: int, channels: int, image_size: int) -> Network:  # noqa: ARG001

@@ -91,15 +91,41 @@ class NetworkHead(Part):
     fixed_etf: bool = False
     head_layers: int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
     head_activation: Literal["identity", "relu"] = "relu"
+    layers: tuple[Label, ...] | None = Field(
+        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
+    )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages before the head, in the order of the forward pass."""
+        return ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of all that can be measured, in the order of the forward pass; the last one meets the classifier."""
+        return (*self.stages, *(f"head{i + 1}" for i in range(self.head_layers)))
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The levels that are measured, in the order of the forward pass."""
+        return tuple(level for level in self.levels if self.layers is None or level in self.layers)
+
+    @model_validator(mode="after")
+    def _layers_are_there(self) -> Self:
+        wrong = [layer for layer in self.layers or () if layer not in self.levels]
+        if wrong:
+            raise ValueError(f"layers: has {wrong}, may have {', '.join(self.levels)}")
+        return self
 
 
 class ResNetModel(NetworkHead):
     kind: Literal["resnet"] = "resnet"
     depth: Literal[18, 34, 50] = 18
     stem: Literal["cifar", "imagenet"] = "cifar"
-    layers: tuple[Literal["layer1", "layer2", "layer3", "layer4", "head1", "head2", "head3", "head4"], ...] = Field(
-        default=("layer1", "layer2", "layer3", "layer4"), min_length=1, max_length=8
-    )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("layer1", "layer2", "layer3", "layer4")
 
 
 class MlpModel(NetworkHead):
@@ -107,15 +133,23 @@ class MlpModel(NetworkHead):
     widths: tuple[Annotated[int, Field(ge=1, le=16_384, strict=True)], ...] = Field(
         default=(256, 256), min_length=1, max_length=MAX_LEVELS
     )
-    layers: tuple[Label, ...] | None = Field(default=None, description="null: every hidden layer")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(f"hidden{i + 1}" for i in range(len(self.widths)))
 
 
 class ConvNetModel(NetworkHead):
+    """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
+
     kind: Literal["convnet"] = "convnet"
     channels: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = Field(
         default=(16, 32, 64), min_length=1, max_length=6
     )
-    layers: tuple[Label, ...] | None = Field(default=None, description="null: every block")
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(f"block{i + 1}" for i in range(len(self.channels)))
 
 
 NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discriminator="kind")]
@@ -128,11 +162,16 @@ class Data(Part):
     image_size: int = Field(default=32, ge=4, le=512, strict=True)
     augment: bool = False
     random_labels: bool = False
+    classes: int | None = Field(default=None, ge=2, le=10_000, strict=True, description="synthetic only; 10 if null")
 
     @model_validator(mode="after")
     def _folder_has_a_path(self) -> Self:
         if (self.name == "folder") != (self.path is not None):
             raise ValueError("path: must be given for the data set 'folder', and only for it")
+        if self.path is not None and (self.path.startswith("/") or ".." in self.path.split("/")):
+            raise ValueError("path: must be relative to NCORE_DATA_DIR and without '..'")
+        if self.classes is not None and self.name != "synthetic":
+            raise ValueError("classes: may be given for the data set 'synthetic' only")
         return self
 
 
@@ -247,6 +286,17 @@ class NetworkSpec(BaseSpec):
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
     kinds = ("resnet", "mlp", "convnet")
+
+    @model_validator(mode="after")
+    def _network_fits_the_images(self) -> Self:
+        if self.model.kind != "mlp" and self.optimizer.batch_size < 2:
+            raise ValueError("optimizer.batch_size: must be at least 2, because batch normalisation needs a spread")
+        if isinstance(self.model, ConvNetModel) and self.data.image_size < 2 ** len(self.model.channels):
+            raise ValueError(
+                f"data.image_size: must be at least {2 ** len(self.model.channels)}, "
+                f"because each of {len(self.model.channels)} blocks halves it"
+            )
+        return self
 
 
 def _kind(value: Any) -> str | None:

@@ -1,0 +1,238 @@
+"""Training of networks: against the usual loop, metrics against plain hooks, resuming, schedules, seeds, faults."""
+
+import io
+import math
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from ncore.data import load
+from ncore.metrics import measure
+from ncore.network_run import NetworkRun
+from ncore.networks import averaged, build
+from ncore.spec import parse_spec, with_changes
+from ncore.train import DeviceError, Diverged, begin, outcome
+
+BODY = {
+    "model": {"kind": "convnet", "channels": [4, 8], "head_layers": 1},
+    "data": {"name": "digits", "image_size": 8, "samples_per_class": 7, "augment": True},
+    "optimizer": {"learning_rate": 0.02, "epochs": 3, "batch_size": 16, "milestones": [2]},
+    "measure": {"every_epochs": 1},
+    "device": "cpu",
+}
+RESNET = {"model": {"kind": "resnet", "stem": "imagenet"}, "data.image_size": 32, "optimizer.epochs": 1}
+STEPS = math.ceil(70 / 16)
+
+
+def spec_of(**changes):
+    return parse_spec(with_changes(BODY, {key.replace("__", "."): value for key, value in changes.items()}))
+
+
+def started(**changes) -> NetworkRun:
+    run = begin(spec_of(**changes))
+    assert isinstance(run, NetworkRun)
+    return run
+
+
+def finish(run: NetworkRun):
+    found = []
+    while not run.done:
+        found += run.advance()
+    return found
+
+
+def reloaded(state: dict) -> dict:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def same(first, second) -> bool:
+    return [(m.seed, m.step) for m in first] == [(m.seed, m.step) for m in second] and all(
+        a.values.keys() == b.values.keys()
+        and all(x == b.values[key] or (math.isnan(x) and math.isnan(b.values[key])) for key, x in a.values.items())
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"model": {"kind": "mlp", "widths": [9]}}, RESNET, {"optimizer__nesterov": True}, {"optimizer__momentum": 0}],
+    ids=["convnet", "mlp", "resnet", "nesterov", "no_momentum"],
+)
+def test_a_run_goes_on_from_any_step_bit_for_bit(changes):
+    changes = {"seeds": [3, 5], **{key.replace("__", "."): value for key, value in changes.items()}}
+    spec = parse_spec(with_changes(BODY, changes))
+    whole = begin(spec)
+    expected = finish(whole)
+    run, found, cuts = begin(spec), [], 0
+    while not run.done:
+        found += run.advance(seconds=0)
+        if run.step % 3 == 1:
+            run, cuts = begin(spec, checkpoint=reloaded(run.checkpoint())), cuts + 1
+    assert cuts > 2
+    assert same(found, expected)
+    assert all(torch.equal(t, run.checkpoint()[name]) for name, t in whole.checkpoint().items())
+
+
+def test_seeds_come_one_after_another_with_their_own_steps():
+    run = started(seeds=[3, 5])
+    found = finish(run)
+    assert run.step == run.total == 2 * 3 * STEPS
+    steps = [0, STEPS, 2 * STEPS, 3 * STEPS]
+    assert [(m.seed, m.step) for m in found] == [(s, step) for s in (3, 5) for step in steps]
+    assert same(found[4:], finish(started(seeds=[5])))
+    assert run.advance() == []
+
+
+def test_schedules():
+    spaced = [m.step for m in finish(started(measure={"points": 4, "spacing": "linear"}))]
+    assert spaced == [0, 5, 10, 15]
+    assert [m.step for m in finish(started(measure={"every_epochs": 2}))] == [0, 2 * STEPS, 3 * STEPS]
+
+
+def test_advance_comes_back_when_the_time_is_up():
+    run = started(optimizer__epochs=1000, measure={"points": 2})
+    run.advance()
+    start = time.perf_counter()
+    assert run.advance(seconds=0.2) == []
+    assert time.perf_counter() - start < 1.5
+    assert 0 < run.step < run.total
+
+
+def plain_epoch(network, spec, images, labels, loss):
+    """What anybody would write, with the order of the run's own draw."""
+    from ncore.network_run import Epoch
+
+    o = spec.optimizer
+    optimizer = torch.optim.SGD(network.parameters(), o.learning_rate, o.momentum, weight_decay=o.weight_decay)
+    data = load(spec.data, None, "cpu", torch.float64)
+    order = Epoch.draw(spec.seeds[0], 0, data, augmented=False).order
+    for index in order.split(o.batch_size):
+        optimizer.zero_grad()
+        loss(network(images[index]), labels[index]).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("model", [{"kind": "convnet", "channels": [4, 8]}, RESNET["model"]], ids=["convnet", "resnet"])
+def test_one_epoch_equals_the_usual_loop(model, loss):
+    changes = {"model": model, "loss": loss, "data__augment": False, "precision": "float64", "optimizer__epochs": 1}
+    size = 32 if model["kind"] == "resnet" else 8
+    # weight decay large enough to be seen in the taps that are cut off
+    spec = spec_of(**changes, data__image_size=size, optimizer__weight_decay=0.1, optimizer__batch_size=24)
+    final = finish(NetworkRun(spec, "cpu", None, None))[-1]
+    data = load(spec.data, None, "cpu", torch.float64)
+    network = build(spec.model, 10, 1, size, 0, live=False).double()
+    images, labels = data.standardise(data.train.images), data.train.labels
+
+    def usual(logits, y):
+        if loss == "cross_entropy":
+            return nn.functional.cross_entropy(logits, y)
+        return nn.functional.mse_loss(logits, nn.functional.one_hot(y, 10).double(), reduction="sum") / (2 * len(y))
+
+    plain_epoch(network, spec, images, labels, usual)
+    network.eval()
+    with torch.no_grad():
+        logits = network(images)
+        test = network(data.standardise(data.test.images))
+        value = float(usual(logits, labels))
+        norm = sum(float(p.square().sum()) for p in network.parameters())
+    assert final.values["loss", None] == pytest.approx(value, rel=1e-8)
+    assert final.values["objective", None] == pytest.approx(value + 0.05 * norm, rel=1e-10)
+    assert final.values["accuracy", None] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
+    assert final.values["test_loss", None] == pytest.approx(float(usual(test, data.test.labels)), rel=1e-8)
+
+
+def test_metrics_of_all_layers_are_those_of_plain_hooks():
+    run = started(optimizer__epochs=1)
+    final = finish(run)[-1]
+    network, data, seen = run._network.eval(), run._data, {}
+    for name, module in [*network.stages.items(), *network.head.items()]:
+        module.register_forward_hook(lambda _, __, out, name=name: seen.update({name: averaged(out)}))
+    with torch.no_grad():
+        network(data.standardise(data.train.images))
+    last = network.classifier
+    for layer in ("block1", "block2", "head1"):
+        weight = (last.weight.detach(), last.bias.detach()) if layer == "head1" else ()
+        expected = measure(seen[layer], data.train.labels, *weight)
+        found = {metric: v for (metric, at), v in final.values.items() if at == layer}
+        assert found.keys() == expected.keys() | {"feature_norm_sq"}
+        for metric, value in expected.items():
+            assert found[metric] == pytest.approx(value, rel=1e-5, abs=1e-9)
+        assert ("nc3" in found) == (layer == "head1")
+
+
+def test_no_weight_metrics_where_the_last_measured_layer_does_not_meet_the_classifier():
+    found = finish(started(model__layers=["block1", "block2"], optimizer__epochs=1))[-1].values
+    assert {layer for _, layer in found} == {None, "block1", "block2"}
+    assert not {"nc3", "nc3_centered", "norm_cv_w", "nc4"} & {metric for metric, _ in found}
+
+
+def test_learning_rate_follows_the_milestones():
+    rates = [m.values["learning_rate", None] for m in finish(started())]
+    assert rates == pytest.approx([0.02, 0.02, 0.002, 0.002])
+
+
+def test_network_learns_and_has_an_outcome():
+    model = {"kind": "mlp", "widths": [64]}
+    spec = spec_of(
+        model=model, optimizer__epochs=30, data__augment=False, loss="cross_entropy", optimizer__milestones=[]
+    )
+    run = begin(spec)
+    found = finish(run)
+    first, last = found[0].values, found[-1].values
+    assert last["accuracy", None] == 1
+    assert last["nc1", "hidden1"] < 0.8 * first["nc1", "hidden1"]
+    result = outcome(spec, run, [found[-1]])
+    assert result["engine"] == "network"
+    assert result["verdict"][0]["rank"] in (9, 10)
+
+
+def test_one_image_in_a_class_and_no_test_set(tmp_path):
+    from test_data import write_folder
+
+    write_folder(tmp_path / "few", n=1)
+    spec = spec_of(data={"name": "folder", "path": "few", "image_size": 8})
+    last = finish(begin(spec, data_dir=str(tmp_path)))[-1].values
+    assert last["nc1", "head1"] == 0
+    assert ("test_loss", None) not in last
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_fixed_etf_stays_as_it_is(fixed):
+    model = {"kind": "mlp", "widths": [12], "bias": not fixed, "fixed_etf": fixed}
+    run = started(model=model, optimizer__epochs=1, optimizer__label_smoothing=0.1)
+    before = run.checkpoint()["network.classifier.weight"]
+    last = finish(run)[-1].values
+    assert torch.equal(run.checkpoint()["network.classifier.weight"], before) == fixed
+    assert (last["bias_norm", None] == 0) == fixed
+
+
+def test_a_fixed_etf_needs_the_width():
+    with pytest.raises(ValueError, match="fixed_etf"):
+        started(model={"kind": "mlp", "widths": [8], "fixed_etf": True})
+
+
+def test_a_step_that_is_too_large_is_told():
+    with pytest.raises(Diverged, match="learning_rate"):
+        finish(started(model={"kind": "mlp", "widths": [9]}, optimizer__learning_rate=1e6, optimizer__epochs=30))
+
+
+def test_a_gpu_that_is_not_there_is_told():
+    with pytest.raises(DeviceError, match="cuda:77"):
+        begin(spec_of(device="cuda:77"))
+
+
+@pytest.mark.parametrize("precision", ["float64", "tf32", "bfloat16"])
+def test_precisions(precision):
+    last = finish(started(precision=precision, optimizer__epochs=2))[-1].values
+    assert math.isfinite(last["loss", None])
+
+
+def test_a_lone_last_sample_is_left_out():
+    assert started(data__samples_per_class=[2, 1, 2, 2, 2, 2, 2, 2, 1, 1]).total == 3 * 1
+    assert started(data__samples_per_class=[2, 2, 2, 2, 2, 2, 2, 2, 1, 1]).total == 3 * 2
