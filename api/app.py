@@ -12,7 +12,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import dashboard, errors, events, experiments, health, plots, presets, series, theory
-from api.db import migrate
 from api.errors import ProblemBody
 from api.gate import Gate
 from api.reconciler import Reconciler
@@ -20,7 +19,6 @@ from api.reconciler import Reconciler
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    await run_in_threadpool(migrate)
     reconciler = Reconciler()
     reconciler.start()
     yield

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-
-import redis
-from celery import Celery
+from typing import TYPE_CHECKING
 
 from api.settings import get_settings
+
+if TYPE_CHECKING:  # imported where they are used: the API is up sooner
+    import redis
+    from celery import Celery
 
 TASK = "ncore.run"
 QUEUE = "ncore"
@@ -16,6 +18,8 @@ QUEUE = "ncore"
 @lru_cache
 def get_celery() -> Celery:
     """The Celery application that both sides share; the worker binds TASK, the API only sends its name."""
+    from celery import Celery
+
     app = Celery("ncore", broker=get_settings().broker, set_as_current=False)
     app.conf.update(
         task_default_queue=QUEUE,
@@ -51,19 +55,24 @@ def send(experiment_id: str) -> bool:
 
 def _is_connection_error(error: Exception) -> bool:
     from kombu.exceptions import OperationalError
+    from redis import RedisError
 
-    return isinstance(error, (OperationalError, redis.RedisError, OSError))
+    return isinstance(error, (OperationalError, RedisError, OSError))
 
 
 @lru_cache
 def get_redis() -> redis.Redis:
+    import redis
+
     url = get_settings().broker.replace("redis+socket://", "unix://")
     return redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=2)
 
 
 def waiting() -> int | None:
     """Wake-up calls that no worker has taken yet; None when the broker is away."""
+    from redis import RedisError
+
     try:
         return int(get_redis().llen(QUEUE))
-    except redis.RedisError:
+    except RedisError:
         return None

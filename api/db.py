@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
 from api.settings import get_settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATION_LOCK = 720_001
 """Key of PostgreSQL's advisory lock under which one process migrates and the others wait."""
@@ -79,6 +80,8 @@ def reading() -> Iterator[Session]:
 
 
 def alembic_config(url: str) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
     config.attributes["url"] = url
@@ -86,16 +89,21 @@ def alembic_config(url: str) -> Config:
 
 
 _in_process = threading.Lock()
+migrated = threading.Event()
+"""Set once this process has seen the database at this version; until then only /healthz answers."""
 
 
 def migrate() -> None:
     """Brings the database to this version's tables; several processes may call it at once."""
+    from alembic import command
+
     settings, engine = get_settings(), get_engine()
     config = alembic_config(settings.database)
     if engine.dialect.name == "sqlite":
         with _in_process, (settings.home / "migrate.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             command.upgrade(config, "head")
+        migrated.set()
         return
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
@@ -103,3 +111,4 @@ def migrate() -> None:
             command.upgrade(config, "head")
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
+    migrated.set()

@@ -6,11 +6,12 @@ import secrets
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.db import migrated
 from api.errors import Problem, answer
 from api.settings import get_settings
 
 OPEN_PATHS = ("/healthz", "/", "/docs")
-"""Free of tokens: liveness, and the pages on which the token is entered; they hold no data."""
+"""Free of tokens and of the database: liveness, and the pages on which a token is entered; they hold no data."""
 
 
 class Gate:
@@ -28,6 +29,10 @@ class Gate:
             problem = Problem(401, "a token is needed: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})
             await answer(problem)(scope, receive, send)
             return
+        if not migrated.is_set() and not _is_open(scope["path"]):
+            problem = Problem(503, "the database is being prepared; try again", headers={"Retry-After": "1"})
+            await answer(problem)(scope, receive, send)
+            return
         limit = get_settings().max_body_bytes
         body = await _read(receive, limit) if scope["method"] in ("POST", "PUT", "PATCH") else b""
         if body is None:
@@ -37,9 +42,13 @@ class Gate:
         await self.app(scope, _replay(body, receive), send)
 
 
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith("/static/")
+
+
 def _is_allowed(path: str, headers: dict[bytes, bytes]) -> bool:
     tokens = get_settings().token_set
-    if not tokens or path in OPEN_PATHS or path.startswith("/static/"):
+    if not tokens or _is_open(path):
         return True
     scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
     # every token is compared, so that the time does not tell which one was nearly right

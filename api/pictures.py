@@ -112,9 +112,8 @@ def comparison(
     dash = alt.StrokeDash("layer:N", title="layer", sort=layers) if len(layers) > 1 else alt.Undefined
     low = _y(panel.y_title, rows, drawable, "low")
     band = base.mark_area(opacity=0.15, line=False).encode(y=low, y2="high:Q", detail="layer:N")
-    line = base.mark_line(clip=True).encode(
-        y=_y(panel.y_title, rows, drawable, "value"), tooltip=_tooltip("experiment")
-    )
+    value = _y(panel.y_title, rows, drawable, "value")
+    line = base.mark_line(clip=True).encode(y=value, strokeDash=dash, tooltip=_tooltip("experiment"))
     chart = alt.layer(band, line).properties(width=2 * WIDTH, height=int(1.6 * HEIGHT), title=panel.title)
     return tables.into(_styled(chart if rows else _nothing(panel.title, "nothing has been measured"), theme))
 

@@ -8,7 +8,7 @@ import threading
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import broker, states
-from api.db import writing
+from api.db import migrate, migrated, writing
 
 ROUND_SECONDS = 1.0
 log = logging.getLogger("ncore.reconciler")
@@ -30,15 +30,22 @@ def reconcile() -> None:
 
 
 class Reconciler(threading.Thread):
-    """Rounds in the background of the API process. Several processes may do this at once: each change is one UPDATE."""
+    """Migrates, then makes rounds in the background of the API process, which answers /healthz meanwhile.
+
+    Several processes may do this at once: migrations have a lock, and each change is one UPDATE.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="reconciler", daemon=True)
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        while not self._stop_asked.wait(ROUND_SECONDS):
+        pause = 0.0
+        while not self._stop_asked.wait(pause):
+            pause = ROUND_SECONDS
             try:
+                if not migrated.is_set():
+                    migrate()
                 reconcile()
             except SQLAlchemyError as error:
                 log.warning("the database does not answer: %s", error)
