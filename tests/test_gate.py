@@ -72,14 +72,18 @@ def test_readyz_says_503_naming_what_is_not_reached(request, tmp_path):
     process = subprocess.Popen(command, env=environment(settings) | {"PATH": ""}, stderr=subprocess.DEVNULL)
     try:
         wait_for("the API", lambda: is_healthy(port))
-        answer = httpx.get(f"http://127.0.0.1:{port}/readyz")
-        assert answer.status_code == 503
-        assert [error["field"] for error in answer.json()["errors"]] == ["broker"]
+        wait_for("the database", lambda: not_reached(port) == ["broker"])
         made = httpx.post(f"http://127.0.0.1:{port}/experiments", json={"preset": "fig1"}, timeout=30)
         assert (made.status_code, made.json()["status"]) == (201, "queued")  # the row is safe, the reconciler will send
     finally:
         process.terminate()
         process.wait(20)
+
+
+def not_reached(port: int) -> list[str]:
+    answer = httpx.get(f"http://127.0.0.1:{port}/readyz")
+    assert answer.status_code == 503
+    return [error["field"] for error in answer.json()["errors"]]
 
 
 def is_healthy(port: int) -> bool:
