@@ -185,9 +185,12 @@ class NetworkRun:
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
 
     def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The data term of each sample, as for a UFM: ½‖z − y‖² or −⟨y, log softmax z⟩."""
+        """The data term of each sample: ‖z − y‖²/K or −⟨y, log softmax z⟩.
+
+        The mean over K, which ½‖z − y‖² of a UFM is K/2 times: with the paper's step 0.05 that diverges at once.
+        """
         if self.spec.loss == "mse":
-            return (logits - targets).square().sum(1) / 2
+            return (logits - targets).square().mean(1)
         return functional.cross_entropy(logits, targets, reduction="none")
 
     def _check_finite(self, loss: float) -> None:
