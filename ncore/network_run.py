@@ -94,14 +94,14 @@ class NetworkRun:
             self._begin_seed(self._seed_index + 1)
         due = next(step for step in self._due if step > self._measured)
         look = LOOK_STEPS_ON_GPU if self.device.startswith("cuda") else 1
-        with _float32_products(tf32=self.spec.precision == "tf32"):
+        with _told_when_out_of_memory(self.device), _float32_products(tf32=self.spec.precision == "tf32"):
             while self._step < due:
                 for _ in range(min(look, due - self._step)):
                     loss = self._train_step()
                 self._check_finite(float(loss))
                 if time.perf_counter() >= until and self._step < due:
                     return []
-        with _float32_products(tf32=False):
+        with _told_when_out_of_memory(self.device), _float32_products(tf32=False):
             return [self._measure()]
 
     def checkpoint(self) -> dict[str, Tensor]:
@@ -280,3 +280,14 @@ def _float32_products(*, tf32: bool) -> Iterator[None]:
     finally:
         for setting, value in zip(settings, before, strict=True):
             setting.fp32_precision = value
+
+
+@contextmanager
+def _told_when_out_of_memory(device: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            advice = "lower optimizer.batch_size, data.image_size or data.samples_per_class"
+            raise MemoryError(f"{device} is out of memory; {advice}") from error
+        raise

@@ -222,6 +222,18 @@ def test_a_step_that_is_too_large_is_told():
         finish(started(model={"kind": "mlp", "widths": [9]}, optimizer__learning_rate=1e6, optimizer__epochs=30))
 
 
+def test_too_little_memory_is_told(monkeypatch):
+    run = started()
+    run.advance()
+
+    def too_much():
+        raise torch.OutOfMemoryError("an allocation failed")  # a true one takes half a minute to come back
+
+    monkeypatch.setattr(run, "_train_step", too_much)
+    with pytest.raises(MemoryError, match=r"cpu is out of memory; lower optimizer\.batch_size"):
+        run.advance()
+
+
 def test_a_gpu_that_is_not_there_is_told():
     with pytest.raises(DeviceError, match="cuda:77"):
         begin(spec_of(device="cuda:77"))
