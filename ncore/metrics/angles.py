@@ -10,12 +10,13 @@ from ncore.features import ClassStatistics
 
 def angle_std(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Population std over k ≠ l of cos(c_k, c_l). Shape (…)."""
-    return _cosines(statistics).std(-1, correction=0)
+    cosines = _cosines(statistics)
+    return (cosines - cosines.mean(-1, keepdim=True)).square().mean(-1).sqrt()
 
 
 def angle_gap(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """Mean over k ≠ l of |cos(c_k, c_l) + 1/(K−1)|. Shape (…)."""
-    return (_cosines(statistics) + 1 / (statistics.counts.shape[-1] - 1)).abs().mean(-1)
+    return (_cosines(statistics) + 1 / max(statistics.counts.shape[-1] - 1, 1)).abs().mean(-1)
 
 
 def _cosines(statistics: ClassStatistics) -> Tensor:

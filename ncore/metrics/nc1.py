@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ncore.features import ClassStatistics
@@ -9,7 +10,7 @@ from ncore.features import ClassStatistics
 
 def nc1(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001 (one face for all)
     """(1/K) Tr(Σ_W Σ_B⁺) = (1/N) Tr(C⁺ S C⁺ᵀ): Σ_W = S/N and Σ_B⁺ = K (C Cᵀ)⁺, cut at rank K − 1. Shape (…)."""
-    return statistics.projected / statistics.samples
+    return torch.where(statistics.spread.isnan(), torch.nan, statistics.projected / statistics.samples)
 
 
 def nc1_trace(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001

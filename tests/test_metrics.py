@@ -1,0 +1,247 @@
+"""The metrics against a slow, obvious version in 50 digits, their invariances, and the edges of their definition."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from mpmath import mp, mpf
+
+from ncore.features import ClassStatistics
+from ncore.metrics import METRICS, WEIGHT_METRICS, Accumulator, level_metrics, measure
+
+mp.dps = 50
+
+
+def by_hand(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> dict[str, float]:
+    """theory.md, word by word, in 50 digits: Σ_B⁺ = V D⁻¹ Vᵀ on the rank K − 1 through (CᵀC)'s inverse on a basis."""
+    n, d = features.shape
+    k = len(weight)
+    x = [[mpf(float(v)) for v in row] for row in features]
+    w = mp.matrix([[mpf(float(v)) for v in row] for row in weight])
+    b = [mpf(float(v)) for v in bias]
+    groups = [[x[i] for i in range(n) if labels[i] == c] for c in range(k)]
+    means = [[sum(col) / len(g) for col in zip(*g, strict=True)] for g in groups]
+    centre = [sum(col) / k for col in zip(*means, strict=True)]
+    c = mp.matrix([[means[j][i] - centre[i] for j in range(k)] for i in range(d)])
+    h = mp.matrix([[means[j][i] for j in range(k)] for i in range(d)])
+    # Σ_B⁺ = K (C Cᵀ)⁺; C E has full column rank for E the first K − 1 columns less the last, and the same range
+    e = c[:, : k - 1]
+    inverse = mp.inverse(e.T * e)
+    cc = c * c.T
+    project = e * inverse * e.T  # onto the range of C
+    pinv = project * mp.inverse(cc + (mp.eye(d) - project)) * project
+    dev = [[x[i][q] - means[labels[i]][q] for q in range(d)] for i in range(n)]
+    sw = mp.matrix(d, d)
+    for row in dev:
+        v = mp.matrix(row)
+        sw += v * v.T
+    sw /= n
+    tr = lambda m: sum(m[i, i] for i in range(m.rows))  # noqa: E731
+    fro = lambda m: mp.sqrt(sum(v**2 for v in m))  # noqa: E731
+    unit = lambda m: m / fro(m)  # noqa: E731
+    p = mp.eye(k) - mp.ones(k) / k
+    norms = [mp.sqrt(sum(c[i, j] ** 2 for i in range(d))) for j in range(k)]
+    rows = [mp.sqrt(sum(w[j, i] ** 2 for i in range(d))) for j in range(k)]
+    gram = c.T * c
+    pairs = [(i, j) for i in range(k) for j in range(k) if i != j]
+    cosines = [gram[i, j] / (norms[i] * norms[j]) for i, j in pairs]
+    mean = lambda v: sum(v) / len(v)  # noqa: E731
+    std = lambda v: mp.sqrt(mean([(a - mean(v)) ** 2 for a in v]))  # noqa: E731
+    v = [mean([sum(dev[i][q] ** 2 for q in range(d)) for i in range(n) if labels[i] == j]) for j in range(k)]
+    apart = lambda i, j: sum((means[i][q] - means[j][q]) ** 2 for q in range(d))  # noqa: E731
+    wrong = 0
+    for row in x:
+        scores = [sum(w[j, q] * row[q] for q in range(d)) + b[j] for j in range(k)]
+        distances = [sum((row[q] - means[j][q]) ** 2 for q in range(d)) for j in range(k)]
+        wrong += scores.index(max(scores)) != distances.index(min(distances))
+    values = {
+        "nc1": tr(sw * pinv * k) / k,
+        "nc1_trace": tr(sw) / (tr(cc) / k),
+        "nc2_of": fro(unit(h.T * h) - mp.eye(k) / mp.sqrt(k)),
+        "nc2_etf": fro(unit(gram) - p / mp.sqrt(k - 1)),
+        "nc3": fro(unit(w) - unit(h.T)),
+        "nc3_centered": fro(unit(w) - unit(c.T)),
+        "norm_cv_h": std(norms) / mean(norms),
+        "norm_cv_w": std(rows) / mean(rows),
+        "angle_std": std(cosines),
+        "angle_gap": mean([abs(a + mpf(1) / (k - 1)) for a in cosines]),
+        "cdnv": mean([(v[i] + v[j]) / (2 * apart(i, j)) for i, j in pairs]),
+        "nc4": mpf(wrong) / n,
+    }
+    return {name: float(value) for name, value in values.items()}
+
+
+def sample(spread: float, offset: float, seed: int = 0, k: int = 4, n: int = 9, d: int = 6) -> tuple[np.ndarray, ...]:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(k), n))
+    features = rng.normal(size=(k, d))[labels] + spread * rng.normal(size=(k * n, d)) + offset
+    return features, labels, rng.normal(size=(k, d)), rng.normal(size=k)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("spread", [1.0, 1e-6, 1e-9])
+def test_measure_equals_the_slow_version_to_nine_digits(spread, offset):
+    """The oracle gets the same float64 numbers, so digits that the offset has rounded off are missing on both sides.
+
+    What is left is the mean's own rounding, 1e-16 of the offset, against the spread (for what divides by the spread
+    of the samples) or against the distance of the means, which is about 1.
+    """
+    data = sample(spread, offset)
+    expected, found = by_hand(*data), measure(*data)
+    assert found.keys() == expected.keys()
+    rounding = 1e-15 * offset
+    for name, value in expected.items():
+        quadratic = name in ("nc1", "nc1_trace", "cdnv")
+        rel = 1e-9 + rounding + ((4 * rounding / spread) ** 2 if quadratic else 0.0)
+        if quadratic and rounding / spread > 0.1:
+            continue  # the spread of these numbers is below the rounding of their mean: nothing can be asked for
+        assert found[name] == pytest.approx(value, rel=rel, abs=1e-12 if not quadratic else 0.0), name
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("spread", [1.0, 1e-6])
+def test_the_accumulator_equals_measure_for_any_batches(spread, offset):
+    features, labels, weight, _ = sample(spread, offset, n=50)
+    whole = measure(features, labels, weight)
+    accumulator = Accumulator(4)
+    for part in np.array_split(np.arange(len(labels)), 7):
+        accumulator.update(features[part], labels[part])
+    result = accumulator.result(weight)
+    assert set(whole) - set(result) == {"nc4"}
+    rounding = 1e-15 * offset
+    for name, value in result.items():
+        quadratic = name in ("nc1", "nc1_trace", "cdnv")
+        rel = 1e-9 + rounding + (4 * rounding / spread if quadratic else 0.0)
+        assert value == pytest.approx(whole[name], rel=rel, abs=0 if quadratic else 1e-12), name
+
+
+def test_float32_features_are_measured_as_the_numbers_that_they_are():
+    """Near collapse at an offset, where float32 sums are off by orders of magnitude."""
+    features, labels, weight, bias = sample(1e-3, 100.0, n=3000, d=16)
+    single = features.astype(np.float32)
+    exact, found = measure(single.astype(np.float64), labels, weight, bias), measure(single, labels, weight, bias)
+    for name, value in exact.items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_float_type_of_torch_and_numpy(kind):
+    features, labels, weight, bias = (torch.as_tensor(part) for part in sample(0.3, 0.0))
+    rounded = features.to(kind)
+    for name, value in measure(rounded.double(), labels, weight, bias).items():
+        assert measure(rounded, labels, weight, bias)[name] == pytest.approx(value, rel=1e-12)
+    assert measure(rounded.double().numpy(), labels.numpy(), weight.numpy(), bias.numpy()) == measure(
+        rounded.double(), labels, weight, bias
+    )
+
+
+def same(one: dict[str, float], other: dict[str, float], rel: float = 1e-9) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert other[name] == pytest.approx(value, rel=rel, abs=1e-12), name
+
+
+def test_invariant_to_rotation_permutation_and_scale():
+    features, labels, weight, bias = sample(0.4, 0.3)
+    before = measure(features, labels, weight, bias)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0]
+    same(before, measure(features @ rotation, labels, weight @ rotation, bias))
+    order = np.random.default_rng(2).permutation(len(labels))
+    same(before, measure(features[order], labels[order], weight, bias))
+    classes = np.array([2, 0, 3, 1])
+    renamed = np.argsort(classes)
+    same(before, measure(features, renamed[labels], weight[classes], bias[classes]))
+    same(before, measure(features * 1e5, labels, weight * 1e-5, bias))
+
+
+def test_what_needs_a_missing_argument_is_absent():
+    features, labels, weight, bias = sample(0.4, 0.0)
+    assert set(measure(features, labels)) == set(METRICS)
+    assert set(measure(features, labels, weight)) == set(METRICS) | set(WEIGHT_METRICS) | {"nc4"}
+    assert measure(features, labels, weight, bias)["nc4"] != measure(features, labels, weight, 50 * bias)["nc4"]
+
+
+def test_undefined_is_nan_and_never_a_number():
+    zeros, labels = np.zeros((12, 5)), np.arange(12) % 3
+    assert all(math.isnan(v) for v in measure(zeros, labels, np.zeros((3, 5))).values())
+    equal_means = measure(np.ones((12, 5)), labels, np.ones((3, 5)))
+    assert math.isnan(equal_means["nc1"])
+    assert math.isnan(equal_means["nc4"])
+    assert not math.isnan(equal_means["nc2_of"])  # not centred: defined
+    one_class = measure(np.random.default_rng(0).normal(size=(5, 3)), np.zeros(5, dtype=int))
+    assert math.isnan(one_class["nc1"])
+
+
+def test_two_classes_and_one_sample_a_class():
+    features, labels, weight, bias = sample(0.5, 0.0, k=2)
+    same(by_hand(features, labels, weight, bias), measure(features, labels, weight, bias))
+    features, labels, weight, bias = sample(0.5, 0.0, n=1)
+    found = measure(features, labels, weight, bias)
+    assert (found["nc1"], found["nc1_trace"], found["cdnv"]) == (0.0, 0.0, 0.0)
+    assert found["nc2_etf"] == pytest.approx(by_hand(features, labels, weight, bias)["nc2_etf"], rel=1e-9)
+
+
+def test_an_empty_class_makes_what_depends_on_its_mean_undefined():
+    features, labels, _, _ = sample(0.4, 0.0)
+    weight = np.random.default_rng(0).normal(size=(5, 6))  # a fifth class without samples
+    found = measure(features, labels, weight)
+    assert all(math.isnan(value) for name, value in found.items() if name != "norm_cv_w")
+    assert found["norm_cv_w"] > 0
+
+
+def test_more_classes_than_features():
+    features, labels, weight, bias = sample(0.2, 0.0, k=6, d=3)
+    found = measure(features, labels, weight, bias)
+    c = np.stack([features[labels == j].mean(0) for j in range(6)]).T
+    c -= c.mean(1, keepdims=True)
+    inverse = np.linalg.pinv(c @ c.T / 6)
+    within = sum(np.cov(features[labels == j].T, bias=True) for j in range(6)) / 6
+    assert found["nc1"] == pytest.approx(np.trace(within @ inverse) / 6, rel=1e-9)
+
+
+def test_a_batch_measures_each_member_for_itself_and_nan_stays_where_it_is():
+    rng = torch.Generator().manual_seed(0)
+    means = torch.randn(3, 5, 4, dtype=torch.float64, generator=rng)
+    root = torch.randn(3, 5, 7, dtype=torch.float64, generator=rng)
+    weight = torch.randn(3, 4, 5, dtype=torch.float64, generator=rng)
+    means[1] = 0
+    means[2, 0, 0] = torch.nan
+    counts = torch.full((3, 4), 10.0, dtype=torch.float64)
+    within = torch.ones(3, 4, dtype=torch.float64)
+    batch = level_metrics(ClassStatistics.from_root(counts, means, root, within), weight)
+    alone = level_metrics(ClassStatistics.from_root(counts[0], means[0], root[0], within[0]), weight[0])
+    for name, value in batch.items():
+        assert value.shape == (3,)
+        assert float(value[0]) == pytest.approx(float(alone[name]), rel=1e-12)
+        if name != "norm_cv_w":
+            assert bool(value[1:].isnan().all()), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros(5), np.zeros(5, int)), r"features has shape \(5,\), must be \(N, d\)"),
+        ((np.zeros((4, 2), int), np.zeros(4, int)), "features has type torch.int64, must be a float type"),
+        ((np.zeros((4, 2)), np.zeros(5, int)), r"labels has shape \(5,\), must be \(N,\) = \(4,\)"),
+        ((np.zeros((4, 2)), np.zeros(4)), "labels has type torch.float64, must be an integer type"),
+        ((np.zeros((4, 2)), np.array([0, 1, 2, -1])), "labels has values in -1 … 2, must be ≥ 0"),
+        ((np.zeros((4, 2)), np.array([0, 1, 2, 3]), np.zeros((3, 2))), "must be in 0 … 2"),
+        (
+            (np.zeros((4, 2)), np.zeros(4, int), np.zeros((3, 5))),
+            r"weight has shape \(3, 5\), must be \(K, d\)",
+        ),
+        ((np.zeros((4, 2)), np.zeros(4, int), np.zeros((3, 2)), np.zeros(2)), r"bias has shape \(2,\)"),
+        ((np.zeros((4, 2)), np.zeros(4, int), None, np.zeros(2)), "bias is given without weight"),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_is_allowed(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        measure(*arguments)
+
+
+def test_measuring_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure(*sample(0.1, 0.0))
