@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -86,6 +87,7 @@ def install(app: FastAPI) -> None:
             detail = f"there is no route {request.url.path}"
         elif error.status_code == 405:
             detail = f"{request.method} is not allowed for {request.url.path}"
+            return answer(Problem(405, detail, headers={"Allow": ", ".join(_methods(request))}))
         return answer(Problem(error.status_code, detail, headers=dict(error.headers or {})))
 
     @app.exception_handler(OperationalError)
@@ -98,6 +100,15 @@ def install(app: FastAPI) -> None:
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
         return answer(Problem(500, f"{type(error).__name__}; the log of the API has the details"))
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of this path: each route knows only its own."""
+    found = set()
+    for template, operations in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), request.url.path):
+            found |= {method.upper() for method in operations}
+    return sorted(found) or ["GET"]
 
 
 def _faults(number: int) -> str:

@@ -14,6 +14,8 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    Strict,
+    StrictBool,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -33,6 +35,11 @@ class SpecError(ValueError):
         self.errors = errors
 
 
+Int = Annotated[int, Strict()]
+Real = Annotated[float, Strict()]
+"""JSON's numbers, and nothing else that pydantic would read as one."""
+
+
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -42,9 +49,9 @@ def _number_or_list(value: Any) -> str:
     return "list" if isinstance(value, list | tuple) else "number"
 
 
-Count = Annotated[int, Field(ge=1, le=10**8, strict=True)]
-Weight = Annotated[float, Field(ge=0, le=1e6)]
-Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+Count = Annotated[Int, Field(ge=1, le=10**8)]
+Weight = Annotated[Real, Field(ge=0, le=1e6)]
+Seed = Annotated[Int, Field(ge=0, lt=2**63)]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
 PerClass = Annotated[
@@ -61,12 +68,12 @@ class UfmModel(Part):
     """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
 
     kind: Literal["ufm"] = "ufm"
-    classes: int = Field(ge=2, le=10_000, strict=True)
+    classes: Int = Field(ge=2, le=10_000)
     samples_per_class: PerClass
-    widths: tuple[Annotated[int, Field(ge=1, le=65_536, strict=True)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
+    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
     activation: Literal["identity", "relu"] = "identity"
-    bias: bool = False
-    init_scale: float = Field(default=1.0, gt=0, le=1e6)
+    bias: StrictBool = False
+    init_scale: Real = Field(default=1.0, gt=0, le=1e6)
 
     @property
     def class_sizes(self) -> tuple[int, ...]:
@@ -87,9 +94,9 @@ class UfmModel(Part):
 class NetworkHead(Part):
     """What networks share: the layers that are measured and the form of the classifier."""
 
-    bias: bool = True
-    fixed_etf: bool = False
-    head_layers: int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
+    bias: StrictBool = True
+    fixed_etf: StrictBool = False
+    head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
     head_activation: Literal["identity", "relu"] = "relu"
     layers: tuple[Label, ...] | None = Field(
         default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
@@ -130,7 +137,7 @@ class ResNetModel(NetworkHead):
 
 class MlpModel(NetworkHead):
     kind: Literal["mlp"] = "mlp"
-    widths: tuple[Annotated[int, Field(ge=1, le=16_384, strict=True)], ...] = Field(
+    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
         default=(256, 256), min_length=1, max_length=MAX_LEVELS
     )
 
@@ -143,9 +150,7 @@ class ConvNetModel(NetworkHead):
     """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
 
     kind: Literal["convnet"] = "convnet"
-    channels: tuple[Annotated[int, Field(ge=1, le=4096, strict=True)], ...] = Field(
-        default=(16, 32, 64), min_length=1, max_length=6
-    )
+    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -159,10 +164,10 @@ class Data(Part):
     name: Literal["mnist", "fashion_mnist", "cifar10", "digits", "folder", "synthetic"]
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     samples_per_class: PerClass | None = None
-    image_size: int = Field(default=32, ge=4, le=512, strict=True)
-    augment: bool = False
-    random_labels: bool = False
-    classes: int | None = Field(default=None, ge=2, le=10_000, strict=True, description="synthetic only; 10 if null")
+    image_size: Int = Field(default=32, ge=4, le=512)
+    augment: StrictBool = False
+    random_labels: StrictBool = False
+    classes: Int | None = Field(default=None, ge=2, le=10_000, description="synthetic only; 10 if null")
 
     @model_validator(mode="after")
     def _folder_has_a_path(self) -> Self:
@@ -187,34 +192,34 @@ class GradientDescent(Part):
     """Full-batch gradient descent, optionally with heavy-ball momentum (v ← μv + ∇, θ ← θ − ηv)."""
 
     kind: Literal["gd"] = "gd"
-    learning_rate: float = Field(default=0.1, gt=0, le=1e12)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    steps: int = Field(default=20_000, ge=1, le=MAX_STEPS, strict=True)
+    learning_rate: Real = Field(default=0.1, gt=0, le=1e12)
+    momentum: Real = Field(default=0.0, ge=0, lt=1)
+    steps: Int = Field(default=20_000, ge=1, le=MAX_STEPS)
     form: Literal["auto", "full", "sample_free"] = "auto"
 
 
 class Sgd(Part):
     kind: Literal["sgd"] = "sgd"
-    learning_rate: float = Field(default=0.05, gt=0, le=1e12)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(default=5e-4, ge=0, le=1e6)
-    epochs: int = Field(default=120, ge=1, le=100_000, strict=True)
-    batch_size: int = Field(default=128, ge=1, le=65_536, strict=True)
-    milestones: tuple[Annotated[int, Field(ge=1, strict=True)], ...] = (40, 80)
-    gamma: float = Field(default=0.1, gt=0, le=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    learning_rate: Real = Field(default=0.05, gt=0, le=1e12)
+    momentum: Real = Field(default=0.9, ge=0, lt=1)
+    nesterov: StrictBool = False
+    weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
+    epochs: Int = Field(default=120, ge=1, le=100_000)
+    batch_size: Int = Field(default=128, ge=1, le=65_536)
+    milestones: tuple[Annotated[Int, Field(ge=1)], ...] = (40, 80)
+    gamma: Real = Field(default=0.1, gt=0, le=1)
+    label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
 
 
 class MeasureSteps(Part):
     """Step 0, the last step, and so many between them."""
 
-    points: int = Field(default=200, ge=2, le=100_000, strict=True)
+    points: Int = Field(default=200, ge=2, le=100_000)
     spacing: Literal["log", "linear"] = "log"
 
 
 class MeasureEpochs(Part):
-    every_epochs: int = Field(default=1, ge=1, strict=True)
+    every_epochs: Int = Field(default=1, ge=1)
 
 
 def _measure_tag(value: Any) -> str:

@@ -11,6 +11,7 @@ from api import pictures
 from api.caption import caption
 from api.client import ApiError, Client
 from api.local import as_series
+from api.panels import PANELS, UFM_PANELS
 from api.theory import predicted_series
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
@@ -26,7 +27,7 @@ def fig3():
     return spec, as_series(list(train(spec)))
 
 
-def drawn(spec, series, panels=pictures.UFM_PANELS, theme="light"):
+def drawn(spec, series, panels=UFM_PANELS, theme="light"):
     return pictures.figure(series, predicted_series(predict(spec)), panels, spec.name, caption(spec), theme)
 
 
@@ -54,7 +55,7 @@ def test_predicted_levels_are_the_theory_s(fig3):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("panel", [panel.name for panel in pictures.PANELS])
+@pytest.mark.parametrize("panel", [panel.name for panel in PANELS])
 def test_every_panel_is_drawn_in_both_themes(fig3, panel, theme):
     spec, series = fig3
     svg = ET.fromstring(vl_convert.vegalite_to_svg(drawn(spec, series, [panel], theme)))

@@ -1,0 +1,40 @@
+"""The panels of a picture: which metrics are drawn together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: the metrics it shows, with the names they have in its legend."""
+
+    name: str
+    title: str
+    metrics: Mapping[str, str]
+    y_title: str
+    log: bool = True
+
+
+PANELS = (
+    Panel("objective", "Objective", {"objective": "objective"}, "f"),
+    Panel("nc1", "NC1: within-class variability", {"nc1": "(1/K) Tr(Σ_W Σ_B⁺)"}, "NC1"),
+    Panel("nc2", "NC2: distance to a frame", {"nc2_of": "orthogonal frame", "nc2_etf": "simplex ETF (centred)"}, "NC2"),
+    Panel("nc3", "NC3: self-duality", {"nc3": "class means", "nc3_centered": "centred class means"}, "NC3"),
+    Panel("nc4", "NC4: nearest class mean", {"nc4": "disagreement"}, "share of samples", log=False),
+    Panel("accuracy", "Accuracy", {"accuracy": "train", "test_accuracy": "test"}, "accuracy", log=False),
+    Panel("loss", "Data term", {"loss": "train", "test_loss": "test"}, "loss"),
+    Panel("nc1_trace", "NC1: traces", {"nc1_trace": "Tr Σ_W / Tr Σ_B"}, "NC1"),
+    Panel("cdnv", "Class-distance normalized variance", {"cdnv": "CDNV"}, "CDNV"),
+    Panel("norms", "Equal norms", {"norm_cv_h": "class means", "norm_cv_w": "weights"}, "std / mean"),
+    Panel("angles", "Equal angles", {"angle_std": "std of cosines", "angle_gap": "gap to −1/(K−1)"}, "angles"),
+    Panel("gradient", "Gradient", {"grad_norm": "gradient norm"}, "‖∇f‖"),
+)
+UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
+NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
+
+
+PanelName = StrEnum("PanelName", {panel.name: panel.name for panel in PANELS})  # type: ignore[misc] # from PANELS
+"""The names, as the type of a query parameter."""
