@@ -113,6 +113,18 @@ class NetworkRun:
                 state[f"velocity.{name}"] = velocity.cpu().clone()
         return state | {"position": torch.tensor([self._seed_index, self._step, self._measured])}
 
+    @torch.no_grad()
+    def final_state(self) -> dict[str, Tensor]:
+        """The last seed's weights (`network.…`), and features (N, d) of the measured layers with their labels."""
+        self._network.eval()
+        try:
+            features, logits = self._evaluate(self._data.train)
+        finally:
+            self._network.train()
+        state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
+        state |= {f"features.{layer}": x for layer, x in features.items()}
+        return _on_cpu(state | {"logits": logits, "labels": self._data.train.labels})
+
     def _schedule(self) -> list[int]:
         measure = self.spec.measure
         if isinstance(measure, MeasureEpochs):
@@ -262,6 +274,10 @@ class NetworkRun:
             return means.new_full((), math.nan)
         singular = torch.linalg.svdvals(means)
         return ((singular > RANK_TOLERANCE * singular[0]) & (singular > 0)).sum()
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -40,6 +40,9 @@ class Run(Protocol):
     def checkpoint(self) -> dict[str, Tensor]:
         """Everything needed to go on, by `begin(spec, checkpoint=…)`, as if nothing had happened."""
 
+    def final_state(self) -> dict[str, Tensor]:
+        """Weights and features as they are now, by name, on the CPU: what an experiment leaves as its artifact."""
+
 
 def begin(
     spec: UfmSpec | NetworkSpec,

@@ -7,9 +7,11 @@ import httpx
 import numpy as np
 import polars
 import pytest
+import safetensors.torch
 from conftest import wait_for
 
 from api.client import ApiError, Client, ExperimentFailed
+from ncore.metrics import measure
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train
@@ -249,6 +251,21 @@ def test_what_has_ended_is_neither_cancelled_nor_retried(finished):
         with pytest.raises(ApiError) as caught:
             action()
         assert caught.value.status == 409
+
+
+def test_weights_and_features_of_the_end_can_be_downloaded_and_measured(finished, tmp_path):
+    path = f"/experiments/{finished.id}/artifacts"
+    (item,) = finished._client.request("GET", path).json()["items"]
+    content = finished._client.request("GET", f"{path}/{item['name']}").content
+    assert (item["name"], item["bytes"]) == ("final.safetensors", len(content))
+    state = safetensors.torch.load(content)
+    again = measure(state["H"][1].T, state["labels"][1], state["W_2"][1] @ state["W_1"][1])
+    for metric in ("nc1", "nc2_of", "nc3", "cdnv"):
+        (stored,) = finished.series(metric=metric, layer="h1", seed=1)
+        assert again[metric] == pytest.approx(stored["values"][-1], rel=1e-9)
+    with pytest.raises(ApiError) as caught:
+        finished._client.request("GET", f"{path}/..%2F..%2Fncore.db")
+    assert caught.value.status == 404
 
 
 def test_presets_are_served_whole(client):

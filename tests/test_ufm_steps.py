@@ -168,7 +168,7 @@ def test_the_sample_free_form_keeps_the_trajectory_of_the_samples(widths, bias, 
             else:
                 assert value == pytest.approx(expected, rel=1e-9, abs=1e-10, nan_ok=True), (metric, layer, full.step)
     counts = runs["full"]._gauge.counts[:, None, :]
-    means = {form: run._gauge._level(run._batch["columns"]).means for form, run in runs.items()}
+    means = {form: run._gauge.level(run._batch["columns"]).means for form, run in runs.items()}
     gram = {form: m.mT @ m for form, m in means.items()}
     assert counts.shape == (1, 1, 3)
     torch.testing.assert_close(gram["sample_free"], gram["full"], rtol=0, atol=1e-10)

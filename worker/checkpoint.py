@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from api.settings import get_settings
@@ -23,6 +24,15 @@ def save(experiment_id: str, state: dict[str, Tensor]) -> None:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def save_final(experiment_id: str, state: dict[str, Tensor]) -> None:
+    """What the experiment leaves: weights and features, as safetensors."""
+    path = get_settings().experiment_dir(experiment_id) / "final.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    save_file(state, fresh)
     fresh.replace(path)
 
 

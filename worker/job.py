@@ -119,6 +119,7 @@ class Job:
         self._store(run)
         if self._lease.lost.is_set():
             return "lost", {}
+        checkpoint.save_final(self.id, run.final_state())
         return "succeeded", {"result": outcome(spec, run, self._finals(spec))}
 
     def _store(self, run: Run) -> None:

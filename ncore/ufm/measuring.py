@@ -70,7 +70,7 @@ class Gauge:
             columns.append(self._activate(w @ columns[-1]))
         passed = weights[-1]
         for j in reversed(range(len(columns))):
-            level = self._level(columns[j])
+            level = self.level(columns[j])
             statistics = ClassStatistics.from_root(self.counts, level.means, level.root, level.within)
             for name, value in level_metrics(statistics, passed).items():
                 values[name, f"h{j + 1}"] = value
@@ -95,7 +95,8 @@ class Gauge:
     def _activate(self, h: Tensor) -> Tensor:
         return h.relu() if self.spec.model.activation == "relu" else h
 
-    def _level(self, h: Tensor) -> Level:
+    def level(self, h: Tensor) -> Level:
+        """Class means, scatter root and within-class sums of features (S, d, C) in the run's columns."""
         if "q" in self.batch:
             means = h[:, :, : self.classes] / self.counts.sqrt()[:, None, :]
             root = h[:, :, self.classes :]

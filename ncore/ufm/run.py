@@ -70,6 +70,16 @@ class UfmRun:
         state |= {f"velocity.{name}": v.cpu().clone() for name, v in self._program.velocities.items()}
         return state | {"position": torch.tensor([self.step, self._measured]), "alive": self._alive.clone()}
 
+    def final_state(self) -> dict[str, Tensor]:
+        """W_j (S, d_{j+1}, d_j), b (S, K), class means H̄₁ (S, d, K), and the samples known one by one, H (S, d, m)."""
+        batch, classes = self._batch, self.spec.model.classes
+        level = self._gauge.level(batch["columns"].double())
+        index = batch["labels"].clamp(min=0)[:, None, :].expand(-1, level.means.shape[1], -1)
+        samples = level.means.gather(2, index) + (level.root if level.q is None else level.root @ level.q)
+        state = {name: batch[name] for name in batch if name.startswith("W_")} | {"b": batch["b"]}
+        state |= {"class_means": level.means[:, :, :classes], "H": samples, "labels": batch["labels"]}
+        return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+
     def _begin(self, start: Mapping[str, Any] | None) -> dict[str, Tensor]:
         per_seed = [_of_seed(start, i, len(self.specs)) for i in range(len(self.specs))]
         starts = [
