@@ -41,6 +41,12 @@ class ClassStatistics:
         """From samples (N, d) of any float type and labels (N,) in 0 … K − 1; the mean of an empty class is NaN."""
         return Samples(features, labels, classes).statistics
 
+    def near_one(self) -> ClassStatistics:
+        """Of the features times the power of two that brings the means near 1, so that no square leaves float64."""
+        factor = power_of_two(self.means.abs().amax((-2, -1)))
+        within = self.within * factor[..., None] * factor[..., None]
+        return ClassStatistics(self.counts, self.means * factor[..., None, None], within, self.projected)
+
     @cached_property
     def samples(self) -> Tensor:
         return self.counts.sum(-1)
@@ -65,6 +71,12 @@ class ClassStatistics:
         """‖C‖² (…), with NaN where the class means do not differ at all."""
         total = self.squared_norms.sum(-1)
         return torch.where(total > 0, total, torch.nan)
+
+
+def power_of_two(largest: Tensor) -> Tensor:
+    """2^−e for numbers up to `largest` ≈ 2^e, in float64; 1 where it is 0 or not finite. Multiplying by it is exact."""
+    exponent = torch.frexp(largest.double()).exponent.clamp(-1000, 1000).double()
+    return torch.where(largest.isfinite() & (largest > 0), torch.exp2(-exponent), 1.0)
 
 
 def centred(means: Tensor) -> Tensor:
@@ -122,15 +134,20 @@ class Samples:
         inverse = inverse_means(means).mT
         stacked = inverse if columns is None else torch.cat([inverse, columns], dim=1)
         own, rank = stacked.contiguous(), inverse.shape[1]
+        wide = self.features.dtype == torch.float64
         within, projected, count = [], [], 0
         for k, block in enumerate(self._blocks()):
             squares = [block.new_zeros((2,), dtype=torch.float64)]
+            drift = means.new_zeros(means.shape[0])  # the means' own rounding counts where the samples are as fine
             for rows in block.split(CHUNK_ROWS) if len(block) else ():
                 deviations = rows.double() - means[:, k]
                 products = deviations @ own
                 squares.append(torch.stack([_square(deviations), _square(products[:, :rank])]))
+                drift += deviations.sum(0) if wide else 0.0
                 count += 0 if differs is None else int(differs(products[:, rank:], k).sum())
             total = torch.stack(squares).sum(0)
+            if wide and len(block):
+                total = total - torch.stack([_square(drift), _square(drift @ inverse)]) / len(block)
             within.append(total[0])
             projected.append(total[1])
         statistics = ClassStatistics(self.counts.double(), means, torch.stack(within), torch.stack(projected).sum())

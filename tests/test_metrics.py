@@ -80,41 +80,52 @@ def sample(spread: float, offset: float, seed: int = 0, k: int = 4, n: int = 9, 
     return features, labels, rng.normal(size=(k, d)), rng.normal(size=k)
 
 
+def same(one: dict[str, float], other: dict[str, float], rel: float = 1e-9) -> None:
+    """Relative, whatever the size; what is exactly 0 by definition may be rounding (two classes have one angle)."""
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert other[name] == pytest.approx(value, rel=rel, abs=0 if abs(value) > 1e-30 else 1e-15), name
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 @pytest.mark.parametrize("spread", [1.0, 1e-6, 1e-9])
-def test_measure_equals_the_slow_version_to_nine_digits(spread, offset):
+def test_measure_and_the_accumulator_equal_the_slow_version_to_nine_digits(spread, offset):
     """The oracle gets the same float64 numbers, so digits that the offset has rounded off are missing on both sides.
 
-    What is left is the mean's own rounding, 1e-16 of the offset, against the spread (for what divides by the spread
-    of the samples) or against the distance of the means, which is about 1.
+    What is left is that the means are float64: their own rounding, 1e-16 of the offset, against their distance of
+    about 1, so 1e-9 is what an offset of 1e6 allows, and 1e-12 what one of 0 does.
     """
-    data = sample(spread, offset)
-    expected, found = by_hand(*data), measure(*data)
-    assert found.keys() == expected.keys()
-    rounding = 1e-15 * offset
-    for name, value in expected.items():
-        quadratic = name in ("nc1", "nc1_trace", "cdnv")
-        rel = 1e-9 + rounding + ((4 * rounding / spread) ** 2 if quadratic else 0.0)
-        if quadratic and rounding / spread > 0.1:
-            continue  # the spread of these numbers is below the rounding of their mean: nothing can be asked for
-        assert found[name] == pytest.approx(value, rel=rel, abs=1e-12 if not quadratic else 0.0), name
-
-
-@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
-@pytest.mark.parametrize("spread", [1.0, 1e-6])
-def test_the_accumulator_equals_measure_for_any_batches(spread, offset):
-    features, labels, weight, _ = sample(spread, offset, n=50)
-    whole = measure(features, labels, weight)
+    features, labels, weight, bias = sample(spread, offset)
+    expected, found = by_hand(features, labels, weight, bias), measure(features, labels, weight, bias)
+    rel = 1e-9 if offset else 1e-12
+    same(expected, found, rel)
     accumulator = Accumulator(4)
     for part in np.array_split(np.arange(len(labels)), 7):
         accumulator.update(features[part], labels[part])
     result = accumulator.result(weight)
-    assert set(whole) - set(result) == {"nc4"}
-    rounding = 1e-15 * offset
-    for name, value in result.items():
-        quadratic = name in ("nc1", "nc1_trace", "cdnv")
-        rel = 1e-9 + rounding + (4 * rounding / spread if quadratic else 0.0)
-        assert value == pytest.approx(whole[name], rel=rel, abs=0 if quadratic else 1e-12), name
+    same({name: value for name, value in expected.items() if name != "nc4"}, result, rel)
+
+
+@pytest.mark.parametrize(
+    ("k", "d", "sizes"), [(2, 3, (5, 2)), (3, 2, (1, 6, 3)), (5, 4, (4, 1, 2, 7, 3)), (7, 9, (3,) * 7)]
+)
+def test_unequal_classes_and_other_shapes_equal_the_slow_version(k, d, sizes):
+    rng = np.random.default_rng(k)
+    labels = rng.permutation(np.repeat(np.arange(k), sizes))
+    features = rng.normal(size=(k, d))[labels] + 0.1 * rng.normal(size=(len(labels), d))
+    weight, bias = rng.normal(size=(k, d)), 0.1 * rng.normal(size=k)
+    same(by_hand(features, labels, weight, bias), measure(features, labels, weight, bias), 1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-170, 1e-120, 1e-80, 1e80, 1e120, 1e170, 1e300])
+def test_features_of_any_scale_that_float64_holds_are_measured(scale):
+    """Their squares and fourth powers are not numbers of float64."""
+    features, labels, weight, bias = sample(0.4, 0.3)
+    expected = measure(features, labels, weight, bias)
+    same(expected, measure(features * scale, labels, weight / scale, bias))
+    same(expected, measure(features * scale, labels, weight, bias * scale))
+    one, other = measure(torch.tensor(features).float(), labels), torch.tensor(features).float() * 2.0**100
+    same(one, measure(other, labels))
 
 
 def test_float32_features_are_measured_as_the_numbers_that_they_are():
@@ -137,12 +148,6 @@ def test_any_float_type_of_torch_and_numpy(kind):
     )
 
 
-def same(one: dict[str, float], other: dict[str, float], rel: float = 1e-9) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        assert other[name] == pytest.approx(value, rel=rel, abs=1e-12), name
-
-
 def test_invariant_to_rotation_permutation_and_scale():
     features, labels, weight, bias = sample(0.4, 0.3)
     before = measure(features, labels, weight, bias)
@@ -154,6 +159,13 @@ def test_invariant_to_rotation_permutation_and_scale():
     renamed = np.argsort(classes)
     same(before, measure(features, renamed[labels], weight[classes], bias[classes]))
     same(before, measure(features * 1e5, labels, weight * 1e-5, bias))
+
+
+def test_the_offset_matters_only_to_what_is_not_centred():
+    features, labels, weight, bias = sample(0.4, 0.0)
+    before, after = measure(features, labels, weight, bias), measure(features + 2.0, labels, weight, bias)
+    changed = {name for name, value in before.items() if after[name] != pytest.approx(value, rel=1e-9)}
+    assert {"nc2_of", "nc3"} <= changed <= {"nc2_of", "nc3", "nc4"}
 
 
 def test_what_needs_a_missing_argument_is_absent():
@@ -174,6 +186,43 @@ def test_undefined_is_nan_and_never_a_number():
     assert math.isnan(one_class["nc1"])
 
 
+def test_one_mean_at_the_centre_has_no_angle_and_two_equal_means_no_distance():
+    labels, weight = np.array([0, 0, 1, 1, 2, 2]), np.eye(3, 2)
+    line = np.array([[-1.0, 0.5], [-1.0, -0.5], [0.0, 0.5], [0.0, -0.5], [1.0, 0.5], [1.0, -0.5]])
+    found = measure(line, labels, weight)
+    assert math.isnan(found["angle_std"])
+    assert math.isnan(found["angle_gap"])
+    assert found["norm_cv_h"] == pytest.approx(math.sqrt(0.5), rel=1e-14)
+    assert found["nc1"] == 0.0  # all variance is across the line that the means span
+    assert found["nc1_trace"] == pytest.approx(0.25 / (2 / 3), rel=1e-14)
+    twins = np.array([[1.0, 1.0], [1.0, -1.0], [1.0, 2.0], [1.0, -2.0], [-2.0, 0.0], [-2.0, 0.0]])
+    found = measure(twins, labels, weight)
+    assert math.isnan(found["cdnv"])
+    assert found["nc1_trace"] == pytest.approx((10 / 6) / (6 / 3), rel=1e-14)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_sample_that_is_not_finite_makes_its_means_undefined(value):
+    features, labels, weight, bias = sample(0.4, 0.0)
+    expected = measure(features, labels, weight, bias)["norm_cv_w"]
+    features[3, 2] = value
+    found = measure(features, labels, weight, bias)
+    assert found.pop("norm_cv_w") == expected
+    assert all(math.isnan(value) for value in found.values())
+    accumulator = Accumulator(4)
+    accumulator.update(features, labels)
+    found = accumulator.result(weight)
+    assert found.pop("norm_cv_w") == expected
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_a_weight_that_is_not_finite_leaves_the_features_metrics():
+    features, labels, weight, bias = sample(0.4, 0.0)
+    weight[1, 1] = math.inf
+    found = measure(features, labels, weight, bias)
+    assert {name for name, value in found.items() if math.isnan(value)} == {"nc3", "nc3_centered", "norm_cv_w", "nc4"}
+
+
 def test_two_classes_and_one_sample_a_class():
     features, labels, weight, bias = sample(0.5, 0.0, k=2)
     same(by_hand(features, labels, weight, bias), measure(features, labels, weight, bias))
@@ -189,6 +238,22 @@ def test_an_empty_class_makes_what_depends_on_its_mean_undefined():
     found = measure(features, labels, weight)
     assert all(math.isnan(value) for name, value in found.items() if name != "norm_cv_w")
     assert found["norm_cv_w"] > 0
+
+
+def test_a_label_beyond_all_samples_is_a_class_without_samples_and_takes_no_memory():
+    found = measure(np.ones((3, 2)), np.array([0, 1, 10**12]))
+    assert set(found) == set(METRICS)
+    assert all(math.isnan(value) for value in found.values())
+
+
+def test_the_accumulator_waits_for_a_class_that_comes_late():
+    features, labels, weight, _ = sample(0.4, 0.0)
+    accumulator, late = Accumulator(4), labels == 3
+    accumulator.update(features[~late], labels[~late])
+    assert all(math.isnan(value) for name, value in accumulator.result(weight).items() if name != "norm_cv_w")
+    accumulator.update(features[late], labels[late])
+    expected = measure(features, labels, weight)
+    same({name: value for name, value in expected.items() if name != "nc4"}, accumulator.result(weight), 1e-12)
 
 
 def test_more_classes_than_features():
@@ -239,6 +304,56 @@ def test_a_batch_measures_each_member_for_itself_and_nan_stays_where_it_is():
 def test_a_bad_argument_is_named_with_what_is_allowed(arguments, message):
     with pytest.raises(ValueError, match=message):
         measure(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((None, [0]), "features"),
+        (([[1.0, 2.0], [3.0]], [0, 1]), "features"),
+        ((np.ones((2, 2), complex), [0, 1]), "features"),
+        ((np.ones((2, 2)), "ab"), "labels"),
+        ((np.ones((2, 2)), [0, 1], "ab"), "weight"),
+        ((np.ones((2, 2)), [0, 1], np.ones((2, 2), complex)), "weight"),
+        ((np.ones((2, 2)), [0, 1], np.ones((2, 2)), np.ones(2, complex)), "bias"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(arguments, name):
+    with pytest.raises(ValueError, match=f"^{name} "):
+        measure(*arguments)
+
+
+def test_a_bad_argument_of_the_accumulator_is_named():
+    with pytest.raises(ValueError, match="classes is 0"):
+        Accumulator(0)
+    accumulator = Accumulator(3)
+    with pytest.raises(ValueError, match="no features"):
+        accumulator.result()
+    with pytest.raises(ValueError, match="labels has values in 0 … 3"):
+        accumulator.update(np.ones((4, 2)), np.arange(4))
+    accumulator.update(np.ones((3, 2)), np.arange(3))
+    with pytest.raises(ValueError, match="features has d = 5"):
+        accumulator.update(np.ones((3, 5)), np.arange(3))
+    with pytest.raises(ValueError, match="weight has shape"):
+        accumulator.result(np.ones((3, 5)))
+
+
+def test_numpy_arrays_of_any_layout_are_read_without_a_warning():
+    features, labels, weight, bias = sample(0.1, 0.0)
+    expected = measure(features, labels, weight, bias)
+    locked = features.copy()
+    locked.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same_numbers in (
+            locked,
+            features.astype(">f8"),
+            features.astype(np.longdouble),
+            np.asfortranarray(features),
+        ):
+            same(expected, measure(same_numbers, labels.astype(np.uint8), weight, bias), 1e-14)
+        same(expected, measure(features[::-1], labels[::-1].astype(">i2"), weight, bias), 1e-12)
+        same(expected, measure(torch.tensor(features, requires_grad=True), torch.tensor(labels), weight, bias), 1e-14)
 
 
 def test_measuring_warns_of_nothing():

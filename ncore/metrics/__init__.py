@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics, Samples
+from ncore.features import ClassStatistics, Samples, power_of_two
 from ncore.metrics.accumulator import Accumulator
 from ncore.metrics.angles import angle_gap, angle_std
 from ncore.metrics.arrays import as_features, as_labels, as_weight
@@ -40,11 +41,15 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {"nc3": nc3, "nc3_centered": nc3_centered, "norm_cv_w": norm_cv_w}
 """Of the features and the weight (…, K, d) that they meet."""
 
+EXTREME = 1e-60
+
 
 def level_metrics(statistics: ClassStatistics, weight: Tensor | None = None) -> dict[str, Tensor]:
     """All metrics of one level, each of the statistics' leading shape (…) in float64; undefined is NaN."""
+    statistics = statistics.near_one()
     values = {name: metric(statistics) for name, metric in METRICS.items()}
     if weight is not None:
+        weight = weight * power_of_two(weight.abs().amax((-2, -1)))[..., None, None]
         values |= {name: metric(statistics, weight) for name, metric in WEIGHT_METRICS.items()}
     return values
 
@@ -61,6 +66,12 @@ def measure(features: Any, labels: Any, weight: Any = None, bias: Any = None) ->
     w, b = as_weight(weight, bias, x)
     y = as_labels(labels, x, None if w is None else len(w))
     classes = len(w) if w is not None else int(y.max()) + 1
+    if w is None and classes > len(x):
+        return dict.fromkeys(METRICS, math.nan)  # a class is empty, and labels may be too large to count up to
+    if x.dtype == torch.float64:
+        factor = power_of_two(x.abs().amax())
+        if not EXTREME < factor < 1 / EXTREME:  # the samples' squares would leave float64
+            x, b = x * factor, None if b is None else b * factor
     samples = Samples(x, y, classes)
     if w is None:
         values = level_metrics(samples.statistics)
