@@ -1,0 +1,122 @@
+"""Training and measuring ResNet18 on images of 32 pixels against the usual loop."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks import Row
+from ncore.network_run import NetworkRun
+from ncore.spec import NetworkSpec, parse_spec
+
+BATCH = 128
+CLASSES = 10
+STEPS = {"imagenet": 4, "cifar": 1}
+MEASURED_PER_CLASS = 51  # 510 images, in batches of nearly one size
+ROUNDS = 3
+
+
+def started(stem: str, per_class: int) -> NetworkRun:
+    """Trained on synthetic images, as no data set has to be there; measured once, so that all is warm."""
+    body = {
+        "model": {"kind": "resnet", "depth": 18, "stem": stem},
+        "data": {"name": "synthetic", "samples_per_class": per_class, "image_size": 32},
+        "loss": "cross_entropy",
+        "optimizer": {"epochs": 10_000, "batch_size": BATCH, "learning_rate": 0.01},
+        "measure": {"points": 2},
+        "device": "cpu",
+    }
+    spec = parse_spec(body)
+    assert isinstance(spec, NetworkSpec)
+    run = NetworkRun(spec, "cpu", None, None)
+    run.advance()
+    return run
+
+
+def plain_network(stem: str, channels: int) -> nn.Module:
+    network = torchvision.models.resnet18(num_classes=CLASSES)
+    kernel, stride, padding = (3, 1, 1) if stem == "cifar" else (7, 2, 3)
+    network.conv1 = nn.Conv2d(channels, 64, kernel, stride, padding, bias=False)
+    if stem == "cifar":
+        network.maxpool = nn.Identity()
+    return network
+
+
+class UsualLoop:
+    """DataLoader, float32, torchvision's network, one evaluation forward a batch for the metrics along the way."""
+
+    def __init__(self, stem: str, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.network = plain_network(stem, images.shape[1])
+        self.loader = DataLoader(TensorDataset(images, labels), BATCH, shuffle=True, drop_last=True)
+        self.batches = iter(self.loader)
+        self.sgd = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+    def step(self) -> None:
+        batch = next(self.batches, None)
+        if batch is None:
+            self.batches = iter(self.loader)
+            batch = next(self.batches)
+        images, labels = batch
+        self.sgd.zero_grad()
+        functional.cross_entropy(self.network(images), labels).backward()
+        self.sgd.step()
+        self.network.eval()
+        with torch.no_grad():
+            self.network(images)
+        self.network.train()
+
+
+def paired_seconds(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+    """Medians of turns taken one after the other, so that other load meets both alike."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(ROUNDS):
+        for work, spent in zip((first, second), times, strict=True):
+            began = time.perf_counter()
+            work()
+            spent.append(time.perf_counter() - began)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def training(stem: str, target: str) -> Row:
+    run = started(stem, 2 * BATCH // CLASSES * STEPS[stem])
+    data = run._data
+    usual = UsualLoop(stem, data.standardise(data.train.images).contiguous(), data.train.labels)
+    steps = STEPS[stem]
+    run._train_step()
+    usual.step()
+    ours, theirs = paired_seconds(
+        lambda: [run._train_step() for _ in range(steps)], lambda: [usual.step() for _ in range(steps)]
+    )
+    milliseconds = 1e3 / (steps * BATCH)
+    return Row(f"training, {stem} stem", ours * milliseconds, theirs * milliseconds, "ms/image", target)
+
+
+def measuring(stem: str) -> Row:
+    """One measurement of all layers, test set included, against one evaluation forward over the same images."""
+    run = started(stem, MEASURED_PER_CLASS)
+    network, data = run._network, run._data
+    assert data.test is not None
+    parts = [data.train, data.test]
+
+    @torch.no_grad()
+    def forward() -> None:
+        network.eval()
+        for part in parts:
+            for images in part.images.split(256):
+                network(data.standardise(images))
+        network.train()
+
+    forward()
+    ours, theirs = paired_seconds(run._measure, forward)
+    return Row(f"a measurement of all layers, {stem} stem", ours, theirs, "s", "<= 1.15")
+
+
+def run() -> list[Row]:
+    return [training("imagenet", ">= 2.5"), training("cifar", ">= 1.4"), measuring("imagenet")]
