@@ -8,14 +8,23 @@ from typing import Any
 
 from ncore.measurement import Measurement
 from ncore.spec import NetworkSpec, UfmSpec
-from ncore.theory import Prediction, local_minima, predict
+from ncore.theory import Prediction, local_minima, predict, value_at_zero
 
 FRAME = 1e-2
-"""A frame is reached below this distance (nc2_of, nc2_etf, both at most √2)."""
+"""A frame is reached below this distance (nc2_of, nc2_etf, both at most √2): what a picture shows as lying on it.
+
+Slow runs cross it late and noise of mini-batches stays below it. Where δ_K, the distance between the two frames, is
+not much larger (K > 600), a quarter of δ_K."""
+ZERO = 1e-6
+"""Relative distance of the objective to its value at zero."""
 COLLAPSED = 1e-1
 """Class means speak for the samples below this nc1."""
 OBJECTIVE = 1e-3
-"""Relative gap up to which a UFM counts as converged to a value that theory names."""
+"""Relative gap up to which a UFM counts as converged to a value that theory names; rungs of the ladder lie further
+apart unless γ is within a part in a thousand of γ_c."""
+AT_REST = 1e-6
+"""A run without a prediction is at rest when ‖∇‖²/(2 min λ), a bound on what is left to gain near a minimum that is
+curved by the regularisers alone, is below this share of the objective."""
 
 
 def verdicts(
@@ -23,8 +32,8 @@ def verdicts(
 ) -> list[dict[str, Any]]:
     """One entry for each last measurement: seed, `reached`, rank, dead_samples, objective, predicted, gap, note.
 
-    `gap` is (objective − predicted)/predicted, None where nothing is predicted or the prediction is 0.
-    `classes` is K of a network's data; a UFM's spec has it.
+    `gap` is (objective − predicted)/predicted, None where nothing is predicted, the prediction is 0, or the numbers
+    are not finite. `classes` is K of a network's data; a UFM's spec has it.
     """
     prediction = predict(spec)
     k = spec.model.classes if isinstance(spec, UfmSpec) else classes
@@ -36,14 +45,20 @@ def verdicts(
 def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int) -> dict[str, Any]:
     values, predicted = final.values, prediction.objective
     objective = values.get(("objective", None), math.nan)
-    gap = (objective - predicted) / predicted if predicted else None
-    reached, note = _reached(spec, prediction, final, k, gap)
+    finite = math.isfinite(objective)
+    gap = (objective - predicted) / predicted if predicted and finite else None
+    if not finite:
+        reached, note = "diverged", "the numbers left the finite ones; lower optimizer.learning_rate"
+    elif isinstance(spec, NetworkSpec):
+        reached, note = _frame(final, _last_layer(final), k), None
+    else:
+        reached, note = _reached(spec, prediction, final, gap)
     return {
         "seed": final.seed,
         "reached": reached,
         "rank": _count(values.get(("rank", None))),
         "dead_samples": _count(values.get(("dead_samples", None))),
-        "objective": objective,
+        "objective": objective if finite else None,
         "predicted": predicted,
         "gap": gap,
         "note": note,
@@ -51,42 +66,57 @@ def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measure
 
 
 def _count(value: float | None) -> int | None:
-    return None if value is None or math.isnan(value) else int(value)
+    return int(value) if value is not None and math.isfinite(value) else None
 
 
-def _reached(
-    spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int, gap: float | None
-) -> tuple[str, str | None]:
-    values = final.values
-    if not math.isfinite(values.get(("objective", None), math.nan)):
-        return "diverged", "the numbers left the finite ones; lower optimizer.learning_rate"
-    if isinstance(spec, NetworkSpec):
-        return _frame(final, spec.model.layers[-1] if spec.model.layers else _last_layer(final), k), None
-    dead, vanished = (int(values.get((name, None), 0)) for name in ("dead_samples", "vanished_samples"))
+def _reached(spec: UfmSpec, prediction: Prediction, final: Measurement, gap: float | None) -> tuple[str, str | None]:
+    values, objective = final.values, final.values["objective", None]
+    dead, vanished = (_count(values.get((name, None))) or 0 for name in ("dead_samples", "vanished_samples"))
     if dead or vanished:
         return "dead_samples", f"{dead} dead samples, {vanished} whose features have vanished"
-    if _is_at_zero(spec, values["objective", None]):
-        return "zero", None
-    rank = _count(values.get(("rank", None)))
-    if rank is not None and prediction.rank is not None and rank < prediction.rank:
-        near = any(rank == r and abs(values["objective", None] - f) <= OBJECTIVE * f for r, f in local_minima(spec))
-        return ("rank_deficient", f"{rank} of {prediction.rank} directions are on") if near else ("not_converged", None)
+    at_zero = value_at_zero(spec)
+    rank, known, levels = _count(values.get(("rank", None))), prediction.rank, len(spec.model.widths)
+    if at_zero and abs(objective - at_zero) <= ZERO * at_zero:
+        return "zero", "a saddle: zero is not the minimum here" if known and levels == 1 else None
+    if rank is not None and known is not None and rank < known:
+        if not _is_on_ladder(spec, rank, objective):
+            return "not_converged", f"{rank} of {known} directions are on"
+        kind = "a local minimum" if levels > 1 else "a saddle"
+        return "rank_deficient", f"{rank} of {known} directions are on: {kind}"
     if prediction.global_minimum and gap is not None and gap > OBJECTIVE:
-        return "not_converged", f"the objective is {gap:.1%} above the predicted minimum"
+        found = _frame(final, f"h{levels}", spec.model.classes)
+        above = f"{gap:.1%} above the predicted minimum"
+        if found != "not_converged" and rank is not None and _is_on_ladder(spec, rank, objective):
+            return found, f"a local minimum {above}"
+        return "not_converged", f"the objective is {above}"
     return _of_frame(spec, prediction, final, gap)
+
+
+def _is_on_ladder(spec: UfmSpec, rank: int, objective: float) -> bool:
+    return spec.loss == "mse" and any(rank == r and abs(objective - f) <= OBJECTIVE * f for r, f in local_minima(spec))
 
 
 def _of_frame(spec: UfmSpec, prediction: Prediction, final: Measurement, gap: float | None) -> tuple[str, str | None]:
     found = _frame(final, f"h{len(spec.model.widths)}", spec.model.classes)
-    if found != "not_converged" or gap is None or abs(gap) > OBJECTIVE:
+    if found != "not_converged":
+        return found, None
+    if gap is None:
+        return ("between", "at rest, in none of the named frames") if _is_at_rest(spec, final) else (found, None)
+    if abs(gap) > OBJECTIVE:
         return found, None
     if prediction.regime == "unequal_classes":
-        return "between", "orthogonal class means of unequal norms, as predicted for unequal classes"
+        return "between", "class means of unequal norms, as predicted for unequal classes"
     if prediction.regime == "minority_collapse":
         return "rank_deficient", "the small classes are at zero, as predicted"
-    if prediction.gram is None:
+    if prediction.regime == "rank_deficient":
         return "rank_deficient", "at the predicted minimum for widths below K"
     return found, "the objective is at its minimum, the frame still on its way"
+
+
+def _is_at_rest(spec: UfmSpec, final: Measurement) -> bool:
+    decays = [decay for decay in (*spec.weight_decays, spec.regularization.features) if decay > 0]
+    gradient = final.values.get(("grad_norm", None), math.nan)
+    return bool(decays) and gradient**2 / (2 * min(decays)) <= AT_REST * final.values["objective", None]
 
 
 def _frame(final: Measurement, layer: str, classes: int) -> str:
@@ -94,25 +124,20 @@ def _frame(final: Measurement, layer: str, classes: int) -> str:
 
     At an exact simplex ETF nc2_of stays at δ_K = √(2 − 2√((K−1)/K)); in between it is smaller.
     """
+    delta = math.sqrt(2 - 2 * math.sqrt((classes - 1) / classes))
+    near = min(FRAME, delta / 4)
     nc1, of, etf = (final.values.get((name, layer), math.nan) for name in ("nc1", "nc2_of", "nc2_etf"))
     if not nc1 < COLLAPSED or not etf < FRAME:
         return "not_converged"
-    if of < FRAME:
+    if of < near:
         return "orthogonal_frame"
-    delta = math.sqrt(2 - 2 * math.sqrt((classes - 1) / classes))
-    return "simplex_etf" if abs(of - delta) < FRAME else "between"
-
-
-def _is_at_zero(spec: UfmSpec, objective: float) -> bool:
-    classes = spec.model.classes
-    if spec.loss == "cross_entropy":
-        at_zero = math.log(classes)
-    elif spec.model.bias and len(set(spec.model.class_sizes)) > 1:
-        return False
-    else:
-        at_zero = local_minima(spec)[0][1]
-    return abs(objective - at_zero) <= 1e-6 * at_zero
+    if abs(of - delta) < near:
+        return "simplex_etf"
+    return "between" if of < delta else "not_converged"
 
 
 def _last_layer(final: Measurement) -> str:
-    return [layer for _, layer in final.values if layer is not None][-1]
+    """The layer that meets the last weight (nc4 is measured there only), else the last one measured."""
+    layers = [layer for _, layer in final.values if layer is not None]
+    last = [layer for metric, layer in final.values if metric == "nc4" and layer is not None]
+    return (last or layers or [""])[-1]

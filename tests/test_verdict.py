@@ -18,6 +18,7 @@ def of_run(name: str, **changes) -> list[dict]:
     return verdicts(spec, [m for m in train(spec) if m.step == spec.optimizer.steps])
 
 
+@pytest.mark.slow
 def test_the_frames_of_figures_one_to_three():
     for name, frame in (("fig1", "orthogonal_frame"), ("fig2", "simplex_etf"), ("fig3", "orthogonal_frame")):
         found = of_run(name)
@@ -60,6 +61,7 @@ def test_rank_deficient_minima_are_named_with_their_rank_and_lie_on_the_ladder()
     assert one["reached"] == "not_converged"
 
 
+@pytest.mark.slow
 def test_dead_samples_are_counted():
     found = of_run("fig4", seeds=[4], **{"model.init_scale": 0.1, "optimizer.steps": 30_000})
     assert found[0]["reached"] == "dead_samples"
@@ -82,6 +84,7 @@ def test_numbers_that_are_not_finite_have_diverged(value):
     spec = parse_spec(PRESETS["fig1"].spec)
     (one,) = verdicts(spec, [Measurement(0, 10, {("objective", None): value, ("rank", None): math.nan})])
     assert (one["reached"], one["rank"]) == ("diverged", None)
+    assert one["objective"] is one["gap"] is None  # the row and the answer are JSON
 
 
 def test_a_network_is_judged_by_its_last_layer_and_needs_the_number_of_classes():
@@ -97,3 +100,79 @@ def test_a_network_is_judged_by_its_last_layer_and_needs_the_number_of_classes()
     assert verdicts(spec, [Measurement(0, 1, values | {("nc1", "layer4"): 0.5})], 10)[0]["reached"] == "not_converged"
     with pytest.raises(ValueError, match="classes"):
         verdicts(spec, [Measurement(0, 1, values)])
+
+
+def synthetic(spec, **values) -> dict:
+    (one,) = verdicts(
+        spec, [Measurement(0, 1, {(k, None) if k in GLOBAL else (k, "h2"): v for k, v in values.items()})]
+    )
+    return one
+
+
+GLOBAL = ("objective", "rank", "grad_norm", "dead_samples", "vanished_samples")
+
+
+def test_every_rung_is_named_with_a_bias_too():
+    spec = parse_spec(with_changes(PRESETS["fig3"].spec, {"model.bias": True}))
+    star = predict(spec).objective
+    for rank, objective in local_minima(spec):
+        one = synthetic(spec, objective=objective, rank=float(rank), nc1=0.0, nc2_of=0.517638, nc2_etf=0.0)
+        assert one["reached"] == ("zero" if rank == 0 else "rank_deficient" if rank < 3 else "simplex_etf")
+        assert one["gap"] == pytest.approx(objective / star - 1, abs=1e-15)
+
+
+def test_a_frame_that_is_only_a_local_minimum_is_named_and_said_to_be_one():
+    """γ_c < γ: the orthogonal frame still holds a run that begins near it."""
+    spec = parse_spec(with_changes(PRESETS["fig3"].spec, {"regularization.weights": [0.1414, 0.1414]}))
+    assert predict(spec).threshold.value > predict(spec).threshold.critical
+    (rank, objective) = local_minima(spec)[-1]
+    assert rank == 4
+    one = synthetic(spec, objective=objective, rank=4.0, nc1=0.0, nc2_of=0.0, nc2_etf=0.0)
+    assert one["reached"] == "orthogonal_frame"
+    assert "local minimum" in one["note"]
+
+
+def test_a_single_layer_stuck_at_zero_is_at_a_saddle():
+    spec = parse_spec(PRESETS["fig1"].spec)
+    (one,) = verdicts(spec, [Measurement(0, 1, {("objective", None): 0.5, ("rank", None): 0.0})])
+    assert one["reached"] == "zero"
+    assert "saddle" in one["note"]
+
+
+def test_metrics_that_are_nan_or_absent_decide_nothing():
+    spec = parse_spec(PRESETS["fig4"].spec)
+    star, nan = predict(spec).objective, math.nan
+    one = synthetic(spec, objective=star, rank=nan, nc1=nan, nc2_of=nan, nc2_etf=nan, dead_samples=nan)
+    assert (one["reached"], one["rank"], one["dead_samples"]) == ("not_converged", None, None)
+    assert synthetic(spec, objective=star)["reached"] == "not_converged"
+
+
+def test_what_is_not_predicted_is_between_once_it_is_at_rest():
+    sizes = {"model.samples_per_class": [50, 40, 60, 30], "model.bias": True, "regularization.bias": 0.1}
+    (early,) = of_run("fig1", seeds=[0], **sizes, **{"optimizer.steps": 50})
+    (late,) = of_run("fig1", seeds=[0], **sizes)
+    assert (early["reached"], late["reached"]) == ("not_converged", "between")
+    assert early["predicted"] is late["gap"] is None
+    assert "at rest" in late["note"]
+
+
+def test_unequal_classes_with_a_free_bias_meet_their_prediction():
+    (one,) = of_run("fig1", seeds=[0], **{"model.samples_per_class": [50, 40, 60, 30], "model.bias": True})
+    assert one["reached"] == "between"
+    assert one["gap"] == pytest.approx(0, abs=1e-9)
+
+
+def test_widths_below_the_number_of_classes_reach_their_minimum():
+    (one,) = of_run("fig1", seeds=[0], **{"model.widths": [3]})
+    assert (one["reached"], one["rank"]) == ("rank_deficient", 3)
+    assert one["gap"] == pytest.approx(0, abs=1e-8)
+
+
+def test_frames_of_very_many_classes_are_told_apart():
+    """δ_K falls like K^{−1/2}: at K = 10⁴ the frames are 0.01 apart."""
+    spec = parse_spec({"model": {"kind": "resnet"}, "data": {"name": "mnist"}})
+    delta = math.sqrt(2 - 2 * math.sqrt(1 - 1e-4))
+    for of, frame in ((0.0, "orthogonal_frame"), (delta, "simplex_etf"), (delta / 2, "between")):
+        values = {("nc1", "layer4"): 0.0, ("nc2_etf", "layer4"): 0.0, ("nc2_of", "layer4"): of}
+        (one,) = verdicts(spec, [Measurement(0, 1, values | {("objective", None): 0.1})], 10_000)
+        assert one["reached"] == frame

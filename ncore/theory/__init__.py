@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.theory.cross_entropy import predict_cross_entropy
-from ncore.theory.linear import local_minima, predict_linear
-from ncore.theory.prediction import Prediction, Threshold, unknown
+from ncore.theory.ladder import local_minima, value_at_zero
+from ncore.theory.linear import predict_linear
+from ncore.theory.prediction import Prediction, Threshold, is_balanced, unknown
 from ncore.theory.relu import predict_relu
+from ncore.theory.unequal import predict_unequal
 
-__all__ = ["Prediction", "Threshold", "local_minima", "predict"]
+__all__ = ["Prediction", "Threshold", "local_minima", "predict", "value_at_zero"]
 
 
 def predict(spec: UfmSpec | NetworkSpec) -> Prediction:
@@ -22,4 +24,4 @@ def predict(spec: UfmSpec | NetworkSpec) -> Prediction:
         return predict_cross_entropy(spec)
     if spec.model.activation == "relu" and len(spec.model.widths) > 1:
         return predict_relu(spec)
-    return predict_linear(spec)
+    return predict_linear(spec) if is_balanced(spec) else predict_unequal(spec)

@@ -1,0 +1,91 @@
+"""The series of the metrics at collapsed features whose frame is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+Symmetric = tuple[float, float]
+"""(x, y) stands for the K x K matrix x P + y J: its values on the centred and the all-ones directions."""
+ROUNDING = 1e-12
+GRAM_CLASSES = 64
+"""A Gram matrix is written out up to so many classes (K² numbers)."""
+
+
+def symmetric_norm_sq(value: Symmetric, classes: int) -> float:
+    """The squared norm of a row (or column) of x P + y J."""
+    return (value[0] ** 2 * (classes - 1) + value[1] ** 2) / classes
+
+
+def symmetric_gram(means: Symmetric, classes: int) -> list[list[float]] | None:
+    """H̄ᵀH̄ for H̄ = U (x P + y J); None above GRAM_CLASSES."""
+    if classes > GRAM_CLASSES:
+        return None
+    x, y = means[0] ** 2, means[1] ** 2
+    diagonal, other = (x * (classes - 1) + y) / classes, (y - x) / classes
+    return [[diagonal if k == j else other for j in range(classes)] for k in range(classes)]
+
+
+def symmetric_metrics(means: Symmetric, weight: Symmetric, classes: int) -> dict[str, float]:
+    """The metrics of H̄ = U means, A = weight Uᵀ, U an isometry; none where all means are zero.
+
+    Only P and J occur, so every norm is a sum over two eigenvalues, of multiplicity K − 1 and 1.
+    """
+    if means[0] == 0:
+        return {}
+    zero = dict.fromkeys(
+        ("nc1", "nc1_trace", "cdnv", "nc2_etf", "norm_cv_h", "norm_cv_w", "angle_std", "angle_gap"), 0.0
+    )
+    return zero | {
+        "nc2_of": _between((means[0] ** 2, means[1] ** 2), (1.0, 1.0), classes),
+        "nc3": _between(weight, means, classes),
+        "nc3_centered": _between(weight, (means[0], 0.0), classes),
+    }
+
+
+def _between(one: Symmetric, other: Symmetric, classes: int) -> float:
+    a, b = (math.hypot(math.sqrt(classes - 1) * x, y) for x, y in (one, other))
+    centred, ones = one[0] / a - other[0] / b, one[1] / a - other[1] / b
+    return _rounded(math.hypot(math.sqrt(classes - 1) * centred, ones))
+
+
+def frame_metrics(means: Matrix, weight: Matrix) -> dict[str, float]:
+    """The metrics of collapsed features H̄ = U `means` (r x K), A = `weight` Uᵀ (K x r); undefined ones are absent."""
+    classes = means.shape[1]
+    c = means - means.mean(axis=1, keepdims=True)
+    if not (c**2).sum() > ROUNDING**2 * (means**2).sum():
+        return {}
+    eye = np.eye(classes)
+    lengths = np.linalg.norm(c, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = ((c / lengths).T @ (c / lengths))[eye == 0]
+    apart = np.linalg.matrix_rank(c) == classes - 1  # else nc1 and cdnv divide by what tends to zero
+    values = {
+        "nc1": 0.0 if apart else math.nan,
+        "nc1_trace": 0.0,
+        "cdnv": 0.0 if apart else math.nan,
+        "nc2_of": _distance(means.T @ means, eye),
+        "nc2_etf": _distance(c.T @ c, eye - 1 / classes),
+        "nc3": _distance(weight, means.T),
+        "nc3_centered": _distance(weight, c.T),
+        "norm_cv_h": float(lengths.std() / lengths.mean()),
+        "norm_cv_w": _variation(np.linalg.norm(weight, axis=1)),
+        "angle_std": float(cosines.std()),
+        "angle_gap": float(np.abs(cosines + 1 / (classes - 1)).mean()),
+    }
+    return {name: _rounded(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def _variation(lengths: Matrix) -> float:
+    return float(lengths.std() / lengths.mean()) if lengths.any() else math.nan
+
+
+def _distance(one: Matrix, other: Matrix) -> float:
+    return float(np.linalg.norm(one / np.linalg.norm(one) - other / np.linalg.norm(other)))
+
+
+def _rounded(value: float) -> float:
+    return 0.0 if value < ROUNDING else value
