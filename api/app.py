@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import artifacts, dashboard, errors, events, experiments, health, plots, presets, series, theory
+from api import artifacts, dashboard, errors, events, experiments, health, monitoring, plots, presets, series, theory
 from api.errors import ProblemBody
 from api.gate import Gate
 from api.reconciler import Reconciler
@@ -39,7 +39,7 @@ def make_app() -> FastAPI:
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=2000)
     app.add_middleware(Gate)
-    for part in (experiments, series, theory, plots, events, artifacts, presets, health, dashboard):
+    for part in (experiments, series, theory, plots, events, artifacts, presets, health, monitoring, dashboard):
         app.include_router(part.router)
     document = app.openapi
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MIGRATION_LOCK = 720_001
 """Key of PostgreSQL's advisory lock under which one process migrates and the others wait."""
 BUSY_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_SECONDS = 5
 
 
 def _dumps(value: Any) -> str:
@@ -31,7 +32,9 @@ def _dumps(value: Any) -> str:
 
 def make_engine(url: str) -> Engine:
     sqlite = url.startswith("sqlite")
-    options: dict[str, Any] = {} if sqlite else {"pool_size": 20, "max_overflow": 20, "pool_pre_ping": True}
+    options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}  # as many as Starlette has threads
+    if not sqlite:
+        options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS}}
     engine = create_engine(url, json_serializer=_dumps, json_deserializer=orjson.loads, **options)
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
@@ -43,10 +46,10 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     """WAL, so that readers never wait; transactions begin by `_begin_immediate` and not by the driver."""
     connection.isolation_level = None
     for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
         "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 

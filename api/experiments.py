@@ -196,15 +196,15 @@ def _cursor(row: Experiment) -> str:
 def _position(cursor: str) -> tuple[datetime, str]:
     try:
         moment, experiment_id = orjson.loads(base64.urlsafe_b64decode(cursor))
-        return datetime.fromisoformat(moment), str(experiment_id)
+        return datetime.fromisoformat(moment), str(experiment_id).replace("\0", "")  # PostgreSQL takes no NUL
     except (ValueError, TypeError):
         fault = {"field": "cursor", "message": f"must be the next_cursor of an earlier answer; got {cursor[:80]!r}"}
         raise Problem(422, f"cursor: {fault['message']}", [fault]) from None
 
 
-def find(session: Session, experiment_id: str) -> Experiment:
-    """The row. Raises the 404."""
-    row = session.get(Experiment, experiment_id, populate_existing=True)
+def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:
+    """The row; with `lock` no worker claims it until the end of the transaction. Raises the 404."""
+    row = session.get(Experiment, experiment_id, populate_existing=True, with_for_update=lock)
     if row is None:
         raise not_found("experiment", experiment_id)
     return row
@@ -249,7 +249,7 @@ def retry(experiment_id: str) -> ExperimentOut:
 def delete(experiment_id: str) -> None:
     """Deletes it with its measurements and files. 409 while it runs."""
     with writing() as session:
-        row = find(session, experiment_id)
+        row = find(session, experiment_id, lock=True)
         if row.status == "running":
             raise Problem(409, f"experiment {experiment_id} is running; cancel it first")
         session.delete(row)

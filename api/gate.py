@@ -1,13 +1,15 @@
-"""What every request passes: the token, the size of the body, the headers against sniffing."""
+"""What every request passes: the token, the size of the body; and the clock that /metrics tells of."""
 
 from __future__ import annotations
 
 import secrets
+import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.db import migrated
 from api.errors import Problem, answer
+from api.monitoring import observe
 from api.settings import get_settings
 
 OPEN_PATHS = ("/healthz", "/", "/docs")
@@ -24,6 +26,19 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        began, status = time.perf_counter(), 500
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._admit(scope, receive, observed)
+        finally:
+            observe(scope, status, time.perf_counter() - began)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         if not _is_allowed(scope["path"], headers):
             problem = Problem(401, "a token is needed: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})
@@ -32,6 +47,9 @@ class Gate:
         if not migrated.is_set() and not _is_open(scope["path"]):
             problem = Problem(503, "the database is being prepared; try again", headers={"Retry-After": "1"})
             await answer(problem)(scope, receive, send)
+            return
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            await answer(Problem(400, "the character NUL is in no name, id or filter"))(scope, receive, send)
             return
         limit = get_settings().max_body_bytes
         body = await _read(receive, limit) if scope["method"] in ("POST", "PUT", "PATCH") else b""

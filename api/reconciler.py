@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,6 +51,10 @@ class Reconciler(threading.Thread):
                 reconcile()
             except SQLAlchemyError as error:
                 log.warning("the database does not answer: %s", error)
+            except Exception:
+                log.exception("the API stops: without its reconciler experiments would be lost")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     def stop(self) -> None:
         self._stop_asked.set()

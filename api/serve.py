@@ -53,6 +53,7 @@ class Child:
 
     def restart_if_dead(self) -> None:
         if self.process.poll() is not None:
+            self._kill_group()  # a worker that was killed has left its pool behind
             self.restarts += 1
             self.process = self._start()
 
@@ -62,9 +63,12 @@ class Child:
             self.process.terminate()
         with _ignored(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
+        self._kill_group()
+        self.process.wait()
+
+    def _kill_group(self) -> None:
         with _ignored(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 @contextmanager
@@ -90,7 +94,7 @@ class Service:
         self.settings = settings
         self.url = f"http://{settings.host}:{settings.port}"
         self.children: dict[str, Child] = {}
-        self._stopping = threading.Event()
+        self._stopping, self._stopped, self._restarting = threading.Event(), threading.Event(), threading.Lock()
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
@@ -113,9 +117,8 @@ class Service:
         self._watcher.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._watcher.is_alive():
-            self._watcher.join()
+        with self._restarting:  # none is started from here on
+            self._stopping.set()
         order = sorted(self.children.values(), key=lambda child: {"w": 0, "a": 1, "b": 2}[child.name[0]])
         stoppers = [threading.Thread(target=child.stop) for child in order if child.name != "broker"]
         for stopper in stoppers:
@@ -124,6 +127,7 @@ class Service:
             stopper.join()
         if "broker" in self.children:  # last, since the others talk to it while they stop
             self.children["broker"].stop()
+        self._stopped.set()
 
     def _child(self, name: str, command: list[str]) -> None:
         env = {**os.environ, **environment(self.settings), "PYTHONUNBUFFERED": "1"}
@@ -138,15 +142,20 @@ class Service:
             time.sleep(0.02)
 
     def _is_ready(self) -> bool:
+        headers = {"Authorization": f"Bearer {next(iter(self.settings.token_set), 'none')}"}
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code in (200, 401)
+            return httpx.get(f"{self.url}/readyz", headers=headers, timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.5):
-            for child in self.children.values():
-                child.restart_if_dead()
+            with self._restarting:
+                if self._stopping.is_set():
+                    break
+                for child in self.children.values():
+                    child.restart_if_dead()
+        self._stopped.wait()  # on Linux a child dies with the *thread* that has started it
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -1,0 +1,73 @@
+"""/metrics: what Prometheus scrapes. Rows are counted in the database, so that all API processes tell the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Scope
+
+from api import broker
+from api.db import reading
+from api.errors import PROBLEMS
+from api.states import STATUSES
+from api.tables import Experiment
+
+router = APIRouter(tags=["health"], responses=PROBLEMS)
+REQUEST_SECONDS = Histogram(
+    "ncore_http_request_seconds",
+    "Time until the whole answer was sent",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+
+
+class Rows(Collector):
+    """What the database and the broker hold at the time of the scrape; nothing of one that is away."""
+
+    def describe(self) -> list[Metric]:
+        return []  # else the database would be asked at the registration, when it may not be there yet
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            yield from _counts()
+        except SQLAlchemyError:
+            yield GaugeMetricFamily("ncore_database_up", "Whether the database answers", 0)
+        calls = broker.waiting()
+        yield GaugeMetricFamily("ncore_broker_up", "Whether the broker answers", int(calls is not None))
+        if calls is not None:
+            yield GaugeMetricFamily("ncore_queue_calls", "Wake-up calls that no worker has taken", calls)
+
+
+def _counts() -> Iterator[Metric]:
+    columns = (func.count(), func.sum(Experiment.last_seq), func.sum(Experiment.crashes))
+    with reading() as session:
+        rows = session.execute(select(Experiment.status, *columns).group_by(Experiment.status)).all()
+    found = {status: count for status, count, _, _ in rows}
+    experiments = GaugeMetricFamily("ncore_experiments", "Experiments by status", labels=["status"])
+    for status in STATUSES:
+        experiments.add_metric([status], found.get(status, 0))
+    yield GaugeMetricFamily("ncore_database_up", "Whether the database answers", 1)
+    yield experiments
+    yield GaugeMetricFamily("ncore_measurements", "Measurements sent by workers", sum(row[2] for row in rows))
+    yield CounterMetricFamily("ncore_lost_workers", "Leases taken back from workers", sum(row[3] for row in rows))
+
+
+REGISTRY.register(Rows())
+
+
+def observe(scope: Scope, status: int, seconds: float) -> None:
+    """Counts a request under its route's template, so that ids make no series of their own."""
+    route = getattr(scope.get("route"), "path", "unknown")
+    REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def scrape() -> Response:
+    """Prometheus text: requests of this process, experiments and queue of the whole service."""
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
