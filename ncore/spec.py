@@ -52,7 +52,9 @@ def _number_or_list(value: Any) -> str:
 Count = Annotated[Int, Field(ge=1, le=10**8)]
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-Label = Annotated[str, Field(min_length=1, max_length=64)]
+TEXT = r"^[^\x00]*$"
+"""PostgreSQL cannot hold the character NUL in a text."""
+Label = Annotated[str, Field(min_length=1, max_length=64, pattern=TEXT)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
 PerClass = Annotated[
     Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
@@ -234,7 +236,7 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: str = Field(default="", max_length=200)
+    name: str = Field(default="", max_length=200, pattern=TEXT)
     tags: tuple[Label, ...] = Field(default=(), max_length=32)
     loss: Literal["mse", "cross_entropy"] = "mse"
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
