@@ -214,6 +214,13 @@ def test_a_relu_model_attains_the_of_value_and_nothing_better_for_four_classes()
     assert value == pytest.approx(predicted.objective, rel=1e-6)
 
 
+def test_a_class_mean_at_the_centre_has_no_predicted_angle():
+    """Width 1: one direction, that of the two large classes, is on, and the means of the other three are equal."""
+    levels = predict(a_spec(5, [8, 8, 6, 6, 5], [1], 0.02, 0.02, 0.0)).levels
+    assert levels["norm_cv_h"]["h1"] == pytest.approx(math.sqrt(3 / 2), rel=1e-12)  # lengths (1, 1, 0, 0, 0)
+    assert not {"angle_std", "angle_gap", "nc1", "cdnv"} & levels.keys()
+
+
 def test_the_figures_of_the_paper():
     values = {name: predict(parse_spec(PRESETS[name].spec)) for name in ("fig1", "fig2", "fig3", "fig4")}
     c = 4 * math.sqrt(50 * 0.005 * 0.005)

@@ -60,8 +60,8 @@ def frame_metrics(means: Matrix, weight: Matrix) -> dict[str, float]:
         return {}
     eye = np.eye(classes)
     lengths = np.linalg.norm(c, axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = ((c / lengths).T @ (c / lengths))[eye == 0]
+    directions = c / np.where(lengths > ROUNDING * lengths.max(), lengths, math.nan)  # none for a mean at the centre
+    cosines = (directions.T @ directions)[eye == 0]
     apart = np.linalg.matrix_rank(c) == classes - 1  # else nc1 and cdnv divide by what tends to zero
     values = {
         "nc1": 0.0 if apart else math.nan,
