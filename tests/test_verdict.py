@@ -33,6 +33,18 @@ def test_a_finite_bias_decay_ends_between_the_frames():
     assert one["gap"] == pytest.approx(0, abs=1e-8)
 
 
+def test_cross_entropy_ends_at_the_simplex_etf_or_at_zero():
+    changes = {"loss": "cross_entropy", "seeds": [0, 1], "model.samples_per_class": 5, "optimizer.learning_rate": 1.0}
+    for bias in (False, True):
+        found = of_run(
+            "fig1", **changes, **{"model.bias": bias, "regularization.weights": 0.02, "optimizer.steps": 6000}
+        )
+        assert [one["reached"] for one in found] == ["simplex_etf"] * 2
+        assert all(one["rank"] == 3 and abs(one["gap"]) < 1e-8 for one in found)
+    found = of_run("fig1", **changes, **{"regularization.weights": 0.2, "regularization.features": 0.2})
+    assert [(one["reached"], one["rank"]) for one in found] == [("zero", 0)] * 2
+
+
 def test_zero_above_the_threshold():
     (one,) = of_run("fig1", seeds=[0], **{"regularization.features": 0.5})
     assert one["reached"] == "zero"
