@@ -1,6 +1,8 @@
 """Real parts for the tests: the embedded broker, SQLite and PostgreSQL, API and worker as processes of their own."""
 
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,3 +75,18 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> Non
     while not holds():
         assert time.monotonic() < end, f"waited {seconds} s for: {what}"
         time.sleep(0.02)
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in found.splitlines()[1:]]
+    direct = [child for child, parent in pairs if parent == pid]
+    return direct + [grandchild for child in direct for grandchild in children_of(child)]
+
+
+def kill_tree(pid: int) -> None:
+    for one in [pid, *children_of(pid)]:
+        try:
+            os.kill(one, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

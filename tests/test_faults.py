@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
-from conftest import DATABASES, settings_for, wait_for
+from conftest import DATABASES, children_of, kill_tree, settings_for, wait_for
 
 from api.client import Client
 from api.serve import environment, free_port, running
@@ -21,26 +21,11 @@ from ncore.train import train
 LONG = {"seeds": [0, 1], "optimizer.steps": 150_000, "measure.points": 80}
 
 
-def children_of(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    pairs = [tuple(map(int, line.split())) for line in found.splitlines()[1:]]
-    direct = [child for child, parent in pairs if parent == pid]
-    return direct + [grandchild for child in direct for grandchild in children_of(child)]
-
-
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def kill_tree(pid: int) -> None:
-    for one in [pid, *children_of(pid)]:
-        try:
-            os.kill(one, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
 def assert_equals_an_uninterrupted_run(experiment) -> None:
