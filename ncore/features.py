@@ -1,40 +1,44 @@
 """One pass over features → what the metrics of neural collapse need of them, in float64.
 
 Letters: d features, K classes, N samples, n_k of them in class k; "…" any leading dimensions (seeds).
-Accuracy: class means are taken first, deviations from them second, both in float64; the global mean is the mean of the
-class means, so that Σ_B has rank K − 1 exactly, and the one direction that is not there cannot come in by rounding.
+Accuracy: samples are taken relative to the first one of their class before anything is summed. That difference is
+exact where it matters, so neither an offset of all features nor a spread of 1e-9 of the means costs digits. The global
+mean is the mean of the class means, so that Σ_B has rank K − 1 exactly and no direction comes in by rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 1024
-"""Rows that are turned into float64 at a time, few enough to stay in the cache."""
+CHUNK_NUMBERS = 2**18
+"""Numbers that are turned into float64 at a time: 512 rows of 512 stay in a core's cache."""
+CHUNK_NUMBERS_GPU = 2**25
 
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """Sizes n_k (…, K), means (…, d, K), Σ_{i∈k} ‖h_i − h̄_k‖² (…, K) and Tr(C⁺ S C⁺ᵀ) (…).
+    """Sizes n_k (…, K), means H̄ and C (…, d, K), Σ_{i∈k} ‖h_i − h̄_k‖² (…, K) and Tr(C⁺ S C⁺ᵀ) (…).
 
     C = H̄ − h̄ 1ᵀ are the centred class means and S = Σ (h_i − h̄_{y_i})(h_i − h̄_{y_i})ᵀ the within-class scatter.
     """
 
     counts: Tensor
     means: Tensor
+    centred: Tensor
     within: Tensor
     projected: Tensor
 
     @classmethod
     def from_root(cls, counts: Tensor, means: Tensor, root: Tensor, within: Tensor) -> ClassStatistics:
         """From any root (…, d, r) of the scatter, S = root rootᵀ: the centred samples, or a triangular factor."""
-        projected = (inverse_means(means) @ root).square().sum((-2, -1))
-        return cls(counts, means, within, projected)
+        c = centred(means)
+        projected = (pseudo_inverse(c) @ root).square().sum((-2, -1))
+        return cls(counts, means, c, within, projected)
 
     @classmethod
     def from_features(cls, features: Tensor, labels: Tensor, classes: int) -> ClassStatistics:
@@ -45,16 +49,17 @@ class ClassStatistics:
         """Of the features times the power of two that brings the means near 1, so that no square leaves float64."""
         factor = power_of_two(self.means.abs().amax((-2, -1)))
         within = self.within * factor[..., None] * factor[..., None]
-        return ClassStatistics(self.counts, self.means * factor[..., None, None], within, self.projected)
+        means, c = self.means * factor[..., None, None], self.centred * factor[..., None, None]
+        return ClassStatistics(self.counts, means, c, within, self.projected)
 
     @cached_property
     def samples(self) -> Tensor:
         return self.counts.sum(-1)
 
     @cached_property
-    def centred(self) -> Tensor:
-        """C (…, d, K)."""
-        return centred(self.means)
+    def frame(self) -> Tensor:
+        """H̄ (…, d, K), but NaN for one class alone, which makes no frame."""
+        return self.means if self.means.shape[-1] > 1 else self.means * torch.nan
 
     @cached_property
     def gram(self) -> Tensor:
@@ -80,44 +85,54 @@ def power_of_two(largest: Tensor) -> Tensor:
 
 
 def centred(means: Tensor) -> Tensor:
-    return means - means.mean(-1, keepdim=True)
+    """C (…, d, K); exactly zero where the means are equal, which their own mean, being rounded, need not be."""
+    return centred_sum(means, torch.zeros_like(means))
 
 
-def inverse_means(means: Tensor) -> Tensor:
+def centred_sum(anchors: Tensor, offsets: Tensor) -> Tensor:
+    """C (…, d, K) of the means anchors + offsets, without the rounding of that sum."""
+    relative = anchors - anchors[..., :1] + offsets
+    return relative - relative.mean(-1, keepdim=True)
+
+
+def pseudo_inverse(c: Tensor) -> Tensor:
     """C⁺ up to a rotation: rows uᵢᵀ/sᵢ (…, min(d, K−1), d) of the thin SVD of C, zero where sᵢ is zero up to rounding.
 
-    Where the means are not finite or do not differ, all of it is NaN.
+    Where C is not finite or zero, all of it is NaN.
     """
-    c = centred(means)
     usable = c.isfinite().all(-1).all(-1)
     u, s, _ = torch.linalg.svd(torch.where(usable[..., None, None], c, 0.0), full_matrices=False)
-    rank = min(means.shape[-2], means.shape[-1] - 1)
+    rank = min(c.shape[-2], c.shape[-1] - 1)
     u, s = u[..., :rank], s[..., :rank]
     largest = s[..., :1] if rank else s.new_zeros(*s.shape[:-1], 1)
-    kept = s > max(means.shape[-2:]) * torch.finfo(s.dtype).eps * largest
+    kept = s > max(c.shape[-2:]) * torch.finfo(s.dtype).eps * largest
     rows = torch.where(kept, 1 / s, 0.0)[..., :, None] * u.mT
     return torch.where((usable & (largest[..., 0] > 0))[..., None, None], rows, torch.nan)
 
 
 class Samples:
-    """Features in memory, ordered by class once, so that each class is a block of rows from there on."""
+    """Features in memory, read in order of class, so that a chunk of rows is of one class and needs no index.
+
+    h̄_k = anchors[k] + offsets[k], both (K, d): the first sample of the class and the mean deviation from it.
+    """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int) -> None:
         self.classes = classes
         self.counts = torch.bincount(labels, minlength=classes)
-        self.features = features if _is_ordered(labels) else features[labels.argsort()]
+        self._order = None if _is_ordered(labels) else labels.argsort(stable=True)
+        self._features = features if self._order is None else features.contiguous()
+        self._sizes = self.counts.tolist()
+        self._anchors = self._first_samples()
 
     @cached_property
     def means(self) -> Tensor:
-        """(d, K). Sums of up to 2²⁹ numbers of 24 bits are exact in float64; wider ones are summed from a sample on,
-        so that an offset of all features costs no digits."""
-        means = []
-        for block in self._blocks():
-            first = block[:1].double() if block.dtype == torch.float64 else 0.0
-            parts = [(rows - first).sum(0, dtype=torch.float64) for rows in block.split(CHUNK_ROWS)]
-            nothing = self.features.new_full((self.features.shape[1],), torch.nan, dtype=torch.float64)
-            means.append(first + torch.stack(parts).sum(0) / len(block) if len(block) else nothing)
-        return torch.stack([mean.reshape(-1) for mean in means], dim=1)
+        """(d, K)."""
+        return (self._anchors + self._offsets).mT
+
+    @cached_property
+    def centred(self) -> Tensor:
+        """C (d, K)."""
+        return centred_sum(self._anchors.mT, self._offsets.mT)
 
     @cached_property
     def statistics(self) -> ClassStatistics:
@@ -125,36 +140,58 @@ class Samples:
 
     def survey(
         self, columns: Tensor | None, differs: Callable[[Tensor, int], Tensor] | None
-    ) -> tuple[ClassStatistics, int]:
+    ) -> tuple[ClassStatistics, Tensor]:
         """The statistics, and of how many samples `differs((h − h̄_k)ᵀ columns, k)` holds, in the same pass.
 
         `columns` is (d, c); `differs` gets (rows, c) of class k and gives a boolean for each row.
         """
-        means = self.means
-        inverse = inverse_means(means).mT
-        stacked = inverse if columns is None else torch.cat([inverse, columns], dim=1)
-        own, rank = stacked.contiguous(), inverse.shape[1]
-        wide = self.features.dtype == torch.float64
-        within, projected, count = [], [], 0
-        for k, block in enumerate(self._blocks()):
-            squares = [block.new_zeros((2,), dtype=torch.float64)]
-            drift = means.new_zeros(means.shape[0])  # the means' own rounding counts where the samples are as fine
-            for rows in block.split(CHUNK_ROWS) if len(block) else ():
-                deviations = rows.double() - means[:, k]
-                products = deviations @ own
-                squares.append(torch.stack([_square(deviations), _square(products[:, :rank])]))
-                drift += deviations.sum(0) if wide else 0.0
-                count += 0 if differs is None else int(differs(products[:, rank:], k).sum())
-            total = torch.stack(squares).sum(0)
-            if wide and len(block):
-                total = total - torch.stack([_square(drift), _square(drift @ inverse)]) / len(block)
-            within.append(total[0])
-            projected.append(total[1])
-        statistics = ClassStatistics(self.counts.double(), means, torch.stack(within), torch.stack(projected).sum())
-        return statistics, count
+        inverse = pseudo_inverse(self.centred).mT
+        rank = inverse.shape[1]
+        stacked = (inverse if columns is None else torch.cat([inverse, columns], dim=1)).contiguous()
+        within, projected = inverse.new_zeros(self.classes), inverse.new_zeros(())
+        count = torch.zeros_like(self.counts[0])
+        for k, rows in self._chunks():
+            deviations = rows.sub_(self._anchors[k]).sub_(self._offsets[k])
+            products = deviations @ stacked
+            within[k] += _square(deviations)
+            projected += _square(products[:, :rank])
+            if differs is not None:
+                count += differs(products[:, rank:], k).sum()
+        return ClassStatistics(self.counts.double(), self.means, self.centred, within, projected), count
 
-    def _blocks(self) -> tuple[Tensor, ...]:
-        return torch.split(self.features, self.counts.tolist())
+    @cached_property
+    def _offsets(self) -> Tensor:
+        sums = torch.zeros_like(self._anchors)
+        for k, rows in self._chunks():
+            sums[k] += rows.sub_(self._anchors[k]).sum(0)
+        return sums / self.counts[:, None]
+
+    def _first_samples(self) -> Tensor:
+        """(K, d), NaN for a class without samples."""
+        present = self.counts > 0
+        places = (self.counts.cumsum(0) - self.counts)[present]
+        first = self._features[places if self._order is None else self._order[places]].double()
+        anchors = first.new_full((self.classes, first.shape[1]), torch.nan)
+        anchors[present] = first
+        return anchors
+
+    def _chunks(self) -> Iterator[tuple[int, Tensor]]:
+        """A class and a float64 copy of some of its rows, which is overwritten by the next one."""
+        features = self._features
+        numbers = CHUNK_NUMBERS if features.device.type == "cpu" else CHUNK_NUMBERS_GPU
+        size = min(len(features), max(16, numbers // features.shape[1]))
+        rows = features.new_empty(size, features.shape[1], dtype=torch.float64)
+        gathered = features.new_empty(size, features.shape[1])
+        end = 0
+        for k, count in enumerate(self._sizes):
+            start, end = end, end + count
+            for first in range(start, end, size):
+                last = min(first + size, end)
+                chunk = features[first:last]
+                if self._order is not None:
+                    chunk = gathered[: last - first]
+                    torch.index_select(features, 0, self._order[first:last], out=chunk)
+                yield k, rows[: last - first].copy_(chunk)
 
 
 def _square(matrix: Tensor) -> Tensor:

@@ -89,21 +89,16 @@ def same(one: dict[str, float], other: dict[str, float], rel: float = 1e-9) -> N
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
 @pytest.mark.parametrize("spread", [1.0, 1e-6, 1e-9])
-def test_measure_and_the_accumulator_equal_the_slow_version_to_nine_digits(spread, offset):
-    """The oracle gets the same float64 numbers, so digits that the offset has rounded off are missing on both sides.
-
-    What is left is that the means are float64: their own rounding, 1e-16 of the offset, against their distance of
-    about 1, so 1e-9 is what an offset of 1e6 allows, and 1e-12 what one of 0 does.
-    """
+def test_measure_and_the_accumulator_equal_the_slow_version_to_twelve_digits(spread, offset):
+    """The oracle gets the same float64 numbers, so digits that the offset has rounded off are missing on both sides."""
     features, labels, weight, bias = sample(spread, offset)
     expected, found = by_hand(features, labels, weight, bias), measure(features, labels, weight, bias)
-    rel = 1e-9 if offset else 1e-12
-    same(expected, found, rel)
+    same(expected, found, 1e-12)
     accumulator = Accumulator(4)
     for part in np.array_split(np.arange(len(labels)), 7):
         accumulator.update(features[part], labels[part])
     result = accumulator.result(weight)
-    same({name: value for name, value in expected.items() if name != "nc4"}, result, rel)
+    same({name: value for name, value in expected.items() if name != "nc4"}, result, 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +177,47 @@ def test_undefined_is_nan_and_never_a_number():
     assert math.isnan(equal_means["nc1"])
     assert math.isnan(equal_means["nc4"])
     assert not math.isnan(equal_means["nc2_of"])  # not centred: defined
-    one_class = measure(np.random.default_rng(0).normal(size=(5, 3)), np.zeros(5, dtype=int))
-    assert math.isnan(one_class["nc1"])
+    one_class = measure(np.random.default_rng(0).normal(size=(5, 3)), np.zeros(5, dtype=int), np.ones((1, 3)))
+    assert all(math.isnan(value) for value in one_class.values())
+
+
+@pytest.mark.parametrize(("value", "k", "n"), [(0.1, 3, 4), (0.1, 7, 11), (1 / 3, 6, 5), (1e6 + 0.1, 3, 1)])
+def test_equal_means_do_not_differ_by_rounding(value, k, n):
+    """The mean of k equal numbers is not always that number: 3 · 0.1 / 3 is 0.10000000000000002."""
+    labels, weight = np.arange(k * n) % k, np.random.default_rng(0).normal(size=(k, 5))
+    found = measure(np.full((k * n, 5), value), labels, weight)
+    assert {name for name, number in found.items() if not math.isnan(number)} == {"nc2_of", "nc3", "norm_cv_w"}
+    accumulator = Accumulator(k)
+    accumulator.update(np.full((k * n, 5), value), labels)
+    assert math.isnan(accumulator.result()["nc2_etf"])
+    counts, means = torch.full((k,), float(n), dtype=torch.float64), torch.full((5, k), value, dtype=torch.float64)
+    root = torch.ones(5, 8, dtype=torch.float64)
+    found = level_metrics(ClassStatistics.from_root(counts, means, root, counts), torch.as_tensor(weight))
+    assert {name for name, number in found.items() if not number.isnan()} == {"nc2_of", "nc3", "norm_cv_w"}
+
+
+def test_classes_of_many_chunks_in_any_order_and_layout():
+    """A chunk holds 512 rows of 512; the classes have 1400, 513, 512 and 75 samples."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), (1400, 513, 512, 75))
+    features, weight = rng.normal(size=(4, 512))[labels] + 0.5 * rng.normal(size=(2500, 512)), rng.normal(size=(4, 512))
+    means = np.stack([features[labels == k].mean(0) for k in range(4)])
+    c = (means - means.mean(0)).T
+    deviations = features - means[labels]
+    distances = np.stack([np.square(features - mean).sum(1) for mean in means], axis=1)
+    expected = {
+        "nc1": np.square(deviations @ np.linalg.pinv(c, rcond=1e-10).T).sum() / 2500,
+        "nc1_trace": np.square(deviations).sum() / 2500 / (np.square(c).sum() / 4),
+        "nc4": np.mean((features @ weight.T).argmax(1) != distances.argmin(1)),
+    }
+    order = rng.permutation(2500)
+    for x, y in (
+        (features, labels),
+        (features[order], labels[order]),
+        (np.asfortranarray(features[order]), labels[order]),
+    ):
+        found = measure(x, y, weight)
+        same(expected, {name: found[name] for name in expected}, 1e-12)
 
 
 def test_one_mean_at_the_centre_has_no_angle_and_two_equal_means_no_distance():

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics, inverse_means
+from ncore.features import ClassStatistics, centred_sum, pseudo_inverse
 from ncore.metrics.arrays import as_features, as_labels, as_weight
 
 
@@ -52,10 +52,11 @@ class Accumulator:
         means = (self._anchors + shifts).mT
         moved = torch.nan_to_num(shifts) * counts.sqrt()[:, None]
         scatter = self._scatter - moved.mT @ moved
-        inverse = inverse_means(means)
+        c = centred_sum(self._anchors.mT, shifts.mT)
+        inverse = pseudo_inverse(c)
         projected = ((inverse @ scatter) * inverse).sum().clamp(min=0)
         within = (self._squares - moved.square().sum(1)).clamp(min=0)
-        return ClassStatistics(counts, means, within, projected)
+        return ClassStatistics(counts, means, c, within, projected)
 
     def result(self, weight: Any = None) -> dict[str, float]:
         """As `measure`, without nc4; `weight` is (K, d)."""

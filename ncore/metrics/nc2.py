@@ -10,7 +10,7 @@ from ncore.features import ClassStatistics
 
 def nc2_of(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """‖H̄ᵀH̄/‖H̄ᵀH̄‖ − I/√K‖, class means not centred (T&B, section 3). Shape (…)."""
-    gram = statistics.means.mT @ statistics.means
+    gram = statistics.frame.mT @ statistics.frame
     return _distance(gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
 
 

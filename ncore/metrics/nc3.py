@@ -10,7 +10,7 @@ from ncore.features import ClassStatistics
 
 def nc3(statistics: ClassStatistics, weight: Tensor) -> Tensor:
     """‖A/‖A‖ − H̄ᵀ/‖H̄‖‖, class means not centred (Tirer & Bruna 2022); A (…, K, d). Shape (…)."""
-    return _distance(weight, statistics.means)
+    return _distance(weight, statistics.frame)
 
 
 def nc3_centered(statistics: ClassStatistics, weight: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics, Samples, centred
+from ncore.features import ClassStatistics, Samples
 
 
 def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassStatistics, Tensor]:
@@ -15,8 +15,7 @@ def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassSta
     Distances are compared by h̄_l·h − ‖h̄_l‖²/2 around the centre of the means, logits around the class's own: an
     offset of all features costs no digits.
     """
-    means = samples.means
-    c = centred(means)
+    means, c = samples.means, samples.centred
     gram = c.mT @ c
     nearest_of_mean = gram - gram.diagonal()[:, None] / 2  # column k: the scores of class k's own mean
     logits_of_mean = weight @ means + (0.0 if bias is None else bias[:, None])
@@ -27,6 +26,6 @@ def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassSta
         return predicted != (products[:, classes:] + nearest_of_mean[:, k]).argmax(1)
 
     statistics, count = samples.survey(torch.cat([weight.mT, c], dim=1), differs)
-    share = torch.full_like(statistics.spread, count / int(samples.counts.sum()))
+    share = count.double() / samples.counts.sum()
     usable = statistics.spread.isfinite() & logits_of_mean.isfinite().all()
     return statistics, torch.where(usable, share, torch.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ncore.features import ClassStatistics
@@ -18,4 +19,5 @@ def norm_cv_w(statistics: ClassStatistics, weight: Tensor) -> Tensor:  # noqa: A
 
 
 def _variation(norms: Tensor) -> Tensor:
-    return norms.std(-1, correction=0) / norms.mean(-1)
+    variation = norms.std(-1, correction=0) / norms.mean(-1)
+    return variation if norms.shape[-1] > 1 else variation * torch.nan
