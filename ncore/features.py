@@ -47,10 +47,10 @@ class ClassStatistics:
 
     def near_one(self) -> ClassStatistics:
         """Of the features times the power of two that brings the means near 1, so that no square leaves float64."""
-        factor = power_of_two(self.means.abs().amax((-2, -1)))
-        within = self.within * factor[..., None] * factor[..., None]
-        means, c = self.means * factor[..., None, None], self.centred * factor[..., None, None]
-        return ClassStatistics(self.counts, means, c, within, self.projected)
+        factor = power_of_two(self.means.abs().amax((-2, -1), keepdim=True))
+        per_class = factor[..., 0]
+        within = self.within * per_class * per_class
+        return ClassStatistics(self.counts, self.means * factor, self.centred * factor, within, self.projected)
 
     @cached_property
     def samples(self) -> Tensor:
@@ -72,6 +72,13 @@ class ClassStatistics:
         return self.gram.diagonal(dim1=-2, dim2=-1)
 
     @cached_property
+    def cosines(self) -> Tensor:
+        """cos(c_k, c_l) for k < l (each pair stands for both orders): (…, K(K−1)/2)."""
+        norms, classes = self.squared_norms.sqrt(), self.means.shape[-1]
+        k, l = torch.triu_indices(classes, classes, 1, device=norms.device)  # noqa: E741 (the formula's letter)
+        return (self.gram / (norms[..., :, None] * norms[..., None, :]))[..., k, l]
+
+    @cached_property
     def spread(self) -> Tensor:
         """‖C‖² (…), with NaN where the class means do not differ at all."""
         total = self.squared_norms.sum(-1)
@@ -79,20 +86,22 @@ class ClassStatistics:
 
 
 def power_of_two(largest: Tensor) -> Tensor:
-    """2^−e for numbers up to `largest` ≈ 2^e, in float64; 1 where it is 0 or not finite. Multiplying by it is exact."""
-    exponent = torch.frexp(largest.double()).exponent.clamp(-1000, 1000).double()
-    return torch.where(largest.isfinite() & (largest > 0), torch.exp2(-exponent), 1.0)
+    """2^−e for numbers up to `largest` ≈ 2^e, in float64; some power where it is 0 or not finite.
+
+    Multiplying by it is exact.
+    """
+    return torch.exp2(-torch.frexp(largest.double()).exponent.clamp(-1000, 1000).double())
 
 
 def centred(means: Tensor) -> Tensor:
     """C (…, d, K); exactly zero where the means are equal, which their own mean, being rounded, need not be."""
-    return centred_sum(means, torch.zeros_like(means))
+    relative = means - means[..., :1]
+    return relative - relative.mean(-1, keepdim=True)
 
 
 def centred_sum(anchors: Tensor, offsets: Tensor) -> Tensor:
     """C (…, d, K) of the means anchors + offsets, without the rounding of that sum."""
-    relative = anchors - anchors[..., :1] + offsets
-    return relative - relative.mean(-1, keepdim=True)
+    return centred(anchors - anchors[..., :1] + offsets)
 
 
 def pseudo_inverse(c: Tensor) -> Tensor:
@@ -100,14 +109,13 @@ def pseudo_inverse(c: Tensor) -> Tensor:
 
     Where C is not finite or zero, all of it is NaN.
     """
-    usable = c.isfinite().all(-1).all(-1)
-    u, s, _ = torch.linalg.svd(torch.where(usable[..., None, None], c, 0.0), full_matrices=False)
-    rank = min(c.shape[-2], c.shape[-1] - 1)
-    u, s = u[..., :rank], s[..., :rank]
-    largest = s[..., :1] if rank else s.new_zeros(*s.shape[:-1], 1)
+    # LAPACK refuses a whole batch for one NaN, so what is not finite is taken out here and put back by `zero`
+    u, s, _ = torch.linalg.svd(c.nan_to_num(0.0, 0.0, 0.0), full_matrices=False)
+    largest, rank = s[..., :1], min(c.shape[-2], c.shape[-1] - 1)
+    zero = (c * 0.0).sum((-2, -1))[..., None] / largest
     kept = s > max(c.shape[-2:]) * torch.finfo(s.dtype).eps * largest
-    rows = torch.where(kept, 1 / s, 0.0)[..., :, None] * u.mT
-    return torch.where((usable & (largest[..., 0] > 0))[..., None, None], rows, torch.nan)
+    factors = torch.where(kept, 1 / s, 0.0) + zero
+    return factors[..., :rank, None] * u[..., :rank].mT
 
 
 class Samples:

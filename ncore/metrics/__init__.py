@@ -49,7 +49,7 @@ def level_metrics(statistics: ClassStatistics, weight: Tensor | None = None) -> 
     statistics = statistics.near_one()
     values = {name: metric(statistics) for name, metric in METRICS.items()}
     if weight is not None:
-        weight = weight * power_of_two(weight.abs().amax((-2, -1)))[..., None, None]
+        weight = weight * power_of_two(weight.abs().amax((-2, -1), keepdim=True))
         values |= {name: metric(statistics, weight) for name, metric in WEIGHT_METRICS.items()}
     return values
 

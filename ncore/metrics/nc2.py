@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -11,17 +13,18 @@ from ncore.features import ClassStatistics
 def nc2_of(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """‖H̄ᵀH̄/‖H̄ᵀH̄‖ − I/√K‖, class means not centred (T&B, section 3). Shape (…)."""
     gram = statistics.frame.mT @ statistics.frame
-    return _distance(gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
+    classes = gram.shape[-1]
+    return _distance(gram, torch.eye(classes, dtype=gram.dtype, device=gram.device) / math.sqrt(classes))
 
 
 def nc2_etf(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """‖CᵀC/‖CᵀC‖ − P/√(K−1)‖ with P = I − 11ᵀ/K, class means centred. Shape (…)."""
     gram = statistics.gram
     classes = gram.shape[-1]
-    return _distance(gram, torch.eye(classes, dtype=gram.dtype, device=gram.device) - 1 / classes)
+    projection = torch.eye(classes, dtype=gram.dtype, device=gram.device) - 1 / classes
+    return _distance(gram, projection / math.sqrt(max(classes - 1, 1)))
 
 
 def _distance(gram: Tensor, frame: Tensor) -> Tensor:
-    """‖G/‖G‖ − F/‖F‖‖; NaN where G is zero, since 0/0 is."""
-    normalised = gram / torch.linalg.matrix_norm(gram)[..., None, None]
-    return torch.linalg.matrix_norm(normalised - frame / torch.linalg.matrix_norm(frame))
+    """‖G/‖G‖ − F‖; NaN where G is zero, since 0/0 is."""
+    return torch.linalg.matrix_norm(gram / torch.linalg.matrix_norm(gram)[..., None, None] - frame)
