@@ -10,7 +10,8 @@ import torch
 from benchmarks import Row
 from ncore.metrics import measure
 from ncore.presets import PRESETS
-from ncore.spec import UfmSpec, measuring_steps, parse_spec, with_changes
+from ncore.schedule import measuring_steps
+from ncore.spec import UfmSpec, parse_spec, with_changes
 from ncore.train import train
 from ncore.ufm.run import UfmRun, _threads_for
 from ncore.ufm.start import make_start

@@ -6,6 +6,8 @@ from ncore.spec import MeasureSteps, NetworkSpec, UfmSpec
 
 NUMBER_BYTES = 8
 MAX_DRAWN_NUMBERS = 2**23
+"""Beyond so many numbers in H₁ the sample-free form draws EXPLICIT samples a class, the others by mean and scatter."""
+EXPLICIT = 1000
 
 
 def memory_bytes(spec: UfmSpec | NetworkSpec) -> int | None:
@@ -15,11 +17,8 @@ def memory_bytes(spec: UfmSpec | NetworkSpec) -> int | None:
     model, seeds = spec.model, len(spec.seeds)
     classes, widths, samples = model.classes, model.widths, sum(model.class_sizes)
     weights = sum(rows * columns for rows, columns in zip((*widths[1:], classes), widths, strict=True))
-    sample_free = spec.optimizer.form == "sample_free" or (
-        spec.optimizer.form == "auto" and spec.linear_mse and classes + widths[0] < samples
-    )
-    if sample_free:
-        known = min(widths[0] * samples, max(MAX_DRAWN_NUMBERS, 1000 * classes * widths[0]))
+    if spec.sample_free:
+        known = min(widths[0] * samples, max(MAX_DRAWN_NUMBERS, EXPLICIT * classes * widths[0]))
         numbers = 4 * (classes + widths[0]) * (widths[0] + classes) + 3 * known + 2 * classes * widths[0] ** 2
     else:
         numbers = samples * (4 * sum(widths) + 5 * classes)

@@ -20,7 +20,8 @@ from ncore.measurement import Measurement, Series
 from ncore.metrics import level_metrics
 from ncore.metrics.nc4 import nc4
 from ncore.networks import Network, build
-from ncore.spec import MeasureEpochs, NetworkSpec, measuring_steps
+from ncore.schedule import measuring_steps
+from ncore.spec import MeasureEpochs, NetworkSpec
 from ncore.ufm.measuring import RANK_TOLERANCE
 
 LOOK_STEPS_ON_GPU = 20

@@ -5,7 +5,6 @@ Imports no torch, so that the API can check a spec without it. Symbols follow Ti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -281,6 +280,13 @@ class UfmSpec(BaseSpec):
         return self
 
     @property
+    def sample_free(self) -> bool:
+        """Whether it is trained without the samples: asked for by name, or exact and the smaller form."""
+        if self.optimizer.form != "auto":
+            return self.optimizer.form == "sample_free"
+        return self.linear_mse and self.model.classes + self.model.widths[0] < sum(self.model.class_sizes)
+
+    @property
     def linear_mse(self) -> bool:
         return self.model.activation == "identity" and self.loss == "mse"
 
@@ -371,24 +377,6 @@ def _path(loc: tuple[int | str, ...]) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def measuring_steps(total: int, points: int, spacing: str) -> list[int]:
-    """The steps at which a run of `total` steps is measured: 0, `total` and `points` in all where there are as many.
-
-    Log spacing is even in log(step); where rounding merges steps it is refined until `points` differ.
-    """
-    points = min(points, total + 1)
-    if spacing == "linear" or points in (2, total + 1):
-        return sorted({round(i * total / (points - 1)) for i in range(points)})
-    grid = points
-    while len(steps := _log_grid(total, grid)) < points:
-        grid += max(1, (points - len(steps)) // 2)
-    return steps
-
-
-def _log_grid(total: int, grid: int) -> list[int]:
-    return sorted({0, total} | {round(math.exp(math.log(total) * i / (grid - 2))) for i in range(grid - 1)})
 
 
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

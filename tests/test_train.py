@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ncore.presets import PRESETS
-from ncore.spec import UfmSpec, measuring_steps, parse_spec, with_changes
+from ncore.schedule import measuring_steps
+from ncore.spec import UfmSpec, parse_spec, with_changes
 from ncore.theory import predict
 from ncore.train import DeviceError, Diverged, begin, outcome, train
 

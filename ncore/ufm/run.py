@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ncore.diverged import Diverged
 from ncore.measurement import Measurement
-from ncore.spec import UfmSpec, measuring_steps
+from ncore.schedule import measuring_steps
+from ncore.spec import UfmSpec
 from ncore.ufm.measuring import Gauge
-from ncore.ufm.start import is_sample_free, make_start, stack
+from ncore.ufm.start import make_start, stack
 from ncore.ufm.steps import Program, Rates, layered_program, linear_program
 
 CHUNK = 64
@@ -37,7 +38,7 @@ class UfmRun:
         self.specs = [spec for spec, _ in replicas]
         self.seeds = [seed for _, seed in replicas]
         self.spec, self.device = self.specs[0], device
-        self.engine = "sample_free" if is_sample_free(self.spec) else "full"
+        self.engine = "sample_free" if self.spec.sample_free else "full"
         self.step, self.total = 0, self.spec.optimizer.steps
         schedule = self.spec.measure
         self._due = measuring_steps(self.total, schedule.points, schedule.spacing)

@@ -18,11 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncore.estimate import EXPLICIT, MAX_DRAWN_NUMBERS
 from ncore.spec import UfmSpec
-
-MAX_DRAWN_NUMBERS = 2**23
-"""Beyond so many numbers in H₁ only EXPLICIT samples a class are drawn, the others by their mean and scatter."""
-EXPLICIT = 1000
 
 
 @dataclass(frozen=True)
@@ -39,13 +36,6 @@ class Start:
     gram: Tensor | None = None  # Σ_{i∈k} q_i q_iᵀ: (K, r, r)
 
 
-def is_sample_free(spec: UfmSpec) -> bool:
-    """Whether the sample-free form is exact for this spec and, unless asked for by name, also the smaller one."""
-    if spec.optimizer.form != "auto":
-        return spec.optimizer.form == "sample_free"
-    return spec.linear_mse and spec.model.classes + spec.model.widths[0] < sum(spec.model.class_sizes)
-
-
 def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None) -> Start:
     """Draws H₁, W_1, …, W_M ~ N(0, init_scale²) in this order from `seed` (b starts at 0), or takes what is `given`.
 
@@ -56,7 +46,7 @@ def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None)
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.tensor(model.class_sizes)
     heights = (*model.widths[1:], model.classes)
-    sample_free = is_sample_free(spec)
+    sample_free = spec.sample_free
     drawn = not sample_free or "H" in given or model.widths[0] * int(sizes.sum()) <= MAX_DRAWN_NUMBERS
 
     if drawn:
