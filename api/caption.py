@@ -27,7 +27,8 @@ def _ufm(spec: UfmSpec) -> str:
     momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum else ""
     return (
         f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}; {_loss(spec)}, {bias}, λ_W = {decays}, "
-        f"λ_H = {spec.regularization.features:g}; gradient descent, step {optimizer.learning_rate:g}{momentum}"
+        f"λ_H = {spec.regularization.features:g}; gradient descent, step {optimizer.learning_rate:g}{momentum}, "
+        f"{optimizer.steps:,} steps"
     )
 
 
@@ -38,5 +39,6 @@ def _network(spec: NetworkSpec) -> str:
     return (
         f"{ {'resnet': 'ResNet', 'mlp': 'MLP', 'convnet': 'convolutional net'}[model.kind] }{size} on {data.name}{n}; "
         f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; SGD, step {optimizer.learning_rate:g}, "
-        f"momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, batch {optimizer.batch_size}"
+        f"momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, batch {optimizer.batch_size}, "
+        f"{optimizer.epochs} epochs"
     )

@@ -10,16 +10,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from api import pictures, series
-from api.caption import caption
 from api.experiments import spec_of
-from api.panels import NETWORK_PANELS, UFM_PANELS
-from api.plots import rendered
+from api.plots import Form, rendered
+from api.subject import subject_of
 from api.terminal import comparison_table, verdict_lines
-from api.theory import compare, predicted_series
+from api.theory import compare
 from ncore.measurement import Measurement
 from ncore.theory import predict
 
 SLICE_SECONDS = 0.2
+FORMS: tuple[Form, ...] = ("svg", "png", "pdf")
 
 
 def run_here(body: Any, out: Path | None, console: Console) -> int:
@@ -49,9 +49,9 @@ def run_here(body: Any, out: Path | None, console: Console) -> int:
         (out / "metrics.csv").write_bytes(series.as_csv(found)[0])
         (out / "result.json").write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
         (out / "spec.json").write_bytes(orjson.dumps(spec.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
-        panels = UFM_PANELS if spec.model.kind == "ufm" else NETWORK_PANELS
-        chart = pictures.figure(found, predicted_series(prediction), panels, spec.name, caption(spec), "light")
-        (out / "picture.svg").write_bytes(rendered(chart, "svg").body)
+        chart = pictures.figure(found, subject_of(spec, run.total))
+        for form in FORMS:
+            (out / f"picture.{form}").write_bytes(rendered(chart, form).body)
         console.print(f"saved in {out}", markup=False)
     return 0
 

@@ -18,23 +18,41 @@ class Panel:
     log: bool = True
 
 
-PANELS = (
-    Panel("objective", "Objective", {"objective": "objective"}, "f"),
-    Panel("nc1", "NC1: within-class variability", {"nc1": "(1/K) Tr(Σ_W Σ_B⁺)"}, "NC1"),
-    Panel("nc2", "NC2: distance to a frame", {"nc2_of": "orthogonal frame", "nc2_etf": "simplex ETF (centred)"}, "NC2"),
-    Panel("nc3", "NC3: self-duality", {"nc3": "class means", "nc3_centered": "centred class means"}, "NC3"),
-    Panel("nc4", "NC4: nearest class mean", {"nc4": "disagreement"}, "share of samples", log=False),
-    Panel("accuracy", "Accuracy", {"accuracy": "train", "test_accuracy": "test"}, "accuracy", log=False),
-    Panel("loss", "Data term", {"loss": "train", "test_loss": "test"}, "loss"),
-    Panel("nc1_trace", "NC1: traces", {"nc1_trace": "Tr Σ_W / Tr Σ_B"}, "NC1"),
-    Panel("cdnv", "Class-distance normalized variance", {"cdnv": "CDNV"}, "CDNV"),
-    Panel("norms", "Equal norms", {"norm_cv_h": "class means", "norm_cv_w": "weights"}, "std / mean"),
-    Panel("angles", "Equal angles", {"angle_std": "std of cosines", "angle_gap": "gap to −1/(K−1)"}, "angles"),
-    Panel("gradient", "Gradient", {"grad_norm": "gradient norm"}, "‖∇f‖"),
-)
+GAP = "gap"
+"""Not measured but derived: the objective above its predicted value."""
+
+PANELS = {
+    panel.name: panel
+    for panel in (
+        Panel("objective", "Objective", {"objective": "objective"}, "f"),
+        Panel("gap", "Objective above its predicted value", {GAP: "gap"}, "f − f*"),
+        Panel("nc1", "NC1: within-class variability", {"nc1": "Tr(Σ_W Σ_B†) / K"}, "NC1"),
+        Panel("nc2", "NC2: distance to a frame", {"nc2_of": "orthogonal frame", "nc2_etf": "simplex ETF"}, "NC2"),
+        Panel("nc3", "NC3: self-duality", {"nc3": "class means", "nc3_centered": "centred class means"}, "NC3"),
+        Panel("nc4", "NC4: nearest class mean", {"nc4": "disagreement"}, "share of samples", log=False),
+        Panel("accuracy", "Accuracy", {"accuracy": "train", "test_accuracy": "test"}, "accuracy", log=False),
+        Panel("loss", "Data term", {"loss": "train", "test_loss": "test"}, "loss"),
+        Panel("nc1_trace", "NC1: traces", {"nc1_trace": "Tr Σ_W / Tr Σ_B"}, "NC1"),
+        Panel("cdnv", "Class-distance normalized variance", {"cdnv": "CDNV"}, "CDNV"),
+        Panel("norms", "Equal norms", {"norm_cv_h": "class means", "norm_cv_w": "weights"}, "std / mean"),
+        Panel("sizes", "Squared norms", {"feature_norm_sq": "class means", "weight_norm_sq": "rows of W_M"}, "norm²"),
+        Panel("angles", "Equal angles", {"angle_std": "std of cosines", "angle_gap": "gap to −1/(K−1)"}, "angles"),
+        Panel("gradient", "Gradient", {"grad_norm": "gradient norm"}, "gradient norm"),
+    )
+}
 UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
 NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
 
 
-PanelName = StrEnum("PanelName", {panel.name: panel.name for panel in PANELS})  # type: ignore[misc] # from PANELS
+PanelName = StrEnum("PanelName", {name: name for name in PANELS})  # type: ignore[misc] # from PANELS
 """The names, as the type of a query parameter."""
+
+
+def panel_of(metric: str) -> Panel:
+    """The panel that shows this metric, with nothing else in it."""
+    for panel in PANELS.values():
+        if metric in panel.metrics:
+            name = panel.metrics[metric]
+            title = panel.title if len(panel.metrics) == 1 else f"{panel.title} ({name})"
+            return Panel(panel.name, title, {metric: name}, panel.y_title, panel.log)
+    return Panel(metric, metric, {metric: metric}, metric)

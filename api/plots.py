@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Response
 
-from api.caption import caption
 from api.db import reading
-from api.errors import PROBLEMS
+from api.errors import PROBLEMS, Problem
 from api.experiments import find
-from api.panels import NETWORK_PANELS, UFM_PANELS, PanelName
+from api.panels import PanelName
 from api.series import load
-from api.theory import predicted_series
 from ncore.spec import parse_spec
-from ncore.theory import predict
+
+if TYPE_CHECKING:
+    from api.subject import Subject
 
 router = APIRouter(tags=["pictures"], responses=PROBLEMS)
 Form = Literal["svg", "png", "pdf", "json"]
@@ -52,15 +53,24 @@ def plot(
 ) -> Response:
     """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines."""
     from api import pictures
+    from api.subject import subject_of
 
     with reading() as session:
         row = find(session, experiment_id)
         series, _ = load(session, experiment_id, layers=[*layer, ""] if layer else [], seeds=seed)
-    spec = parse_spec(row.spec)
-    predicted = predicted_series(predict(spec))
-    panels = panel or (UFM_PANELS if row.kind == "ufm" else NETWORK_PANELS)
-    chart = pictures.figure(series, predicted, panels, row.name or row.id, caption(spec), theme, columns)
-    return rendered(chart, form)
+        spec = parse_spec(row.spec)
+        subject = subject_of(spec, row.total, row.name or row.id)
+        _known("layer", layer, subject.layers)
+        _known("seed", seed, spec.seeds)
+    return rendered(pictures.figure(series, subject, panel, theme, columns, hover=form == "json"), form)
+
+
+def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
+    """Raises the 422 naming what may be chosen: a picture without curves would not say what is wrong."""
+    wrong = next((one for one in chosen if one not in allowed), None)
+    if wrong is not None:
+        fault = {"field": field, "message": f"must be one of {', '.join(map(str, allowed))}; got {wrong!r}"}
+        raise Problem(422, f"{field}: {fault['message']}", [fault])
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
@@ -74,13 +84,20 @@ def compare(
 ) -> Response:
     """One metric of several experiments over the steps, or over the share of each run."""
     from api import pictures
+    from api.subject import subject_of
 
-    curves: list[tuple[str, list[dict[str, Any]]]] = []
+    curves: list[tuple[Subject, list[dict[str, Any]]]] = []
+    measured: dict[str, None] = {}
     with reading() as session:
         for experiment_id in dict.fromkeys(experiment):
             row = find(session, experiment_id)
-            series, _ = load(session, experiment_id, metrics=[metric], layers=layer)
+            series, _ = load(session, experiment_id)
+            measured |= dict.fromkeys(one["metric"] for one in series)
             name = row.name or row.id
-            taken = any(name == other for other, _ in curves)
-            curves.append((f"{name} ({row.id})" if taken else name, series))
-    return rendered(pictures.comparison(curves, metric, x == "fraction", theme), form)
+            if any(name == other.name for other, _ in curves):
+                name = f"{name} ({row.id})"
+            chosen = [one for one in series if one["metric"] == metric and (not layer or one["layer"] in layer)]
+            curves.append((subject_of(parse_spec(row.spec), row.total, name), chosen))
+    if measured:
+        _known("metric", [metric], sorted(measured))
+    return rendered(pictures.comparison(curves, metric, x == "fraction", theme, hover=form == "json"), form)
