@@ -11,25 +11,19 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import orjson
 
+from api.transport import ApiError, NotReached, Transport
+
+__all__ = ["ApiError", "Client", "Experiment", "ExperimentFailed", "NotReached", "body_of"]
+
 POLL_SECONDS = 0.3
 ENDED = ("succeeded", "failed", "cancelled")
-
-
-class ApiError(RuntimeError):
-    """The service refused: `status`, and `errors` as {"field", "message"}."""
-
-    def __init__(self, status: int, detail: str, errors: list[dict[str, str]]) -> None:
-        super().__init__(detail)
-        self.status, self.errors = status, errors
-
-
-class NotReached(RuntimeError):  # noqa: N818 (says what is the case)
-    """No service answers at this address."""
+PING = "ping"
+Frame = Literal["pandas", "polars", "records"]
 
 
 class ExperimentFailed(RuntimeError):  # noqa: N818
@@ -37,29 +31,31 @@ class ExperimentFailed(RuntimeError):  # noqa: N818
 
 
 class Client:
-    """A service at `url` (default NCORE_URL, else http://127.0.0.1:8000), with `token` (default NCORE_TOKEN)."""
+    """A service at `url` (default NCORE_URL, else http://127.0.0.1:8000), with `token` (default NCORE_TOKEN).
 
-    def __init__(self, url: str | None = None, token: str | None = None, timeout_seconds: float = 60.0) -> None:
+    A service that was reached once and is gone is waited for, up to `patience_seconds`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        timeout_seconds: float = 60.0,
+        patience_seconds: float = 30.0,
+    ) -> None:
         self.url = (url or os.environ.get("NCORE_URL") or "http://127.0.0.1:8000").rstrip("/")
         token = token or os.environ.get("NCORE_TOKEN")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_seconds)
+        self.transport = Transport(self.url, token, timeout_seconds, patience_seconds)
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self.transport.close()
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Raises ApiError for a refusal, NotReached where nothing answers."""
-        try:
-            response = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise NotReached(f"no service answers at {self.url} ({error}); start one with `ncore up`") from error
-        if response.is_error:
-            raise _refusal(response)
-        return response
+        """Any call of the HTTP interface. Raises ApiError for a refusal, NotReached where nothing answers."""
+        return self.transport.send(method, path, **options)
 
     def submit(
         self,
@@ -69,10 +65,10 @@ class Client:
     ) -> Experiment:
         """Submits a preset's name, a file or a spec, with dotted paths changed by `set`.
 
-        It is sent with an Idempotency-Key, so that a request repeated after a broken connection makes no second one.
+        It is sent with an Idempotency-Key, so that repeating it after a broken connection makes no second one.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        answer = self.request("POST", "/experiments", json=body_of(spec, set), headers=headers)
+        answer = self.request("POST", "/experiments", json=body_of(spec, set), headers=headers, repeatable=True)
         return Experiment(self, answer.json())
 
     def experiment(self, experiment_id: str) -> Experiment:
@@ -97,7 +93,7 @@ class Client:
         set: Mapping[str, Any] | None = None,  # noqa: A002
     ) -> dict[str, Any]:
         """The prediction for a spec without running it."""
-        answer: dict[str, Any] = self.request("POST", "/theory", json=body_of(spec, set)).json()
+        answer: dict[str, Any] = self.request("POST", "/theory", json=body_of(spec, set), repeatable=True).json()
         return answer
 
     def presets(self) -> list[dict[str, Any]]:
@@ -132,47 +128,34 @@ class Experiment:
 
     def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Experiment:
         """Waits for the end, with a progress bar. Raises ExperimentFailed with the reason, TimeoutError."""
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from api.terminal import progress_of
 
         until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        with Progress(*columns, TimeRemainingColumn(), disable=not progress) as bar:
-            task = bar.add_task(self.data["name"] or self.id, total=None)
+        with progress_of(self.data, shown=progress) as show:
             while self.refresh().status not in ENDED:
-                at = self.data["progress"]
-                bar.update(task, completed=at["step"], total=at["total"] or None)
-                bar.update(task, description=f"{self.data['name'] or self.id} ({self.status})")
+                show(self.data)
                 if until is not None and time.monotonic() > until:
                     raise TimeoutError(f"experiment {self.id} is still {self.status} after {timeout_seconds} s")
                 time.sleep(POLL_SECONDS)
-            at = self.data["progress"]
-            bar.update(task, completed=at["step"], total=at["total"] or None)
-            bar.update(task, description=f"{self.data['name'] or self.id} ({self.status})")
+            show(self.data)
         if self.status != "succeeded":
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self
 
     def series(self, **filters: Any) -> list[dict[str, Any]]:
         """The series as GET …/metrics has them; filters metric, layer, seed, since, max_points."""
-        answer: list[dict[str, Any]] = self._client.request("GET", f"{self._path}/metrics", params=filters).json()[
-            "series"
-        ]
-        return answer
+        answer = self._client.request("GET", f"{self._path}/metrics", params=filters)
+        series: list[dict[str, Any]] = answer.json()["series"]
+        return series
 
-    def metrics(self, **filters: Any) -> Any:
-        """One row a point (metric, layer, seed, step, value): a frame of pandas or polars, else a list."""
-        points = [
-            {"metric": one["metric"], "layer": one["layer"], "seed": one["seed"], "step": step, "value": value}
-            for one in self.series(**filters)
-            for step, value in zip(one["steps"], one["values"], strict=True)
-        ]
-        for library in ("pandas", "polars"):
-            try:
-                frames = __import__(library)
-            except ImportError:
-                continue
-            return frames.DataFrame(points)
-        return points
+    def metrics(self, frame: Frame | None = None, **filters: Any) -> Any:
+        """One row a point (metric, layer, seed, step, value), filtered as in `series`.
+
+        A frame of pandas, or polars, whichever is installed, else a list of dicts; or as `frame` says.
+        """
+        from api.frames import framed
+
+        return framed(self.series(**filters), frame)
 
     def theory(self) -> dict[str, Any]:
         """{"prediction", "comparison"}: what is predicted, and measured beside it."""
@@ -180,18 +163,25 @@ class Experiment:
         return answer
 
     def events(self, last_event_id: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-        """("measurement" | "status" | "end", data) as they happen, until the end."""
-        headers = {"Last-Event-ID": str(last_event_id)}
-        with self._client._http.stream("GET", f"{self._path}/events", headers=headers, timeout=None) as response:  # noqa: SLF001
-            if response.is_error:
-                response.read()
-                raise _refusal(response)
-            kind = "message"
-            for line in response.iter_lines():
-                if line.startswith("event: "):
-                    kind = line.removeprefix("event: ")
-                elif line.startswith("data: "):
-                    yield kind, orjson.loads(line.removeprefix("data: "))
+        """("measurement" | "status" | "end", data) as they happen, until the end.
+
+        A stream that breaks off is resumed where it was, without a gap or a repeat. Raises ApiError, NotReached.
+        """
+        transport = self._client.transport
+        until = time.monotonic() + transport.patience_seconds
+        while True:
+            try:
+                with transport.stream(f"{self._path}/events", {"Last-Event-ID": str(last_event_id)}) as response:
+                    for kind, number, data in _events(response.iter_lines()):
+                        until = time.monotonic() + transport.patience_seconds
+                        last_event_id = number or last_event_id
+                        if kind != PING:
+                            yield kind, data
+                        if kind == "end":
+                            return
+                raise httpx.RemoteProtocolError("the stream ended before the experiment")
+            except httpx.TransportError as error:
+                transport.wait_a_little(error, until)
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Saves the picture; the ending says the form (svg, png, pdf, json); options panel, layer, seed, theme."""
@@ -208,10 +198,11 @@ class Experiment:
         return path
 
     def cancel(self) -> Experiment:
-        self.data = self._client.request("POST", f"{self._path}/cancel").json()
+        self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
         return self
 
     def retry(self) -> Experiment:
+        """A failed or cancelled one goes on from its checkpoint."""
         self.data = self._client.request("POST", f"{self._path}/retry").json()
         return self
 
@@ -219,27 +210,41 @@ class Experiment:
         self._client.request("DELETE", self._path)
 
 
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """(event, id or 0, data) of a stream of server-sent events with one line of data each; comments are pings."""
+    kind, number = "message", 0
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if not name:
+            yield PING, 0, {}
+        elif name == "event":
+            kind = value
+        elif name == "id":
+            number = int(value)
+        elif name == "data":
+            yield kind, number, orjson.loads(value)
+            kind, number = "message", 0
+
+
 def body_of(spec: str | Path | Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The body of a request for a preset's name, a JSON file or a spec. Raises FileNotFoundError, ValueError."""
     from ncore.presets import PRESETS
     from ncore.spec import with_changes
 
+    changes = dict(changes or {})
     if isinstance(spec, Mapping):
-        return with_changes(spec, changes or {})
+        if "preset" in spec:
+            return {**spec, "set": {**spec.get("set", {}), **changes}}
+        return with_changes(spec, changes)
     if str(spec) in PRESETS:
-        return {"preset": str(spec), "set": dict(changes or {})}
+        return {"preset": str(spec), "set": changes}
     path = Path(spec)
     if not path.exists():
         raise FileNotFoundError(f"{spec} is neither a file nor a preset ({', '.join(PRESETS)})")
     try:
-        return with_changes(orjson.loads(path.read_bytes()), changes or {})
+        found = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-
-
-def _refusal(response: httpx.Response) -> ApiError:
-    try:
-        body = response.json()
-    except ValueError:
-        body = {}
-    return ApiError(response.status_code, body.get("detail", response.reason_phrase), body.get("errors", []))
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path} must hold a JSON object, not {type(found).__name__}")  # noqa: TRY004 (the user's file)
+    return body_of(found, changes)

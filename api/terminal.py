@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 
@@ -54,3 +56,20 @@ def verdict_lines(experiment: dict[str, Any]) -> Iterable[str]:
         gap = "" if verdict["gap"] is None else f", gap of the objective {verdict['gap']:.1e}"
         note = f" ({verdict['note']})" if verdict["note"] else ""
         yield f"seed {verdict['seed']}: {verdict['reached'].replace('_', ' ')}{gap}{note}"
+
+
+@contextmanager
+def progress_of(experiment: dict[str, Any], shown: bool = True) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar with status and time left; the function that is given takes the experiment's newest JSON."""
+    name = experiment["name"] or experiment["id"]
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, disable=not shown) as bar:
+        task = bar.add_task(name, total=None, left="")
+
+        def show(data: dict[str, Any]) -> None:
+            at, eta = data["progress"], data["progress"]["eta_seconds"]
+            left = f"{eta:.0f} s left" if eta and data["status"] == "running" else ""
+            total = at["total"] or None
+            bar.update(task, completed=at["step"], total=total, description=f"{name} ({data['status']})", left=left)
+
+        yield show

@@ -1,0 +1,85 @@
+"""Requests to a service that may be restarted meanwhile, and what can come back instead of an answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+RETRY_SECONDS = 0.3
+
+
+class ApiError(RuntimeError):
+    """The service refused (RFC 9457): `status`, `title`, and `errors` as {"field", "message"}; `str` is the detail."""
+
+    def __init__(self, status: int, title: str, detail: str, errors: list[dict[str, str]]) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.detail, self.errors = status, title, detail, errors
+
+
+class NotReached(RuntimeError):  # noqa: N818 (says what is the case)
+    """No service answers at this address."""
+
+
+class Transport:
+    """HTTP to one service. What may be sent twice is sent again for `patience_seconds` while nothing answers."""
+
+    def __init__(self, url: str, token: str | None, timeout_seconds: float, patience_seconds: float) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.url, self.patience_seconds = url, patience_seconds
+        self._was_reached = False
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"url: must be like http://127.0.0.1:8000; got {url!r} ({error})") from error
+
+    def close(self) -> None:
+        self._http.close()
+
+    def send(self, method: str, path: str, *, repeatable: bool | None = None, **options: Any) -> httpx.Response:
+        """The answer; GET is repeatable, others only where said. Raises ApiError for a refusal, NotReached."""
+        repeatable = method == "GET" if repeatable is None else repeatable
+        until = time.monotonic() + (self.patience_seconds if repeatable else 0.0)
+        while True:
+            try:
+                response = self._http.request(method, path, **options)
+            except httpx.UnsupportedProtocol as error:
+                raise ValueError(f"url: must be like http://127.0.0.1:8000; got {self.url!r}") from error
+            except httpx.TransportError as error:
+                self.wait_a_little(error, until)
+                continue
+            self._was_reached = True
+            if response.status_code == 503 and time.monotonic() < until:
+                time.sleep(RETRY_SECONDS)
+                continue
+            if response.is_error:
+                raise refusal(response)
+            return response
+
+    @contextmanager
+    def stream(self, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """An answer that is still being written. Raises ApiError, and httpx.TransportError where it breaks off."""
+        with self._http.stream("GET", path, headers=headers) as response:
+            if response.is_error:
+                response.read()
+                raise refusal(response)
+            yield response
+
+    def wait_a_little(self, error: httpx.TransportError, until: float) -> None:
+        """Before the next try. Raises NotReached when there is none: too late, or nothing has ever been here."""
+        is_absent = isinstance(error, httpx.ConnectError) and not self._was_reached
+        if is_absent or time.monotonic() > until:
+            raise NotReached(f"no service answers at {self.url} ({error}); start one with `ncore up`") from error
+        time.sleep(RETRY_SECONDS)
+
+
+def refusal(response: httpx.Response) -> ApiError:
+    try:
+        body = response.json()
+    except ValueError:
+        body = {}
+    phrase = response.reason_phrase
+    return ApiError(response.status_code, body.get("title", phrase), body.get("detail", phrase), body.get("errors", []))
