@@ -30,6 +30,8 @@ def run_here(body: Any, out: Path | None, console: Console) -> int:
     from ncore.train import DeviceError, Diverged, begin, outcome
 
     spec = spec_of(body)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # before the work, lest it be in vain
     measured: list[Measurement] = []
     result: dict[str, Any] | None = None
     steps = 0
@@ -58,7 +60,6 @@ def run_here(body: Any, out: Path | None, console: Console) -> int:
 def _save(
     out: Path, spec: UfmSpec | NetworkSpec, found: list[dict[str, Any]], result: dict[str, Any] | None, steps: int
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     (out / "metrics.csv").write_bytes(series.as_csv(found)[0])
     for name, content in (("metrics", found), ("result", result), ("spec", spec.model_dump(mode="json"))):
         (out / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

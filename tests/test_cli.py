@@ -1,7 +1,6 @@
 """The command line, against the real service and alone."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -10,8 +9,11 @@ import time
 import pytest
 from conftest import settings_for
 
-from api.client import Client, NotReached, body_of
+from api.client import Client
 from api.serve import environment
+
+on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+"""What the command line does with the answers does not depend on where the service keeps them."""
 
 SETS = ["--set", "optimizer.steps=300", "--set", "measure.points=10", "--set", "seeds=[5]"]
 
@@ -33,6 +35,7 @@ def at(service):
     return {"NCORE_URL": service.url}
 
 
+@on_one_database
 def test_submit_and_wait_prints_the_id_and_measured_beside_predicted(at):
     done = ncore("submit", "fig1", *SETS, "--wait", env=at)
     assert done.returncode == 0, done.stderr
@@ -45,11 +48,13 @@ def test_submit_and_wait_prints_the_id_and_measured_beside_predicted(at):
     assert ncore("watch", experiment_id, env=at).returncode == 0
 
 
+@pytest.mark.slow
+@on_one_database
 def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     experiment_id = ncore("submit", "fig3", *SETS, "--wait", env=at).stdout.split()[0]
     assert ncore("export", experiment_id, "--out", str(tmp_path / "a"), env=at).returncode == 0
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
-        "experiment.json", "theory.json", "spec.json", "metrics.csv", "metrics.parquet",
+        "experiment.json", "theory.json", "spec.json", "metrics.csv", "metrics.json", "metrics.parquet",
         "picture.svg", "picture.png", "picture.pdf",
     }  # fmt: skip
     again = ncore("run", str(tmp_path / "a" / "spec.json"), "--out", str(tmp_path / "b"))
@@ -59,17 +64,22 @@ def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     assert (tmp_path / "b" / "picture.svg").read_text().startswith("<svg")
 
 
-def test_run_needs_no_service_and_tells_of_divergence():
+@pytest.mark.slow
+def test_run_needs_no_service_and_tells_of_divergence(tmp_path):
     nowhere = {"NCORE_URL": "http://127.0.0.1:9"}
     done = ncore("run", "fig1", *SETS, env=nowhere)
     assert done.returncode == 0
     assert "seed 5" in done.stdout
-    lost = ncore("run", "fig1", *SETS, "--set", "optimizer.learning_rate=1e9", env=nowhere)
+    lost = ncore("run", "fig1", *SETS, "--set", "optimizer.learning_rate=1e9", "--out", str(tmp_path), env=nowhere)
     assert lost.returncode == 1
+    assert "objective,,5,0," in (tmp_path / "metrics.csv").read_text()
+    assert (tmp_path / "picture.pdf").read_bytes().startswith(b"%PDF")
     assert "lower optimizer.learning_rate" in lost.stdout
     assert ncore("list", env=nowhere).returncode == 1
 
 
+@pytest.mark.slow
+@on_one_database
 def test_bad_input_is_named_with_exit_status_two(at, tmp_path):
     bad = ncore("submit", "fig1", "--set", "model.classes=1", env=at)
     assert bad.returncode == 2
@@ -80,9 +90,28 @@ def test_bad_input_is_named_with_exit_status_two(at, tmp_path):
     assert "neither a file nor a preset" in missing.stderr
     (tmp_path / "broken.json").write_text("{")
     assert "is not JSON" in ncore("run", str(tmp_path / "broken.json")).stderr
+    (tmp_path / "file").touch()
+    assert "exists" in ncore("run", "fig1", *SETS, "--out", str(tmp_path / "file")).stderr
     unknown = ncore("show", "nothing", env=at)
     assert unknown.returncode == 2
     assert "there is no experiment 'nothing'" in unknown.stderr
+
+
+@on_one_database
+def test_a_failed_experiment_gives_exit_status_one(at):
+    failed = ncore("submit", "fig1", *SETS, "--set", "optimizer.learning_rate=1e9", "--wait", env=at)
+    assert failed.returncode == 1
+    assert "lower optimizer.learning_rate" in failed.stderr
+    assert "diverged" in ncore("show", failed.stdout.split()[0], env=at).stdout
+
+
+@on_one_database
+def test_values_of_set_are_json_or_text(at):
+    changes = ["--set", 'name=a "quoted" name', "--set", 'tags=["x"]', "--set", "optimizer.steps=3"]
+    done = ncore("submit", "fig1", *changes, env=at)
+    with Client(at["NCORE_URL"]) as client:
+        spec = client.experiment(done.stdout.strip()).data["spec"]
+    assert (spec["name"], spec["tags"], spec["optimizer"]["steps"]) == ('a "quoted" name', ["x"], 3)
 
 
 def test_theory_and_presets_need_no_service():
@@ -93,6 +122,7 @@ def test_theory_and_presets_need_no_service():
     assert "fig4" in listed
 
 
+@on_one_database
 def test_cancel(at, service):
     with Client(service.url) as client:
         made = client.submit("fig1", {"optimizer.steps": 10**8, "seeds": [0], "measure.points": 5})
@@ -119,14 +149,3 @@ def test_the_demo_agrees_with_the_theory(tmp_path, request):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "f* = 0.13142136" in done.stdout
     assert (tmp_path / "fig1.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_client_without_a_service_says_how_to_start_one():
-    with pytest.raises(NotReached, match="ncore up"):
-        Client("http://127.0.0.1:9").submit("fig1")
-
-
-def test_a_file_is_a_spec(tmp_path):
-    path = tmp_path / "spec.json"
-    path.write_text(json.dumps({"model": {"classes": 3}}))
-    assert body_of(path, {"model.classes": 4, "name": "x"}) == {"model": {"classes": 4}, "name": "x"}
