@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -46,6 +46,12 @@ NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
 
 PanelName = StrEnum("PanelName", {name: name for name in PANELS})  # type: ignore[misc] # from PANELS
 """The names, as the type of a query parameter."""
+
+
+def needed(names: Iterable[str]) -> list[str]:
+    """The measured metrics that panels of these names show."""
+    shown = {metric for name in names for metric in PANELS[name].metrics}
+    return sorted(shown - {GAP} | ({"objective"} if GAP in shown else set()))
 
 
 def panel_of(metric: str) -> Panel:

@@ -21,8 +21,8 @@ Row = dict[str, Any]
 """A point of a curve: value (median), low and high over the seeds; of a predicted level they are the same."""
 
 WIDTH, HEIGHT = 320, 210
-MAX_POINTS = 400
-"""Points of a curve in a picture: more than it has pixels across."""
+MAX_POINTS = 120
+"""Points of a curve in a picture: one for each three pixels across; each takes time to draw."""
 HOVERED_POINTS = 60
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
 CHARACTERS = 72
@@ -54,8 +54,9 @@ def figure(
 
     With `hover` some points of each curve tell their values under the pointer.
     """
-    series = [*series, *_gaps(series, subject)]
     names, tables = panels or subject.panels, Tables()
+    if any(GAP in PANELS[name].metrics for name in names):
+        series = [*series, *_gaps(series, subject)]
     with debug_mode(False):  # no check of every part against the schema: it costs more than all the rest
         charts = [_panel(PANELS[name], series, subject, THEMES[theme], tables, hover) for name in names]
         return _whole(charts, tables, subject.name, subject.caption, THEMES[theme], columns)

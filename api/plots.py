@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from api.db import reading
 from api.errors import PROBLEMS, Problem
 from api.experiments import find
-from api.panels import PanelName
+from api.panels import PanelName, needed
 from api.series import load
 from ncore.spec import parse_spec
 
@@ -57,9 +57,10 @@ def plot(
 
     with reading() as session:
         row = find(session, experiment_id)
-        series, _ = load(session, experiment_id, layers=[*layer, ""] if layer else [], seeds=seed)
         spec = parse_spec(row.spec)
         subject = subject_of(spec, row.total, row.name or row.id)
+        metrics = needed(panel or subject.panels)
+        series, _ = load(session, experiment_id, metrics=metrics, layers=[*layer, ""] if layer else [], seeds=seed)
         _known("layer", layer, subject.layers)
         _known("seed", seed, spec.seeds)
     return rendered(pictures.figure(series, subject, panel, theme, columns, hover=form == "json"), form)

@@ -149,6 +149,7 @@ def test_the_fonts_of_the_pictures_are_there_on_every_machine(fig3):
     plain = [zlib.decompressobj().decompress(one) for one in streams if one[:1] == b"x"]
     fonts = set(re.findall(rb"/BaseFont\s*/\w+\+([\w-]+)", b"".join([pdf, *plain])))
     assert fonts == {b"LiberationSans", b"LiberationSans-Bold"}
+    assert "href" not in vl_convert.vegalite_to_svg(pictures.figure(series, subject))
 
 
 @given(st.floats(-31, 5), st.floats(0, 36))
