@@ -6,20 +6,25 @@ import logging
 import os
 import signal
 import threading
+import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import broker, states
 from api.db import migrate, migrated, writing
+from api.settings import get_settings
 
 ROUND_SECONDS = 1.0
 log = logging.getLogger("ncore.reconciler")
 
 
-def reconcile() -> None:
-    """One round. Calls are sent again only while none waits at the broker: any call wakes a worker for any row."""
+def reconcile(take_back: bool) -> None:
+    """One round. Calls are sent again only while none waits at the broker: any call wakes a worker for any row.
+
+    `take_back` is false for a while after the database was away, when no worker could renew its lease.
+    """
     with writing() as session:
-        taken = states.take_back(session)
+        taken = states.take_back(session) if take_back else 0
     if taken:
         log.warning("took back %d experiments whose worker was lost", taken)
     if broker.waiting() != 0:
@@ -42,15 +47,16 @@ class Reconciler(threading.Thread):
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        pause = 0.0
+        pause, patient_until = 0.0, 0.0
         while not self._stop_asked.wait(pause):
             pause = ROUND_SECONDS
             try:
                 if not migrated.is_set():
                     migrate()
-                reconcile()
+                reconcile(take_back=time.monotonic() >= patient_until)
             except SQLAlchemyError as error:
                 log.warning("the database does not answer: %s", error)
+                patient_until = time.monotonic() + get_settings().lease_seconds
             except Exception:
                 log.exception("the API stops: without its reconciler experiments would be lost")
                 os.kill(os.getpid(), signal.SIGTERM)

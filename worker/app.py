@@ -15,6 +15,7 @@ from billiard import active_children
 from celery.signals import setup_logging, worker_process_init, worker_shutting_down
 
 from api.broker import TASK, get_celery
+from api.serve import die_with_parent
 from worker.stopping import stop_asked
 
 app = get_celery()
@@ -37,6 +38,7 @@ def log_to_stderr(**_: Any) -> None:
 def warm_up(**_: Any) -> None:
     """Everything slow is imported before the first experiment; SIGUSR2 asks for a stop at the next step boundary
     (SIGUSR1 is the pool's own, for time limits)."""
+    die_with_parent()
     signal.signal(signal.SIGUSR2, lambda *_: stop_asked.set())
     log_to_stderr()
     import worker.job  # noqa: F401

@@ -36,6 +36,11 @@ def save_final(experiment_id: str, state: dict[str, Tensor]) -> None:
     fresh.replace(path)
 
 
+def remove(experiment_id: str) -> None:
+    """An experiment that has succeeded needs it no more."""
+    _path(experiment_id).unlink(missing_ok=True)
+
+
 def load(experiment_id: str) -> dict[str, Tensor] | None:
     """The last checkpoint; None before the first one. Only tensors are read, never code."""
     path = _path(experiment_id)

@@ -6,14 +6,15 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from api import states
-from api.db import reading, writing
+from api.db import writing
 from api.settings import get_settings
 from api.tables import Experiment, MeasurementRow
 from ncore.measurement import Measurement
@@ -27,6 +28,10 @@ SLICE_SECONDS = 0.2
 """Training goes on for so long before stop, cancel and the clock are looked at."""
 STORE_SECONDS = 0.3
 BATCH_ROWS = 500
+PATIENCE_SECONDS = 60.0
+"""After so long without the database the worker gives up, and the lease expires."""
+RETRY_SECONDS = 0.5
+T = TypeVar("T")
 
 
 def run_next(worker: str, preferred: str | None) -> None:
@@ -89,12 +94,28 @@ class Job:
             status, values = "failed", {"error": f"{type(error).__name__}: {error}"}
         finally:
             self._lease.end()
-        if status == "lost":
+        if status == "lost" or not self._end(status, values):
             log.warning("experiment=%s attempt=%d the lease was lost to another worker", self.id, self.attempt)
             return
-        with writing() as session:
-            states.finish(session, self.id, self.attempt, status, **values)
+        if status == "succeeded":
+            checkpoint.remove(self.id)
         log.info("experiment=%s attempt=%d %s", self.id, self.attempt, status)
+
+    def _end(self, status: str, values: dict[str, Any]) -> bool:
+        return self._transact(lambda session: states.finish(session, self.id, self.attempt, status, **values))
+
+    def _transact(self, work: Callable[[Session], T]) -> T:
+        """One transaction; tried again for a while, since a database that is restarted is back within seconds."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                with writing() as session:
+                    return work(session)
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > until or self._lease.lost.is_set():
+                    raise
+                log.warning("experiment=%s the database does not answer: %s", self.id, error)
+                time.sleep(RETRY_SECONDS)
 
     def _train(self) -> tuple[str, dict[str, Any]]:
         spec = parse_spec(self._body)
@@ -131,12 +152,10 @@ class Job:
             rows.append({"experiment_id": self.id, "seed": m.seed, "step": m.step, "seq": self._seq, "values": values})
         spent, done = time.monotonic() - self._began, run.step - self._first_step
         eta = spent / done * (run.total - run.step) if done > 0 else None
-        with writing() as session:
-            held = states.store(
-                session, self.id, self.attempt, rows,
-                step=run.step, total=run.total, eta_seconds=eta, last_seq=self._seq, device=run.device,
-            )  # fmt: skip
-        if not held:
+        progress = {"step": run.step, "total": run.total, "eta_seconds": eta, "device": run.device}
+        if not self._transact(
+            lambda session: states.store(session, self.id, self.attempt, rows, last_seq=self._seq, **progress)
+        ):
             self._lease.lost.set()
         self._unstored.clear()
         self._stored_at = time.monotonic()
@@ -157,8 +176,8 @@ class Job:
         query = select(MeasurementRow).join(
             last, (MeasurementRow.seed == last.c.seed) & (MeasurementRow.step == last.c.step)
         )
-        with reading() as session:
-            rows = {row.seed: row for row in session.scalars(query.where(MeasurementRow.experiment_id == self.id))}
+        query = query.where(MeasurementRow.experiment_id == self.id)
+        rows = self._transact(lambda session: {row.seed: row for row in session.scalars(query)})
         return [_measurement(rows[seed]) for seed in spec.seeds]
 
 
