@@ -46,7 +46,7 @@ def _to_alive() -> float:
         port = free_port("127.0.0.1")
         began = time.perf_counter()
         command = [sys.executable, "-m", "uvicorn", "api.app:app", "--port", str(port), "--log-level", "error"]
-        process = subprocess.Popen(command, env={**os.environ, "NCORE_HOME": home})
+        process = subprocess.Popen(command, env={**os.environ, "NCORE_HOME": home}, stderr=subprocess.DEVNULL)
         try:
             while not _alive(port):
                 time.sleep(0.005)
