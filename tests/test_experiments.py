@@ -127,6 +127,27 @@ def test_fifty_identical_requests_at_once_make_one_experiment(client):
     assert other.json()["errors"][0]["field"] == "Idempotency-Key"
 
 
+def test_eight_writers_and_twenty_readers_at_once_are_all_served(client):
+    tag = uuid.uuid4().hex
+
+    def write(number: int) -> list[str]:
+        changes = {"optimizer.steps": 1, "seeds": [0], "tags": [tag], "name": f"writer {number}"}
+        return [client.submit("fig1", changes).id for _ in range(5)]
+
+    def read(_: int) -> None:
+        for _ in range(10):
+            client.request("GET", "/experiments", params={"limit": 20})
+
+    with concurrent.futures.ThreadPoolExecutor(28) as pool:
+        writers = [pool.submit(write, i) for i in range(8)]
+        readers = [pool.submit(read, i) for i in range(20)]
+        made = [experiment_id for writer in writers for experiment_id in writer.result()]
+        for reader in readers:
+            reader.result()
+    assert sorted(one.id for one in client.experiments(tag=tag)) == sorted(made)
+    assert len(set(made)) == 40
+
+
 def test_the_list_is_filtered_and_paged_newest_first(client):
     tag = uuid.uuid4().hex
     ids = [client.submit("fig1", {**QUICK, "name": f"Paged {i} 100%", "tags": [tag]}).id for i in range(5)]

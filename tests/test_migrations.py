@@ -1,5 +1,9 @@
 """Migrations up and down on both databases, and the same tables by migrations as by the models."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -8,13 +12,19 @@ from conftest import DATABASES, fresh_database
 from sqlalchemy import inspect
 
 from api.db import alembic_config, make_engine
+from api.serve import environment
 from api.settings import Settings
 from api.tables import Table
 
 
 @pytest.fixture(params=DATABASES)
-def url(request, tmp_path):
-    return Settings(home=tmp_path, database_url=fresh_database(request.param, tmp_path, request)).database
+def database(request):
+    return request.param
+
+
+@pytest.fixture
+def url(request, tmp_path, database):
+    return Settings(home=tmp_path, database_url=fresh_database(database, tmp_path, request)).database
 
 
 def test_up_gives_the_tables_of_the_models_and_down_takes_them_away(url):
@@ -28,6 +38,16 @@ def test_up_gives_the_tables_of_the_models_and_down_takes_them_away(url):
     with engine.connect() as connection:
         assert set(inspect(connection).get_table_names()) == {"alembic_version"}
     command.upgrade(config, "head")
+    engine.dispose()
+
+
+def test_processes_that_migrate_at_once_wait_for_each_other(request, tmp_path, database):
+    settings = Settings(home=tmp_path, database_url=fresh_database(database, tmp_path, request))
+    command = [sys.executable, "-c", "from api.db import migrate; migrate()"]
+    processes = [subprocess.Popen(command, env={**os.environ, **environment(settings)}) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    engine = make_engine(settings.database)
+    assert {"experiments", "measurements"} <= set(inspect(engine).get_table_names())
     engine.dispose()
 
 
