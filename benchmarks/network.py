@@ -8,11 +8,14 @@ from collections.abc import Callable
 
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 from benchmarks import Row
+from ncore.data import DataSet
 from ncore.network_run import NetworkRun
 from ncore.spec import NetworkSpec, parse_spec
 
@@ -49,12 +52,28 @@ def plain_network(stem: str, channels: int) -> nn.Module:
     return network
 
 
+class Pictures(Dataset[tuple[torch.Tensor, int]]):
+    """Images in memory, each turned into a standardised tensor when it is asked for, as torchvision's data sets do."""
+
+    def __init__(self, data: DataSet) -> None:
+        self.images = data.train.images.permute(0, 2, 3, 1).numpy()
+        self.labels = data.train.labels.tolist()
+        mean, std = data.mean.flatten() / 255, 1 / (255 * data.scale.flatten())
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.images[i])), self.labels[i]
+
+
 class UsualLoop:
     """DataLoader, float32, torchvision's network, one evaluation forward a batch for the metrics along the way."""
 
-    def __init__(self, stem: str, images: torch.Tensor, labels: torch.Tensor) -> None:
-        self.network = plain_network(stem, images.shape[1])
-        self.loader = DataLoader(TensorDataset(images, labels), BATCH, shuffle=True, drop_last=True)
+    def __init__(self, stem: str, data: DataSet) -> None:
+        self.network = plain_network(stem, data.channels)
+        self.loader = DataLoader(Pictures(data), BATCH, shuffle=True, drop_last=True)
         self.batches = iter(self.loader)
         self.sgd = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
@@ -87,7 +106,7 @@ def paired_seconds(first: Callable[[], object], second: Callable[[], object]) ->
 def training(stem: str, target: str) -> Row:
     run = started(stem, 2 * BATCH // CLASSES * STEPS[stem])
     data = run._data
-    usual = UsualLoop(stem, data.standardise(data.train.images).contiguous(), data.train.labels)
+    usual = UsualLoop(stem, data)
     steps = STEPS[stem]
     run._train_step()
     usual.step()

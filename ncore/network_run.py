@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ncore.data import PADDING, DataSet, Images, augment, load
@@ -108,8 +108,8 @@ class NetworkRun:
     def checkpoint(self) -> dict[str, Tensor]:
         """All that is needed to go on bit for bit as if nothing had happened."""
         state = {f"network.{name}": t.detach().cpu().clone() for name, t in self._network.state_dict().items()}
-        for name, parameter in self._network.named_parameters():
-            velocity = self._optimizer.state[parameter].get("momentum_buffer") if parameter.requires_grad else None
+        for name, _, flat in self._trained:
+            velocity = self._optimizer.state[flat].get("momentum_buffer")
             if velocity is not None:
                 state[f"velocity.{name}"] = velocity.cpu().clone()
         return state | {"position": torch.tensor([self._seed_index, self._step, self._measured])}
@@ -138,28 +138,32 @@ class NetworkRun:
         self._seed_index, self._measured = seed_index, -1
         self.step = seed_index * self._seed_steps
         self._seed = spec.seeds[seed_index]
-        network = build(spec.model, self.classes, self._data.channels, spec.data.image_size, self._seed)
+        shape = self.classes, self._data.channels, spec.data.image_size
+        # in bfloat16 the differences that the products are taken of would lose their digits; a GPU has its own ways
+        products = self.device == "cpu" and spec.precision != "bfloat16"
+        network = build(spec.model, *shape, self._seed, products=products)
         self._network: Network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
-        trained = [p for p in self._network.parameters() if p.requires_grad]
+        # views of one dimension, as the fused step copies gradients that are not in the order of their shape
+        trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
+        self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
         self._optimizer = torch.optim.SGD(
-            trained,
+            [flat for _, _, flat in self._trained],
             lr=optimizer.learning_rate,
             momentum=optimizer.momentum,
             nesterov=optimizer.nesterov,
             weight_decay=optimizer.weight_decay,
             fused=True,
         )
-        self._optimizer.zero_grad(set_to_none=True)
         self._epoch: tuple[int, Epoch] | None = None
 
     def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
         self.step, self._measured = self.step + step, measured
         weights = {k.removeprefix("network."): v for k, v in checkpoint.items() if k.startswith("network.")}
         self._network.load_state_dict(weights)
-        for name, parameter in self._network.named_parameters():
+        for name, _, flat in self._trained:
             if f"velocity.{name}" in checkpoint:
-                velocity = torch.empty_like(parameter, requires_grad=False)
-                self._optimizer.state[parameter]["momentum_buffer"] = velocity.copy_(checkpoint[f"velocity.{name}"])
+                velocity = torch.empty_like(flat, requires_grad=False)
+                self._optimizer.state[flat]["momentum_buffer"] = velocity.copy_(checkpoint[f"velocity.{name}"])
 
     def _learning_rate(self) -> float:
         epoch, optimizer = self._step // self._epoch_steps, self.spec.optimizer
@@ -171,10 +175,13 @@ class NetworkRun:
         with self._autocast():
             logits = self._network(images)
         loss = self._loss(logits.to(self._dtype), self._targets[labels]).mean()
-        self._optimizer.zero_grad()
+        self._network.zero_grad()
         loss.backward()
         if self._network.dead_scale is not None:
             self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
+        for _, parameter, flat in self._trained:
+            assert parameter.grad is not None  # noqa: S101 (for the type checker)
+            flat.grad = _in_memory_order(parameter.grad)
         self._optimizer.param_groups[0]["lr"] = self._learning_rate()
         self._optimizer.step()
         self.step += 1
@@ -275,6 +282,11 @@ class NetworkRun:
             return means.new_full((), math.nan)
         singular = torch.linalg.svdvals(means)
         return ((singular > RANK_TOLERANCE * singular[0]) & (singular > 0)).sum()
+
+
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """A view of one dimension of a tensor that is contiguous or channels_last."""
+    return (tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor).view(-1)
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ncore.small_maps import use_matrix_products
 from ncore.spec import ConvNetModel, MlpModel, NetworkHead, ResNetModel
 
 Model = ResNetModel | MlpModel | ConvNetModel
@@ -65,14 +66,21 @@ def averaged(x: Tensor) -> Tensor:
     return x.mean((2, 3)) if x.ndim == 4 else x
 
 
-def build(model: Model, classes: int, channels: int, image_size: int, seed: int, *, live: bool = True) -> Network:
-    """The network of `seed`, the same on every device; `live` cuts off the taps that only ever see padding."""
+def build(
+    model: Model, classes: int, channels: int, image_size: int, seed: int, *, live: bool = True, products: bool = False
+) -> Network:
+    """The network of `seed`, the same on every device.
+
+    `live` cuts off the taps that only ever see padding, `products` has small maps convolved as matrix products.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _BUILDERS[model.kind](model, classes, channels, image_size)
     network.layers = model.measured
     if live:
         cut_dead_taps(network, channels, image_size)
+    if products:
+        use_matrix_products(network, map_sizes(network, channels, image_size))
     return network
 
 
@@ -90,7 +98,7 @@ def _convnet(model: ConvNetModel, classes: int, channels: int, image_size: int) 
     stages: dict[str, nn.Module] = {}
     for name, before, width in zip(model.stages, (channels, *model.channels), model.channels, strict=False):
         convolution = nn.Conv2d(before, width, 3, padding=1, bias=False)
-        stages[name] = nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2))
+        stages[name] = nn.Sequential(convolution, nn.BatchNorm2d(width), nn.MaxPool2d(2), nn.ReLU(inplace=True))
     return _with_head(model, stages, model.channels[-1], classes)
 
 
@@ -102,9 +110,10 @@ def _resnet(model: ResNetModel, classes: int, channels: int, image_size: int) ->
     cifar = model.stem == "cifar"
     stem = nn.Conv2d(channels, 64, 3, 1, 1, bias=False) if cifar else nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    # what pooling lets through is what ReLU lets through, and the other way round: pooled first, ReLU has less to do
     pool = [] if cifar else [plain.maxpool]
     stages = {f"layer{i}": getattr(plain, f"layer{i}") for i in (1, 2, 3, 4)}
-    stages["layer1"] = nn.Sequential(stem, plain.bn1, plain.relu, *pool, *plain.layer1)
+    stages["layer1"] = nn.Sequential(stem, plain.bn1, *pool, plain.relu, *plain.layer1)
     return _with_head(model, stages, plain.fc.in_features, classes)
 
 
@@ -141,11 +150,19 @@ def cut_dead_taps(network: Network, channels: int, image_size: int) -> None:
     The dead taps have no gradient, so gradient descent with momentum and weight decay scales all of them alike, by
     what one number does that starts at 1: that number is trained in their place, and keeps ‖θ‖² exact.
     """
-    inputs: dict[nn.Conv2d, int] = {}
+    sizes = map_sizes(network, channels, image_size)
+    dead = sum(_cut(convolution, sizes[name]) for name, convolution in convolutions(network))
+    if dead:
+        network.dead_norm_sq = dead
+        network.dead_scale = nn.Parameter(torch.ones(()))
+
+
+def map_sizes(network: Network, channels: int, image_size: int) -> dict[str, int]:
+    """Height = width of the map that each convolution gets, by the convolution's name."""
+    sizes: dict[str, int] = {}
     hooks = [
-        module.register_forward_pre_hook(lambda module, x: inputs.update({module: x[0].shape[-1]}))
-        for module in network.modules()
-        if isinstance(module, nn.Conv2d)
+        module.register_forward_pre_hook(lambda _, x, name=name: sizes.update({name: x[0].shape[-1]}))
+        for name, module in convolutions(network)
     ]
     network.eval()
     with torch.no_grad():
@@ -153,10 +170,11 @@ def cut_dead_taps(network: Network, channels: int, image_size: int) -> None:
     network.train()
     for hook in hooks:
         hook.remove()
-    dead = sum(_cut(convolution, size) for convolution, size in inputs.items())
-    if dead:
-        network.dead_norm_sq = dead
-        network.dead_scale = nn.Parameter(torch.ones(()))
+    return sizes
+
+
+def convolutions(network: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
 
 
 def _cut(convolution: nn.Conv2d, size: int) -> float:
