@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,14 +10,30 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import artifacts, dashboard, errors, events, experiments, health, monitoring, plots, presets, series, theory
+from api import (
+    artifacts,
+    dashboard,
+    errors,
+    events,
+    experiments,
+    health,
+    logs,
+    monitoring,
+    plots,
+    presets,
+    series,
+    theory,
+    workers,
+)
 from api.errors import ProblemBody
 from api.gate import Gate
+from api.journal import log_to_stderr
 from api.reconciler import Reconciler
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    log_to_stderr()
     reconciler = Reconciler()
     reconciler.start()
     yield
@@ -26,8 +41,6 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 def make_app() -> FastAPI:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # six lines at each start
     app = FastAPI(
         title="ncore",
         version=version("ncore"),
@@ -40,7 +53,21 @@ def make_app() -> FastAPI:
     errors.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=2000)
     app.add_middleware(Gate)
-    for part in (experiments, series, theory, plots, events, artifacts, presets, health, monitoring, dashboard):
+    parts = (
+        experiments,
+        series,
+        theory,
+        plots,
+        events,
+        logs,
+        artifacts,
+        presets,
+        workers,
+        health,
+        monitoring,
+        dashboard,
+    )
+    for part in parts:
         app.include_router(part.router)
     document = app.openapi
 

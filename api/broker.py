@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # imported where they are used: the API is up sooner
     from celery import Celery
 
 TASK = "ncore.run"
-QUEUE = "ncore"
+QUEUES = {"cpu": "ncore.cpu", "gpu": "ncore.gpu"}
+"""Names on the broker of the wake-up calls for each kind of worker; a GPU worker listens to both."""
 
 
 @lru_cache
@@ -22,7 +23,7 @@ def get_celery() -> Celery:
 
     app = Celery("ncore", broker=get_settings().broker, set_as_current=False)
     app.conf.update(
-        task_default_queue=QUEUE,
+        task_default_queue=QUEUES["cpu"],
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -42,10 +43,10 @@ def get_celery() -> Celery:
     return app
 
 
-def send(experiment_id: str) -> bool:
-    """Wakes a worker for this experiment. False when the broker is away: the reconciler will send it again."""
+def send(experiment_id: str, kind: str) -> bool:
+    """Wakes a worker of this kind. False when the broker is away: the reconciler will send it again."""
     try:
-        get_celery().send_task(TASK, args=[experiment_id], queue=QUEUE, retry=False)
+        get_celery().send_task(TASK, args=[experiment_id], queue=QUEUES[kind], retry=False)
     except Exception as error:
         if not _is_connection_error(error):
             raise
@@ -68,11 +69,11 @@ def get_redis() -> redis.Redis:
     return redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=2)
 
 
-def waiting() -> int | None:
-    """Wake-up calls that no worker has taken yet; None when the broker is away."""
+def waiting() -> dict[str, int] | None:
+    """Wake-up calls that no worker of each kind has taken yet; None when the broker is away."""
     from redis import RedisError
 
     try:
-        return int(get_redis().llen(QUEUE))
+        return {kind: int(get_redis().llen(name)) for kind, name in QUEUES.items()}
     except RedisError:
         return None

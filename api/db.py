@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
+from api import journal
 from api.settings import get_settings
 
 if TYPE_CHECKING:
@@ -70,8 +71,10 @@ def get_engine() -> Engine:
 @contextmanager
 def writing() -> Iterator[Session]:
     """A session for what changes rows: committed at the end, rolled back by an exception."""
-    with Session(get_engine(), expire_on_commit=False) as session, session.begin():
-        yield session
+    with Session(get_engine(), expire_on_commit=False) as session:
+        with session.begin():
+            yield session
+        journal.tell(session)
 
 
 @contextmanager

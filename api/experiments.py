@@ -16,12 +16,12 @@ from sqlalchemy import ColumnElement, String, cast, func, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api import broker, states
+from api import broker, journal, states
 from api.db import reading, writing
 from api.errors import PROBLEMS, Problem, not_found
 from api.settings import get_settings
 from api.tables import Experiment
-from ncore.estimate import measurements, memory_bytes
+from ncore.estimate import measurements, memory_bytes, wants_gpu
 from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
@@ -119,12 +119,20 @@ def submit(
     except IntegrityError:  # another request with this key was faster
         with writing() as session:
             row, made = _find_or_insert(session, spec, idempotency_key, digest)
-    if made and broker.send(row.id):
-        with writing() as session:
-            states.mark_sent(session, [row.id])
+    if made:
+        _wake(row)
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
+
+
+def _wake(row: Experiment) -> None:
+    """Calls a worker, after the commit; when the broker is away the reconciler does it later."""
+    with reading() as session:
+        kind = states.queue_of(session, row.queue)
+    if broker.send(row.id, kind):
+        with writing() as session:
+            states.mark_sent(session, [row.id])
 
 
 def _find_or_insert(
@@ -149,9 +157,12 @@ def _find_or_insert(
         idempotency_key=key,
         body_hash=digest,
         total=spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
+        priority=spec.priority,
+        queue="gpu" if wants_gpu(spec) else "cpu",
     )
     session.add(row)
     session.flush()
+    journal.write(session, row.id, "submitted")
     return row, True
 
 
@@ -213,6 +224,8 @@ def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment
 def shown(row: Experiment) -> ExperimentOut:
     progress = Progress(step=row.step, total=row.total, eta_seconds=row.eta_seconds)
     own = {name: getattr(row, name) for name in ExperimentOut.model_fields if name != "progress"}
+    if row.status == "queued":
+        own["worker"] = None  # the row keeps the last one, for its log
     return ExperimentOut(**own, progress=progress)
 
 
@@ -240,9 +253,9 @@ def retry(experiment_id: str) -> ExperimentOut:
         row = find(session, experiment_id)
         if not states.retry(session, experiment_id):
             raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
-        answer = shown(find(session, experiment_id))
-    broker.send(experiment_id)
-    return answer
+        row = find(session, experiment_id)
+    _wake(row)
+    return shown(row)
 
 
 @router.delete("/experiments/{experiment_id}", status_code=204)

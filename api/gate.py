@@ -15,6 +15,9 @@ from api.settings import get_settings
 OPEN_PATHS = ("/healthz", "/", "/docs")
 """Free of tokens and of the database: liveness, and the pages on which a token is entered; they hold no data."""
 
+READING_POSTS = ("/theory",)
+"""Changes nothing, though it takes a body."""
+
 
 class Gate:
     """ASGI middleware."""
@@ -40,8 +43,8 @@ class Gate:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        if not _is_allowed(scope["path"], headers):
-            problem = Problem(401, "a token is needed: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})
+        problem = _refusal(scope["method"], scope["path"], headers)
+        if problem is not None:
             await answer(problem)(scope, receive, send)
             return
         if not migrated.is_set() and not _is_open(scope["path"]):
@@ -64,14 +67,25 @@ def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith("/static/")
 
 
-def _is_allowed(path: str, headers: dict[bytes, bytes]) -> bool:
-    tokens = get_settings().token_set
-    if not tokens or _is_open(path):
-        return True
+def _refusal(method: str, path: str, headers: dict[bytes, bytes]) -> Problem | None:
+    """401 without a token, 403 for what changes something with a token that may only read."""
+    settings = get_settings()
+    if not (settings.token_set or settings.read_token_set) or _is_open(path):
+        return None
     scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-    # every token is compared, so that the time does not tell which one was nearly right
-    matches = [secrets.compare_digest(given.strip(), token.encode()) for token in tokens]
-    return scheme.lower() == b"bearer" and any(matches)
+    is_bearer = scheme.lower() == b"bearer"
+    may_change = _is_one_of(given, settings.token_set) and is_bearer
+    may_read = _is_one_of(given, settings.read_token_set) and is_bearer
+    if may_change or (may_read and (method in ("GET", "HEAD", "OPTIONS") or path in READING_POSTS)):
+        return None
+    if may_read:
+        return Problem(403, f"this token is of NCORE_READ_TOKENS: it may read, not {method} {path}")
+    return Problem(401, "a token is needed: Authorization: Bearer …", headers={"WWW-Authenticate": "Bearer"})
+
+
+def _is_one_of(given: bytes, tokens: frozenset[str]) -> bool:
+    """Every token is compared, so that the time does not tell which one was nearly right."""
+    return sum(secrets.compare_digest(given.strip(), token.encode()) for token in tokens) > 0
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope
 
@@ -41,13 +42,17 @@ class Rows(Collector):
         calls = broker.waiting()
         yield GaugeMetricFamily("ncore_broker_up", "Whether the broker answers", int(calls is not None))
         if calls is not None:
-            yield GaugeMetricFamily("ncore_queue_calls", "Wake-up calls that no worker has taken", calls)
+            family = GaugeMetricFamily("ncore_queue_calls", "Wake-up calls that no worker has taken", labels=["kind"])
+            for kind, count in calls.items():
+                family.add_metric([kind], count)
+            yield family
 
 
 def _counts() -> Iterator[Metric]:
     columns = (func.count(), func.sum(Experiment.last_seq), func.sum(Experiment.crashes))
     with reading() as session:
         rows = session.execute(select(Experiment.status, *columns).group_by(Experiment.status)).all()
+        timed = session.execute(_durations(session.get_bind().dialect.name)).all()
     found = {status: count for status, count, _, _ in rows}
     experiments = GaugeMetricFamily("ncore_experiments", "Experiments by status", labels=["status"])
     for status in STATUSES:
@@ -55,7 +60,20 @@ def _counts() -> Iterator[Metric]:
     yield GaugeMetricFamily("ncore_database_up", "Whether the database answers", 1)
     yield experiments
     yield GaugeMetricFamily("ncore_measurements", "Measurements sent by workers", sum(row[2] for row in rows))
+    durations = SummaryMetricFamily("ncore_experiment_seconds", "From the first start to the end", labels=["status"])
+    for status, count, seconds in timed:
+        durations.add_metric([status], count, float(seconds or 0.0))
+    yield durations
     yield CounterMetricFamily("ncore_lost_workers", "Leases taken back from workers", sum(row[3] for row in rows))
+
+
+def _durations(dialect: str) -> Select[str, int, Any]:
+    """By status: how many experiments have ended, and their seconds in all."""
+    start, end = Experiment.started_at, Experiment.finished_at
+    postgresql, sqlite = func.extract("epoch", end - start), (func.julianday(end) - func.julianday(start)) * 86_400
+    seconds = func.sum(postgresql if dialect == "postgresql" else sqlite)
+    query = select(Experiment.status, func.count(), seconds).where(start.is_not(None), end.is_not(None))
+    return query.group_by(Experiment.status)
 
 
 REGISTRY.register(Rows())

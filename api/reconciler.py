@@ -24,16 +24,20 @@ def reconcile(take_back: bool) -> None:
     `take_back` is false for a while after the database was away, when no worker could renew its lease.
     """
     with writing() as session:
-        taken = states.take_back(session) if take_back else 0
-    if taken:
-        log.warning("took back %d experiments whose worker was lost", taken)
-    if broker.waiting() != 0:
-        return
-    with writing() as session:
+        if take_back:
+            states.take_back(session)
+            states.forget_lost_workers(session)
         due = states.to_send_again(session)
-        states.mark_sent(session, due)
-    for experiment_id in due:
-        broker.send(experiment_id)
+    waiting = broker.waiting()
+    if waiting is None:
+        return
+    for kind, ids in due.items():
+        if waiting[kind] or not ids:
+            continue
+        with writing() as session:
+            states.mark_sent(session, ids)
+        for experiment_id in ids:
+            broker.send(experiment_id, kind)
 
 
 class Reconciler(threading.Thread):

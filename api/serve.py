@@ -110,7 +110,11 @@ class Service:
                 self._await("broker", lambda: _accepts(_socket_path(self.settings)))
             self._child("api", _api_command(self.settings))
             for number in range(self.settings.workers):
-                self._child(f"worker-{number + 1}", _worker_command(number))
+                gpus = (
+                    self.settings.gpus if number == 0 else "none"
+                )  # the first has all GPUs, the others are CPU workers
+                command = [sys.executable, "-m", "worker"]
+                self._child(f"worker-{number + 1}", command, NCORE_WORKERS="1", NCORE_GPUS=gpus)
             self._await("api", self._is_ready)
         except BaseException:
             self.stop()
@@ -130,8 +134,8 @@ class Service:
             self.children["broker"].stop()
         self._stopped.set()
 
-    def _child(self, name: str, command: list[str]) -> None:
-        env = {**os.environ, **environment(self.settings), "PYTHONUNBUFFERED": "1"}
+    def _child(self, name: str, command: list[str], **changes: str) -> None:
+        env = {**os.environ, **environment(self.settings), "PYTHONUNBUFFERED": "1", **changes}
         self.children[name] = Child(name, command, env, self.settings.home / "logs" / f"{name}.log")
 
     def _await(self, name: str, is_up: Callable[[], bool]) -> None:
@@ -143,7 +147,9 @@ class Service:
             time.sleep(0.02)
 
     def _is_ready(self) -> bool:
-        headers = {"Authorization": f"Bearer {next(iter(self.settings.token_set), 'none')}"}
+        headers = {
+            "Authorization": f"Bearer {next(iter(self.settings.token_set | self.settings.read_token_set), 'none')}"
+        }
         try:
             return httpx.get(f"{self.url}/readyz", headers=headers, timeout=2).status_code == 200
         except httpx.HTTPError:
@@ -231,8 +237,3 @@ def _packaged_server() -> str:
 def _api_command(settings: Settings) -> list[str]:
     options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log"]
     return [sys.executable, "-m", "uvicorn", "api.app:app", *options, "--timeout-graceful-shutdown", "3"]
-
-
-def _worker_command(number: int) -> list[str]:
-    options = ["--pool", "prefork", "--concurrency", "1", "--hostname", f"worker{number + 1}@%h"]
-    return [sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options, "--loglevel", "WARNING"]

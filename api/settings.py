@@ -21,9 +21,15 @@ class Settings(BaseSettings):
     broker_url: str = Field(default="", description="redis:// URL; empty: an embedded server in NCORE_HOME")
     data_dir: Path | None = Field(default=None, description="where networks find their data sets")
     tokens: str = Field(default="", description="bearer tokens, comma-separated; empty: no token is asked for")
+    read_tokens: str = Field(default="", description="bearer tokens that may read and change nothing, comma-separated")
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
     port: int = Field(default=8000, description="port that the API listens on; 0: any free one")
-    workers: int = Field(default=1, ge=1, description="worker processes that `ncore up` starts")
+    workers: int = Field(default=1, ge=1, description="worker processes that `ncore up` starts; CPU children of one")
+    gpus: str = Field(default="auto", description="a worker's GPUs: auto (all; the CPU if none), none, or indexes: 0,2")
+    gpu_wait_seconds: float = Field(default=300.0, ge=0, description="how long a GPU worker that is away is waited for")
+    worker_memory_bytes: int | None = Field(
+        default=None, gt=0, description="a CPU worker's memory; empty: NCORE_MAX_MEMORY_BYTES and 4 GiB for libraries"
+    )
     max_body_bytes: int = Field(default=1_000_000, description="largest body of a request")
     max_memory_bytes: int = Field(default=16 * 2**30, description="largest estimated memory of an experiment")
     max_measurements: int = Field(default=2_000_000, description="most measurements (seeds x points) of an experiment")
@@ -59,11 +65,24 @@ class Settings(BaseSettings):
         return f"redis+socket://{path}"
 
     @property
+    def worker_memory(self) -> int:
+        """Bytes that a CPU worker can allocate."""
+        return self.worker_memory_bytes or self.max_memory_bytes + 4 * 2**30
+
+    @property
     def token_set(self) -> frozenset[str]:
-        return frozenset(token.strip() for token in self.tokens.split(",") if token.strip())
+        return _words(self.tokens)
+
+    @property
+    def read_token_set(self) -> frozenset[str]:
+        return _words(self.read_tokens)
 
     def experiment_dir(self, experiment_id: str) -> Path:
         return self.home / "experiments" / experiment_id
+
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in listed.split(",") if word.strip())
 
 
 @lru_cache

@@ -10,34 +10,38 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Update, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from api import journal
 from api.settings import get_settings
-from api.tables import Experiment, MeasurementRow, now
+from api.tables import Experiment, MeasurementRow, WorkerRow, now
 
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 ENDED = ("succeeded", "failed", "cancelled")
+CPU_REMEMBERED, GPU_REMEMBERED = timedelta(hours=1), timedelta(days=30)
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
 
 
-def claim(session: Session, worker: str, preferred: str | None) -> Experiment | None:
-    """Takes a queued experiment, the preferred one if it still is, else the one that waits longest; None if none is."""
-    oldest_first = (case((Experiment.id == preferred, 0), else_=1), Experiment.queued_at, Experiment.id)
-    candidates = (
-        select(Experiment.id)
-        .where(Experiment.status == "queued")
-        .order_by(*oldest_first)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    found = session.scalar(candidates)
+def claim(session: Session, worker: str, kind: str, patient: bool = True) -> Experiment | None:
+    """Takes a queued experiment for a worker of this kind: by priority, then by what waits longest.
+
+    A GPU worker takes what can do without a GPU last. A CPU worker takes what wants one only where no GPU worker is,
+    and where one has been it must be `patient`: the GPU worker may be starting just now.
+    """
+    order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
+    candidates = select(Experiment.id).where(Experiment.status == "queued")
+    if kind == "gpu":
+        order.insert(1, case((Experiment.queue == "gpu", 0), else_=1))
+    elif gpu_workers(session, alive=patient):
+        candidates = candidates.where(Experiment.queue == "cpu")
+    found = session.scalar(candidates.order_by(*order).limit(1).with_for_update(skip_locked=True))
     if found is None:
         return None
     moment = now()
-    claimed = _rows(
+    claimed = _changed(
         session,
         update(Experiment)
         .where(Experiment.id == found, Experiment.status == "queued")
@@ -48,8 +52,33 @@ def claim(session: Session, worker: str, preferred: str | None) -> Experiment | 
             started_at=func.coalesce(Experiment.started_at, moment),
             lease_until=moment + timedelta(seconds=get_settings().lease_seconds),
         ),
+        "started",
     )
     return session.get(Experiment, found, populate_existing=True) if claimed else None
+
+
+def gpu_workers(session: Session, alive: bool) -> int:
+    """GPU workers that have been heard of: lately, or in the last weeks."""
+    since = now() - (timedelta(seconds=get_settings().lease_seconds) if alive else GPU_REMEMBERED)
+    query = select(func.count()).where(WorkerRow.kind == "gpu", WorkerRow.seen_at >= since)
+    return session.scalar(query) or 0
+
+
+def forget_worker(session: Session, worker: str) -> None:
+    """A CPU worker that is gone leaves no row; a GPU worker's stays, so that what wants a GPU waits for it."""
+    session.execute(delete(WorkerRow).where(WorkerRow.id == worker, WorkerRow.kind == "cpu"))
+
+
+def forget_lost_workers(session: Session) -> None:
+    """Those that went without a word, after a while."""
+    long_ago = {"cpu": now() - CPU_REMEMBERED, "gpu": now() - GPU_REMEMBERED}
+    for kind, moment in long_ago.items():
+        session.execute(delete(WorkerRow).where(WorkerRow.kind == kind, WorkerRow.seen_at < moment))
+
+
+def queue_of(session: Session, wanted: str) -> str:
+    """The kind of worker to call for what is in queue `wanted`: what wants a GPU goes to the CPU where none is."""
+    return "gpu" if wanted == "gpu" and gpu_workers(session, alive=True) else "cpu"
 
 
 def renew(session: Session, experiment_id: str, attempt: int) -> tuple[bool, bool]:
@@ -72,90 +101,103 @@ def store(session: Session, experiment_id: str, attempt: int, rows: Sequence[dic
     return True
 
 
-def finish(session: Session, experiment_id: str, attempt: int, status: str, **values: Any) -> bool:
-    """Ends a lease that is held: a terminal `status`, or queued again (a worker that has to stop gives it back)."""
-    ended = {"finished_at": now()} if status in ENDED else {"queued_at": now(), "worker": None}
-    result = _rows(
-        session,
-        _mine(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values),
-    )
-    return result > 0
+def finish(
+    session: Session, experiment_id: str, attempt: int, status: str, detail: str | None = None, **values: Any
+) -> bool:
+    """Ends a lease that is held: a terminal `status`, or queued again (a worker that has to stop gives it back).
+
+    `detail` is for the log, e.g. a traceback.
+    """
+    ended = {"finished_at": now()} if status in ENDED else {"sent_at": None}
+    change = _mine(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values)
+    event = status if status in ENDED else "given back"
+    return _changed(session, change, event, detail or values.get("error")) > 0
 
 
 def request_cancel(session: Session, experiment_id: str) -> None:
     """A queued experiment is cancelled at once, a running one by its worker at the next step boundary."""
-    session.execute(
-        update(Experiment)
-        .where(Experiment.id == experiment_id, Experiment.status == "queued")
-        .values(status="cancelled", finished_at=now(), cancel_requested=True)
+    this = update(Experiment).where(Experiment.id == experiment_id)
+    _changed(
+        session,
+        this.where(Experiment.status == "queued").values(status="cancelled", finished_at=now(), cancel_requested=True),
+        "cancelled",
     )
-    session.execute(
-        update(Experiment)
-        .where(Experiment.id == experiment_id, Experiment.status == "running")
-        .values(cancel_requested=True)
-    )
+    running = this.where(Experiment.status == "running", Experiment.cancel_requested.is_(False))
+    _changed(session, running.values(cancel_requested=True), "cancel asked for")
 
 
 def retry(session: Session, experiment_id: str) -> bool:
     """A failed or cancelled experiment goes on from its checkpoint."""
-    result = _rows(
-        session,
+    change = (
         update(Experiment)
         .where(Experiment.id == experiment_id, Experiment.status.in_(("failed", "cancelled")))
-        .values(status="queued", queued_at=now(), finished_at=None, error=None, cancel_requested=False, crashes=0),
+        .values(
+            status="queued",
+            queued_at=now(),
+            finished_at=None,
+            error=None,
+            cancel_requested=False,
+            crashes=0,
+            sent_at=None,
+        )
     )
-    return result > 0
+    return _changed(session, change, "retry asked for") > 0
 
 
 def take_back(session: Session) -> int:
     """What runs under an expired lease is queued again; after too many crashes it has failed. Returns how many."""
-    limit = get_settings().max_attempts
     expired = and_(Experiment.status == "running", Experiment.lease_until < now())
-    cancelled = _rows(
+    return _take_back(session, expired, "its worker fell silent: killed, or its machine is gone")
+
+
+def take_from(session: Session, worker: str, cause: str) -> int:
+    """What a worker runs that is known to have died, at once; `cause` says how. Returns how many (0 or 1)."""
+    return _take_back(session, and_(Experiment.status == "running", Experiment.worker == worker), cause)
+
+
+def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
+    limit, free = get_settings().max_attempts, {"lease_until": None, "eta_seconds": None}
+    crashed = {"crashes": Experiment.crashes + 1, **free}
+    cancelled = _changed(
         session,
         update(Experiment)
-        .where(expired, Experiment.cancel_requested)
-        .values(status="cancelled", finished_at=now(), lease_until=None, eta_seconds=None),
+        .where(lost, Experiment.cancel_requested)
+        .values(status="cancelled", finished_at=now(), **free),
+        "cancelled",
+        cause,
     )
-    failed = _rows(
+    reason = f"its worker was lost {limit} times and it is not tried again; the last time: {cause}"
+    failed = _changed(
         session,
         update(Experiment)
-        .where(expired, Experiment.crashes + 1 >= limit)
-        .values(
-            status="failed",
-            crashes=Experiment.crashes + 1,
-            finished_at=now(),
-            lease_until=None,
-            eta_seconds=None,
-            error=f"its worker was lost {limit} times (killed, out of memory, or its machine gone); not tried again",
-        ),
+        .where(lost, Experiment.crashes + 1 >= limit)
+        .values(status="failed", finished_at=now(), error=reason, **crashed),
+        "failed",
+        reason,
     )
-    queued = _rows(
+    queued = _changed(
         session,
-        update(Experiment)
-        .where(expired)
-        .values(
-            status="queued",
-            queued_at=now(),
-            crashes=Experiment.crashes + 1,
-            worker=None,
-            lease_until=None,
-            sent_at=None,
-        ),
+        update(Experiment).where(lost).values(status="queued", sent_at=None, **crashed),
+        "worker lost",
+        cause,
     )
     return cancelled + failed + queued
 
 
-def to_send_again(session: Session) -> list[str]:
-    """Queued experiments of which no wake-up call was sent lately, the oldest first."""
+def to_send_again(session: Session) -> dict[str, list[str]]:
+    """By kind of worker: queued experiments of which no wake-up call was sent lately, in the order of `claim`."""
     before = now() - timedelta(seconds=get_settings().resend_seconds)
-    query = (
-        select(Experiment.id)
-        .where(Experiment.status == "queued", or_(Experiment.sent_at.is_(None), Experiment.sent_at < before))
-        .order_by(Experiment.queued_at)
-        .limit(WAKE_UPS)
-    )
-    return list(session.scalars(query))
+    due: dict[str, list[str]] = {}
+    for queue in ("cpu", "gpu"):
+        query = (
+            select(Experiment.id)
+            .where(Experiment.status == "queued", Experiment.queue == queue)
+            .where(or_(Experiment.sent_at.is_(None), Experiment.sent_at < before))
+            .order_by(Experiment.priority.desc(), Experiment.queued_at)
+            .limit(WAKE_UPS)
+        )
+        due.setdefault(queue_of(session, queue), []).extend(session.scalars(query))
+    return due
 
 
 def mark_sent(session: Session, experiment_ids: Sequence[str]) -> None:
@@ -171,3 +213,12 @@ def _mine(experiment_id: str, attempt: int) -> Update:
 def _rows(session: Session, change: Update) -> int:
     """How many rows the change has changed."""
     return cast(CursorResult[Any], session.execute(change)).rowcount
+
+
+def _changed(session: Session, change: Update, event: str, detail: str | None = None) -> int:
+    """How many rows the change has changed, each with a line in its log."""
+    columns = (Experiment.id, Experiment.attempt, Experiment.worker)
+    rows = session.execute(change.returning(*columns).execution_options(synchronize_session=False)).all()
+    for experiment_id, attempt, worker in rows:
+        journal.write(session, experiment_id, event, attempt=attempt, worker=worker, detail=detail)
+    return len(rows)

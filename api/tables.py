@@ -63,10 +63,13 @@ class Experiment(Table):
     last_seq: Mapped[int] = mapped_column(Integer, default=0)
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     body_hash: Mapped[str | None] = mapped_column(String(64))
+    priority: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    queue: Mapped[str] = mapped_column(String(8), default="cpu", server_default="cpu")
+    """`gpu` for what a GPU worker should have, else `cpu`."""
 
     __table_args__ = (
         Index("ix_experiments_created_at_id", "created_at", "id"),
-        Index("ix_experiments_status_queued_at", "status", "queued_at"),
+        Index("ix_experiments_status_priority_queued_at", "status", "priority", "queued_at"),
     )
 
 
@@ -83,3 +86,37 @@ class MeasurementRow(Table):
     values: Mapped[dict[str, Any]]
 
     __table_args__ = (Index("ix_measurements_experiment_id_seq", "experiment_id", "seq"),)
+
+
+class LogLine(Table):
+    """What happened to an experiment, one line an event, written in the transaction of the change that it tells of."""
+
+    __tablename__ = "log_lines"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    level: Mapped[str] = mapped_column(String(8), default="info")
+    event: Mapped[str] = mapped_column(String(32))
+    attempt: Mapped[int] = mapped_column(Integer, default=0)
+    worker: Mapped[str | None] = mapped_column(String(200))
+    detail: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_log_lines_experiment_id_id", "experiment_id", "id"),)
+
+
+class WorkerRow(Table):
+    """A process that trains experiments, as it last told of itself. `kind` is `gpu` or `cpu`."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    device: Mapped[str] = mapped_column(String(200))
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    used_bytes: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+
+    __table_args__ = (Index("ix_workers_kind_seen_at", "kind", "seen_at"),)

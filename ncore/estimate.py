@@ -8,6 +8,8 @@ NUMBER_BYTES = 8
 MAX_DRAWN_NUMBERS = 2**23
 """Beyond so many numbers in H₁ the sample-free form draws EXPLICIT samples a class, the others by mean and scatter."""
 EXPLICIT = 1000
+GPU_STEP_FLOPS = 3e7
+"""A step of so many operations takes a CPU about a millisecond, ten times what a GPU needs to be told what to do."""
 
 
 def memory_bytes(spec: UfmSpec | NetworkSpec) -> int | None:
@@ -31,3 +33,20 @@ def measurements(spec: UfmSpec | NetworkSpec) -> int:
         return len(spec.seeds) * spec.measure.points
     epochs = spec.optimizer.epochs if isinstance(spec, NetworkSpec) else 0
     return len(spec.seeds) * (epochs // spec.measure.every_epochs + 2)
+
+
+def wants_gpu(spec: UfmSpec | NetworkSpec) -> bool:
+    """Whether a GPU worker should have it: asked for by name, or left open and large enough to gain from one."""
+    if spec.device != "auto":
+        return spec.device != "cpu"
+    if isinstance(spec, NetworkSpec):
+        return spec.model.kind != "mlp"
+    return ufm_step_flops(spec) > GPU_STEP_FLOPS
+
+
+def ufm_step_flops(spec: UfmSpec) -> float:
+    """Floating-point operations of one gradient step of all seeds: three products a weight, H_1 … H_M against W."""
+    model = spec.model
+    columns = model.classes + model.widths[0] if spec.sample_free else sum(model.class_sizes)
+    weights = sum(rows * width for rows, width in zip((*model.widths[1:], model.classes), model.widths, strict=True))
+    return 6.0 * weights * columns * len(spec.seeds)

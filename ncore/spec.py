@@ -240,6 +240,7 @@ class BaseSpec(Part):
     loss: Literal["mse", "cross_entropy"] = "mse"
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     device: Device = "auto"
+    priority: Int = Field(default=0, ge=-100, le=100)
 
     kinds: ClassVar[tuple[str, ...]]
 

@@ -91,3 +91,22 @@ def is_healthy(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_a_read_only_token_reads_and_changes_nothing(request, tmp_path):
+    settings = settings_for("sqlite", tmp_path, request, tokens="writer", read_tokens="reader")
+    with running(settings) as service, httpx.Client(base_url=service.url) as client:
+        reader, writer = ({"Authorization": f"Bearer {token}"} for token in ("reader", "writer"))
+        made = client.post("/experiments", json={"preset": "fig1"}, headers=writer).json()["id"]
+        assert client.get(f"/experiments/{made}/metrics", headers=reader).status_code == 200
+        assert client.post("/theory", json={"preset": "fig1"}, headers=reader).status_code == 200
+        for method, path in (
+            ("POST", "/experiments"),
+            ("POST", f"/experiments/{made}/cancel"),
+            ("DELETE", f"/experiments/{made}"),
+        ):
+            refused = client.request(method, path, headers=reader)
+            assert refused.status_code == 403
+            assert f"not {method} {path}" in refused.json()["detail"]
+            assert client.request(method, path).status_code == 401
+        assert client.get(f"/experiments/{made}", headers=writer).status_code == 200

@@ -3,18 +3,26 @@
 import os
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from conftest import DATABASES, fresh_database
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
+from sqlalchemy.orm import Session
 
 from api.db import alembic_config, make_engine
 from api.serve import environment
 from api.settings import Settings
-from api.tables import Table
+from api.tables import Experiment, MeasurementRow, Table
+
+FIRST_RELEASE = """
+INSERT INTO experiments (id, name, kind, tags, status, spec, created_at, queued_at, step, total, attempt, crashes,
+    cancel_requested, last_seq)
+VALUES ('old', 'n', 'ufm', '[]', 'queued', '{}', :at, :at, 0, 9, 0, 0, :no, 2)
+"""
 
 
 @pytest.fixture(params=DATABASES)
@@ -38,6 +46,28 @@ def test_up_gives_the_tables_of_the_models_and_down_takes_them_away(url):
     with engine.connect() as connection:
         assert set(inspect(connection).get_table_names()) == {"alembic_version"}
     command.upgrade(config, "head")
+    engine.dispose()
+
+
+def test_what_the_first_release_has_stored_is_there_after_the_upgrade_and_after_the_way_back(url):
+    config, engine = alembic_config(url), make_engine(url)
+    command.upgrade(config, "0001")
+    moment = "2026-01-01 00:00:00+00:00"
+    with engine.begin() as connection:
+        connection.execute(text(FIRST_RELEASE), {"at": datetime.fromisoformat(moment), "no": False})
+        for step in (0, 9):
+            values = {"id": "old", "step": step, "at": datetime.fromisoformat(moment)}
+            connection.execute(
+                text("INSERT INTO measurements VALUES (:id, 0, :step, 1, :at, '{\"nc1 h1\": 0.5}')"), values
+            )
+    for version in ("head", "0001", "head"):
+        (command.upgrade if version == "head" else command.downgrade)(config, version)
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM measurements")) == 2
+    with Session(engine) as session:
+        row = session.get(Experiment, "old")
+        assert (row.priority, row.queue, row.total, row.status) == (0, "cpu", 9, "queued")
+        assert session.get(MeasurementRow, ("old", 0, 9)).values == {"nc1 h1": 0.5}
     engine.dispose()
 
 

@@ -1,6 +1,9 @@
 """What Prometheus scrapes."""
 
+from datetime import datetime
+
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 
@@ -21,6 +24,11 @@ def test_the_counts_are_those_of_the_rows_and_of_the_requests(service, client):
     grown = {key: after[key] - before[key] for key in after if key in before}
     assert grown["ncore_experiments", "succeeded"] == 1
     assert grown["ncore_measurements",] == 10
+    assert grown["ncore_experiment_seconds_count", "succeeded"] == 1
+    shown = client.request("GET", f"/experiments/{made.id}").json()
+    seconds = [datetime.fromisoformat(shown[name]) for name in ("started_at", "finished_at")]
+    expected = (seconds[1] - seconds[0]).total_seconds()
+    assert grown["ncore_experiment_seconds_sum", "succeeded"] == pytest.approx(expected, abs=1e-3)
     assert grown["ncore_http_request_seconds_count", "/experiments", "201", "POST"] == 1
     assert grown["ncore_http_request_seconds_count", "/experiments/{experiment_id}", "200", "GET"] >= 3
     assert (after["ncore_database_up",], after["ncore_broker_up",]) == (1, 1)

@@ -1,4 +1,4 @@
-"""The worker process: `celery -A worker.app worker`. The parent only waits; each child trains one experiment at a time.
+"""The Celery application of the workers. The parent only waits; each child trains one experiment at a time.
 
 The parent imports no torch and never touches a GPU; children are spawned, import torch once and stay warm.
 """
@@ -8,30 +8,37 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
+import time
 from typing import Any
 
 from billiard import active_children
-from celery.signals import setup_logging, worker_process_init, worker_shutting_down
+from billiard.process import current_process
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from api.broker import TASK, get_celery
+from api.journal import log_to_stderr
 from api.serve import die_with_parent
+from api.settings import get_settings
+from worker import slots
 from worker.stopping import stop_asked
 
 app = get_celery()
+_here: dict[str, Any] = {}
+"""What this child is: its `presence`, set once it is warm."""
 
 
-@app.task(name=TASK)
-def run(experiment_id: str) -> None:
+@app.task(name=TASK, Request="worker.loss:Watched")
+def run(experiment_id: str) -> None:  # noqa: ARG001 (a wake-up call: the rows decide what is run)
     from worker.job import run_next
 
-    run_next(worker=f"{socket.gethostname()}:{os.getpid()}", preferred=experiment_id)
+    presence = _here["presence"]
+    patient = time.monotonic() - presence.began > get_settings().gpu_wait_seconds
+    run_next(presence.id, presence.kind, patient)
 
 
 @setup_logging.connect
-def log_to_stderr(**_: Any) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
-    logging.getLogger("celery").setLevel(logging.WARNING)
+def log_as_json(**_: Any) -> None:
+    log_to_stderr()
 
 
 @worker_process_init.connect
@@ -41,9 +48,23 @@ def warm_up(**_: Any) -> None:
     die_with_parent()
     signal.signal(signal.SIGUSR2, lambda *_: stop_asked.set())
     log_to_stderr()
+    settings = get_settings()
+    kind = slots.settle(slots.listed(settings.gpus), current_process().index)  # type: ignore[attr-defined]
     import worker.job  # noqa: F401
+    from worker import memory
+    from worker.presence import Presence
 
-    logging.getLogger("ncore.worker").info("ready")
+    if kind == "cpu":
+        memory.limit(settings.worker_memory)
+    _here["presence"] = Presence(kind)
+    _here["presence"].start()
+    logging.getLogger("ncore.worker").info("ready", extra={"fields": {"worker": _here["presence"].id, "kind": kind}})
+
+
+@worker_process_shutdown.connect
+def leave(**_: Any) -> None:
+    if "presence" in _here:
+        _here["presence"].end()
 
 
 @worker_shutting_down.connect

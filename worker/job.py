@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from ncore.measurement import Measurement
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
 from ncore.train import Diverged, Run, begin, outcome
 from worker import checkpoint
+from worker.memory import is_out_of_memory
 from worker.stopping import stop_asked
 
 log = logging.getLogger("ncore.worker")
@@ -34,10 +36,10 @@ RETRY_SECONDS = 0.5
 T = TypeVar("T")
 
 
-def run_next(worker: str, preferred: str | None) -> None:
+def run_next(worker: str, kind: str, patient: bool) -> None:
     """Claims and runs an experiment; does nothing when none is queued (a call that was delivered twice)."""
     with writing() as session:
-        row = states.claim(session, worker, preferred)
+        row = states.claim(session, worker, kind, patient)
     if row is not None:
         Job(row).run()
 
@@ -74,13 +76,12 @@ class Job:
 
     def __init__(self, row: Experiment) -> None:
         self.id, self.attempt, self._seq = row.id, row.attempt, row.last_seq
-        self._body = row.spec
+        self._body, self._queue = row.spec, row.queue
         self._lease = Lease(row.id, row.attempt)
         self._unstored: list[Measurement] = []
         self._began, self._stored_at, self._saved_at = time.monotonic(), 0.0, time.monotonic()
 
     def run(self) -> None:
-        log.info("experiment=%s attempt=%d started", self.id, self.attempt)
         self._lease.start()
         try:
             status, values = self._train()
@@ -89,9 +90,8 @@ class Job:
         except SQLAlchemyError:
             log.exception("experiment=%s the database went away; the lease will expire", self.id)
             return
-        except Exception as error:
-            log.exception("experiment=%s attempt=%d failed", self.id, self.attempt)
-            status, values = "failed", {"error": f"{type(error).__name__}: {error}"}
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is the experiment's end and stands in its log)
+            status, values = "failed", {"error": _reason(error), "detail": traceback.format_exc()}
         finally:
             self._lease.end()
         if status == "lost" or not self._end(status, values):
@@ -99,7 +99,6 @@ class Job:
             return
         if status == "succeeded":
             checkpoint.remove(self.id)
-        log.info("experiment=%s attempt=%d %s", self.id, self.attempt, status)
 
     def _end(self, status: str, values: dict[str, Any]) -> bool:
         return self._transact(lambda session: states.finish(session, self.id, self.attempt, status, **values))
@@ -119,6 +118,8 @@ class Job:
 
     def _train(self) -> tuple[str, dict[str, Any]]:
         spec = parse_spec(self._body)
+        if spec.device == "auto" and self._queue == "cpu":  # small: a GPU would only be slower, and change the digits
+            spec = spec.model_copy(update={"device": "cpu"})
         run = begin(spec, checkpoint=checkpoint.load(self.id), data_dir=_data_dir())
         self._first_step = run.step
         self._store(run)
@@ -179,6 +180,13 @@ class Job:
         query = query.where(MeasurementRow.experiment_id == self.id)
         rows = self._transact(lambda session: {row.seed: row for row in session.scalars(query)})
         return [_measurement(rows[seed]) for seed in spec.seeds]
+
+
+def _reason(error: Exception) -> str:
+    if is_out_of_memory(error):
+        limit = f"NCORE_WORKER_MEMORY_BYTES = {get_settings().worker_memory / 2**30:.3g} GiB"
+        return f"out of memory: {error} (a CPU worker's limit: {limit}); use fewer seeds or a smaller model"
+    return f"{type(error).__name__}: {error}"
 
 
 def _series(metric: str, layer: str | None) -> str:

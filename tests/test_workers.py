@@ -1,0 +1,205 @@
+"""Who takes what: priorities, GPU and CPU workers; what /workers shows; how a worker dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import httpx
+import pytest
+from conftest import DATABASES, fresh_database, settings_for, wait_for
+
+from api import db, states
+from api.client import Client
+from api.serve import running
+from api.settings import get_settings
+from api.tables import Experiment, WorkerRow, now
+from ncore.estimate import wants_gpu
+from ncore.presets import PRESETS
+from ncore.spec import parse_spec, with_changes
+from worker import slots
+
+QUICK = {"optimizer.steps": 50, "measure.points": 5}
+ENDLESS = {"optimizer.steps": 10**8, "measure.points": 10}
+
+
+@pytest.fixture(params=DATABASES)
+def tables(request, tmp_path, monkeypatch):
+    """An empty database that this process itself is connected to."""
+    monkeypatch.setenv("NCORE_HOME", str(tmp_path))
+    monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
+    for cached in (get_settings, db.get_engine):
+        cached.cache_clear()
+    db.migrate()
+    yield
+    db.get_engine().dispose()
+    for cached in (get_settings, db.get_engine):
+        cached.cache_clear()
+    db.migrated.clear()
+
+
+def put(name: str, priority: int = 0, queue: str = "cpu") -> None:
+    with db.writing() as session:
+        row = Experiment(id=name, name=name, kind="ufm", tags=[], spec={}, priority=priority, queue=queue)
+        session.add(row)
+
+
+def seen(name: str, kind: str, ago: timedelta) -> None:
+    with db.writing() as session:
+        about = {"device": "x", "memory_bytes": 1, "used_bytes": 0, "version": "0"}
+        session.merge(WorkerRow(id=name, kind=kind, seen_at=now() - ago, **about))
+
+
+def taken(kind: str, patient: bool = True) -> list[str]:
+    """What a worker of this kind takes, until nothing is left for it."""
+    names = []
+    while True:
+        with db.writing() as session:
+            row = states.claim(session, "here:1", kind, patient)
+        if row is None:
+            return names
+        names.append(row.id)
+
+
+def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower_ones(tables):
+    with db.writing() as session:
+        many = [
+            Experiment(id=f"low {i:04}", name="low", kind="ufm", tags=[], spec={}, priority=-1) for i in range(3000)
+        ]
+        session.add_all(many)
+    put("new")
+    put("urgent", priority=50)
+    put("newer")
+    began = time.perf_counter()
+    assert [claimed() for _ in range(4)] == ["urgent", "new", "newer", "low 0000"]
+    assert time.perf_counter() - began < 2
+
+
+def claimed() -> str:
+    with db.writing() as session:
+        return states.claim(session, "here:1", "cpu").id
+
+
+def test_a_gpu_worker_takes_small_ones_last_and_a_cpu_worker_leaves_large_ones_to_it(tables):
+    for name, queue in (("small", "cpu"), ("large", "gpu"), ("large too", "gpu")):
+        put(name, queue=queue)
+    seen("gpu:1", "gpu", timedelta(0))
+    assert taken("cpu") == ["small"]
+    put("small too")
+    assert taken("gpu") == ["large", "large too", "small too"]
+
+
+def test_a_cpu_worker_takes_large_ones_where_no_gpu_worker_has_ever_been(tables):
+    put("large", queue="gpu")
+    assert taken("cpu", patient=False) == ["large"]
+
+
+def test_a_cpu_worker_waits_a_while_for_a_gpu_worker_that_has_been_there(tables):
+    put("large", queue="gpu")
+    seen("gpu:1", "gpu", timedelta(days=2))
+    assert taken("cpu", patient=False) == []
+    assert taken("cpu", patient=True) == ["large"]
+
+
+def test_workers_that_went_without_a_word_are_forgotten_gpu_workers_later(tables):
+    for name, kind, ago in (("a", "cpu", 2), ("b", "gpu", 2), ("c", "gpu", 24 * 40), ("d", "cpu", 0)):
+        seen(name, kind, timedelta(hours=ago))
+    with db.writing() as session:
+        states.forget_lost_workers(session)
+        assert {row.id for row in session.query(WorkerRow)} == {"b", "d"}
+
+
+def test_what_wants_a_gpu():
+    small = PRESETS["fig1"].spec
+    large = with_changes(small, {"model": {"classes": 100, "samples_per_class": 500, "widths": [512]}})
+    for spec, expected in (
+        (small, False),
+        ({**small, "device": "cuda"}, True),
+        (large, True),
+        ({**large, "device": "cpu"}, False),
+        (PRESETS["fig5-mse"].spec, True),
+        (with_changes(PRESETS["fig5-mse"].spec, {"model": {"kind": "mlp"}}), False),
+    ):
+        assert wants_gpu(parse_spec(spec)) is expected
+
+
+def test_gpus_are_named_by_index_and_a_wrong_one_is_told(monkeypatch):
+    monkeypatch.setattr(slots, "_visible", lambda: ["0", "3"])
+    assert slots.gpus("auto") == ["0", "3"]
+    assert slots.gpus("1") == ["3"]
+    assert slots.gpus("none") == []
+    for wrong, told in (("2", "shows 2 GPUs"), ("1,1", "different indexes"), ("all", "got 'all'"), ("", "got ''")):
+        with pytest.raises(slots.SlotError, match=f"NCORE_GPUS: .*{told}"):
+            slots.gpus(wrong)
+
+
+def test_a_worker_that_is_asked_for_gpus_that_are_not_there_says_so_and_ends(tmp_path):
+    env = {**os.environ, "NCORE_HOME": str(tmp_path), "NCORE_GPUS": "97"}
+    ended = subprocess.run([sys.executable, "-m", "worker"], env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "NCORE_GPUS: '97' was asked for" in ended.stderr
+
+
+def test_workers_are_shown_with_what_they_run(service, client):
+    made = client.submit("fig1", ENDLESS)
+    wait_for("the start", lambda: made.refresh().status == "running")
+    items = httpx.get(f"{service.url}/workers").json()["items"]
+    one = next(item for item in items if item["id"] == made.data["worker"])
+    assert (one["experiment"], one["kind"], one["alive"]) == (made.id, "cpu", True)
+    assert 0 < one["used_bytes"] < one["memory_bytes"]
+    made.cancel()
+
+
+def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_told(request, tmp_path):
+    settings = settings_for("sqlite", tmp_path, request, workers=2, lease_seconds=60.0, max_attempts=2)
+    with running(settings) as service, Client(service.url) as client:
+        made = client.submit("fig1", ENDLESS)
+        for attempt in (1, 2):
+            wait_for(
+                "the start", lambda a=attempt: made.refresh().data["attempt"] == a and made.status == "running", 20
+            )
+            os.kill(int(made.data["worker"].partition(":")[2]), signal.SIGKILL)
+        wait_for("the end", lambda: made.refresh().status == "failed", 20)
+        assert "lost 2 times" in made.data["error"]
+        assert "its worker ended by signal 9 (SIGKILL)" in made.data["error"]
+        lines = httpx.get(f"{service.url}/experiments/{made.id}/logs").json()
+        assert [(line["event"], line["attempt"]) for line in lines["items"]] == [
+            ("submitted", 0),
+            ("started", 1),
+            ("worker lost", 1),
+            ("started", 2),
+            ("failed", 2),
+        ]
+        later = httpx.get(f"{service.url}/experiments/{made.id}/logs", params={"since": lines["items"][3]["id"]}).json()
+        assert [line["event"] for line in later["items"]] == ["failed"]
+
+
+def test_an_experiment_that_outgrows_the_workers_memory_fails_alone(request, tmp_path):
+    settings = settings_for("sqlite", tmp_path, request, worker_memory_bytes=3 * 2**30)
+    with running(settings) as service, Client(service.url) as client:
+        first = client.submit("fig1", QUICK).wait(progress=False, timeout_seconds=60)
+        worker = first.data["worker"]
+        large = {"model.samples_per_class": 100_000, "model.widths": [400], "optimizer.form": "full", **QUICK}
+        made = client.submit("fig1", large)
+        wait_for("the end", lambda: made.refresh().status == "failed", 60)
+        assert made.data["error"].startswith("out of memory: ")
+        assert "NCORE_WORKER_MEMORY_BYTES = 3 GiB" in made.data["error"]
+        assert made.data["attempt"] == 1
+        after = client.submit("fig1", QUICK).wait(progress=False, timeout_seconds=60)
+        assert after.data["worker"] == worker  # the same process
+
+
+def test_two_api_processes_and_three_workers_share_one_database(request, tmp_path):
+    settings = settings_for("postgresql", tmp_path / "one", request, workers=2)
+    with running(settings) as first:
+        other = settings.model_copy(update={"home": tmp_path / "one", "workers": 1, "broker_url": settings.broker})
+        with running(other) as second, Client(first.url) as one, Client(second.url) as two:
+            made = [client.submit("fig1", {"optimizer.steps": 20_000}) for client in (one, two) * 8]
+            for experiment in made:
+                assert experiment.wait(progress=False, timeout_seconds=90).data["attempt"] == 1
+            assert len({experiment.data["worker"] for experiment in made}) == 3
+            assert [item["id"] for item in one.request("GET", "/experiments").json()["items"]] == [
+                item["id"] for item in two.request("GET", "/experiments").json()["items"]
+            ]

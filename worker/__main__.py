@@ -1,0 +1,31 @@
+"""`python -m worker`: a worker on this machine, with a child for each GPU, or NCORE_WORKERS children on the CPU."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from api.broker import QUEUES
+from api.settings import get_settings
+from worker import slots
+
+
+def main() -> None:
+    settings = get_settings()
+    try:
+        names = slots.gpus(settings.gpus)
+    except slots.SlotError as error:
+        sys.exit(str(error))
+    os.environ["NCORE_GPUS"] = ",".join(names) or "none"  # settled here once, for the children
+    get_settings.cache_clear()
+    from worker.app import app
+
+    heard = QUEUES.values() if names else [QUEUES["cpu"]]
+    options = ["--pool", "prefork", "--concurrency", str(len(names) or settings.workers), "--loglevel", "WARNING"]
+    name = f"{'gpu' if names else 'cpu'}-{os.getpid()}@{socket.gethostname()}"
+    app.worker_main(["worker", *options, "--hostname", name, "--queues", ",".join(heard)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""When a child of the pool dies, its parent says at once what the experiment has lost its worker to."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery.worker.request import Request
+from sqlalchemy.exc import SQLAlchemyError
+
+from api import states
+from api.db import writing
+from worker.naming import name_of
+
+log = logging.getLogger("ncore.worker")
+COUNTERS = Path("/proc/vmstat")
+
+
+def kernel_kills() -> int:
+    """How many processes the kernel has killed on this machine because memory ran out; 0 where it does not tell."""
+    if not COUNTERS.exists():
+        return 0
+    return sum(int(line.split()[1]) for line in COUNTERS.read_text().splitlines() if line.startswith("oom_kill "))
+
+
+class Watched(Request):
+    """A call under way in a child, as Celery's parent sees it."""
+
+    kills_seen = kernel_kills()
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        error = getattr(exc_info.exception, "exc", exc_info.exception)  # the pool wraps it with its traceback
+        if isinstance(error, WorkerLostError) and self.worker_pid:
+            _take_back(name_of(int(self.worker_pid)), self._cause(str(error)))
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+    @classmethod
+    def _cause(cls, told: str) -> str:
+        """E.g. 'its worker ended by signal 9 (SIGKILL)', from the pool's 'Worker exited prematurely: … Job: 3.'"""
+        how = re.sub(r"^.*prematurely: |\.? Job: \d+\.?$|\.$", "", told)
+        before, cls.kills_seen = cls.kills_seen, kernel_kills()
+        out = ": the machine was out of memory" if "signal 9" in how and cls.kills_seen > before else ""
+        return f"its worker ended by {how}{out}"
+
+
+def _take_back(worker: str, cause: str) -> None:
+    try:
+        with writing() as session:
+            states.take_from(session, worker, cause)
+            states.forget_worker(session, worker)
+    except SQLAlchemyError as error:
+        log.warning("the database does not answer, the lease will expire: %s", error)

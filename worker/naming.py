@@ -1,0 +1,9 @@
+"""The name of a worker: its machine and its process."""
+
+from __future__ import annotations
+
+import socket
+
+
+def name_of(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}"

@@ -1,0 +1,69 @@
+"""A worker tells that it is there: its row in `workers`, renewed with every heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+import time
+from importlib.metadata import version
+
+import psutil
+import torch
+from sqlalchemy.exc import SQLAlchemyError
+
+from api import states
+from api.db import writing
+from api.settings import get_settings
+from api.tables import WorkerRow, now
+from worker.naming import name_of
+
+log = logging.getLogger("ncore.worker")
+
+
+class Presence(threading.Thread):
+    """`kind` is `gpu` or `cpu`; `began` is when it came, on the monotonic clock."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(name="presence", daemon=True)
+        self.kind, self.id, self.began = kind, name_of(os.getpid()), time.monotonic()
+        self._ended = threading.Event()
+        self._about = {"kind": kind, "device": _device(kind), "version": version("ncore"), "started_at": now()}
+
+    def run(self) -> None:
+        pause = 0.0
+        while not self._ended.wait(pause):
+            pause = get_settings().heartbeat_seconds
+            total, used = _memory(self.kind)
+            row = WorkerRow(id=self.id, memory_bytes=total, used_bytes=used, seen_at=now(), **self._about)
+            try:
+                with writing() as session:
+                    session.merge(row)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer: %s", error)
+
+    def end(self) -> None:
+        """Leaves, as far as the database can be told."""
+        self._ended.set()
+        self.join()
+        try:
+            with writing() as session:
+                states.forget_worker(session, self.id)
+        except SQLAlchemyError as error:
+            log.warning("the database does not answer: %s", error)
+
+
+def _device(kind: str) -> str:
+    if kind == "gpu":
+        return torch.cuda.get_device_name(0)
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def _memory(kind: str) -> tuple[int, int]:
+    """Of the device: how much it has, how much of it is used, both in bytes."""
+    if kind == "gpu":
+        free, total = torch.cuda.mem_get_info(0)
+        return total, total - free
+    machine = psutil.virtual_memory()
+    return machine.total, machine.total - machine.available
