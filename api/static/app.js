@@ -4,7 +4,7 @@ import { list } from "./list.js";
 import { experiment } from "./experiment.js";
 import { submit } from "./submit.js";
 import { compare } from "./compare.js";
-import { problem } from "./page.js";
+import { element, fill, problem } from "./page.js";
 
 const main = document.getElementById("main");
 let leaving = new AbortController();
@@ -29,7 +29,7 @@ async function show() {
     else if (path === "/compare") await compare(page, signal, search);
     else await list(page, signal, search);
   } catch (error) {
-    if (!signal.aborted) page.replaceChildren(problem(error));
+    if (!signal.aborted) fill(page, problem(error), element("p", {}, element("a", { href: "#/" }, "All experiments")));
   }
 }
 

@@ -1,14 +1,15 @@
 import { ask } from "./server.js";
 import { dark, draw, element, problem } from "./page.js";
 
-const FIRST = ["nc1", "nc2_of", "nc2_etf", "nc3", "nc3_centered", "objective", "accuracy"];
+const METRICS = ["nc1", "nc1_trace", "nc2_of", "nc2_etf", "nc3", "nc3_centered", "nc4", "cdnv", "objective", "loss", "accuracy",
+  "test_loss", "test_accuracy", "grad_norm"];
 
 export async function compare(page, signal, search) {
   document.title = "Compare · ncore";
   const chosen = new Set(search.getAll("experiment"));
   const { items } = await ask("experiments?limit=200", { signal });
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Comparison" });
-  const metric = element("select", { onchange: () => redraw() }, FIRST.map((name) => element("option", { selected: name === search.get("metric") }, name)));
+  const metric = element("select", { onchange: () => redraw() }, METRICS.map((name) => element("option", { selected: name === search.get("metric") }, name)));
   const x = element("select", { onchange: () => redraw() },
     element("option", { value: "step" }, "step"), element("option", { value: "fraction", selected: search.get("x") === "fraction" }, "share of the run"));
   let view = null;
@@ -36,8 +37,7 @@ export async function compare(page, signal, search) {
           redraw();
         } }), `${item.name || item.id} (${item.status})`)))
         : element("p", { class: "quiet" }, "Nothing has been run yet.")));
-  const recolour = () => redraw();
-  dark.addEventListener("change", recolour);
-  signal.addEventListener("abort", () => { dark.removeEventListener("change", recolour); view?.finalize(); });
+  dark.addEventListener("change", () => redraw(), { signal });
+  signal.addEventListener("abort", () => view?.finalize());
   await redraw();
 }

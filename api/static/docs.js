@@ -16,18 +16,21 @@ const name = (schema) => {
   return `${schema.type ?? "any"}${bounds ? ` (${bounds})` : ""}`;
 };
 
+// Words in backticks are code.
+const text = (words) => words.split("`").map((part, i) => (i % 2 ? element("code", {}, part) : part));
+
 const row = (...cells) => element("tr", {}, cells.map((cell) => element("td", {}, cell)));
 const value = (item) => (item === undefined ? "" : JSON.stringify(item));
 
 const api = await ask("openapi.json");
 const main = document.getElementById("main");
-main.replaceChildren(element("h1", {}, `${api.info.title} ${api.info.version}`), element("p", {}, api.info.description ?? ""));
+main.replaceChildren(element("h1", {}, `${api.info.title} ${api.info.version}`), element("p", {}, text(api.info.description ?? "")));
 for (const [path, methods] of Object.entries(api.paths)) {
   for (const [method, route] of Object.entries(methods)) {
     const body = Object.values(route.requestBody?.content ?? {})[0]?.schema;
     main.append(element("section", {},
       element("h2", {}, element("code", {}, `${method.toUpperCase()} ${path}`)),
-      element("p", {}, route.description ?? route.summary ?? ""),
+      element("p", {}, text(route.description ?? route.summary ?? "")),
       route.parameters?.length ? element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, route.parameters.map((one) =>
         row(element("code", {}, one.name), one.in, name(one.schema), value(one.schema?.default)))))) : null,
       body ? element("p", {}, "Body: ", name(body)) : null,
@@ -37,7 +40,7 @@ for (const [path, methods] of Object.entries(api.paths)) {
 }
 main.append(element("h1", {}, "Schemas"));
 for (const [title, schema] of Object.entries(api.components?.schemas ?? {})) {
-  main.append(element("section", { id: title }, element("h2", {}, title), element("p", {}, schema.description ?? ""),
+  main.append(element("section", { id: title }, element("h2", {}, title), element("p", {}, text(schema.description ?? "")),
     element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, Object.entries(schema.properties ?? {}).map(([key, property]) =>
-      row(element("code", {}, key), name(property), value(property.default), property.description ?? "")))))));
+      row(element("code", {}, key), name(property), value(property.default), text(property.description ?? ""))))))));
 }

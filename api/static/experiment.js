@@ -1,7 +1,8 @@
 import { ask, download, listen, send } from "./server.js";
-import { dark, draw, element, ended, fill, number, problem, progress, status, time } from "./page.js";
+import { dark, draw, element, ended, fill, isLog, number, problem, progress, status, time } from "./page.js";
+import { comparison } from "./comparison.js";
 
-const REDRAW_MS = 700;
+const REDRAW_MS = 250;
 
 export async function experiment(page, signal, id) {
   const path = `experiments/${id}`;
@@ -10,11 +11,13 @@ export async function experiment(page, signal, id) {
 
   const head = element("div");
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Curves" });
-  const theory = element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Theory beside measurement" });
+  const theory = comparison();
+  const caption = element("p", { class: "quiet caption" });
   const note = element("p", { role: "status" });
-  const axis = (name) => element("select", { onchange: () => redraw() },
+  const axis = () => element("select", { onchange: () => redraw() },
     element("option", { value: "log" }, "log"), element("option", { value: "linear" }, "linear"));
-  const x = axis("x"), y = axis("y");
+  const x = axis(), y = axis();
+  const steps = element("label", {}, "Steps", x), values = element("label", {}, "Values", y);
 
   const act = (label, work, attributes = {}) => element("button", { ...attributes, onclick: async () => {
     note.textContent = "";
@@ -24,56 +27,62 @@ export async function experiment(page, signal, id) {
 
   const facts = () => element("dl", { class: "facts" },
     [["Status", status(item.status)], ["Progress", progress(item)], ["Submitted", time(item.created_at)],
-      ["Started", time(item.started_at)], ["Finished", time(item.finished_at)], ["Attempt", item.attempt ?? "–"],
-      ["Worker", item.worker ?? "–"], ["Device", item.device ?? "–"], ["Form", item.result?.engine ?? "–"]]
-      .map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+      ["Started", time(item.started_at)], ["Finished", time(item.finished_at)], ["Attempt", item.attempt || "–"],
+      ["Worker", item.worker ?? "–"], ["Device", item.device ?? "–"], ["Form", item.result?.engine.replaceAll("_", " ") ?? "–"]]
+      .filter(([, value]) => value !== "–").map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
   const verdicts = () => (item.result?.verdict ?? []).map((one) =>
     element("li", {}, `seed ${one.seed}: ${one.reached.replaceAll("_", " ")}`,
       one.gap === null || one.gap === undefined ? "" : `, gap of the objective ${number(one.gap)}`,
       one.note ? ` (${one.note})` : ""));
-  const header = () => fill(head,
-    element("h1", {}, item.name || item.id),
-    element("p", { class: "quiet" }, element("code", {}, item.id), " ", item.tags.map((tag) => element("span", { class: "tag" }, tag))),
-    facts(),
-    item.error ? element("p", { class: "errors", role: "alert" }, typeof item.error === "string" ? item.error : item.error.message ?? JSON.stringify(item.error)) : null,
-    verdicts().length ? element("ul", {}, verdicts()) : null,
-    element("p", { class: "actions" },
-      act("Cancel", async () => { item = await send("POST", `${path}/cancel`) ?? item; header(); }, { disabled: ended(item.status) }),
-      act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); },
-        { disabled: !["failed", "cancelled"].includes(item.status) }),
-      act("Clone", async () => { sessionStorage.setItem("ncore-draft", json()); location.hash = "/new?draft=1"; }),
-      act("Copy spec", async () => { await navigator.clipboard.writeText(json()); note.textContent = "The spec is on the clipboard."; }),
-      act("CSV", () => download(`${path}/metrics?format=csv`, `${id}.csv`)),
-      act("PDF", () => download(`${path}/plot.pdf`, `${id}.pdf`)),
-      act("Delete", async () => {
-        if (!confirm(`Delete ${item.name || id} with everything that was measured?`)) return;
-        await send("DELETE", path);
-        location.hash = "/";
-      }, { class: "danger", disabled: item.status === "running" })));
+  const cancel = act("Cancel", async () => { item = await send("POST", `${path}/cancel`) ?? item; header(); });
+  const retry = act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); });
+  const remove = act("Delete", async () => {
+    if (!confirm(`Delete ${item.name || id} with everything that was measured?`)) return;
+    await send("DELETE", path);
+    location.hash = "/";
+  }, { class: "danger" });
+  const actions = element("p", { class: "actions" }, cancel, retry,
+    act("Clone", async () => { sessionStorage.setItem("ncore-draft", json()); location.hash = "/new?draft=1"; }),
+    act("Copy spec", async () => { await navigator.clipboard.writeText(json()); note.textContent = "The spec is on the clipboard."; }),
+    act("CSV", () => download(`${path}/metrics?format=csv`, `${id}.csv`)),
+    act("PDF", () => download(`${path}/plot.pdf`, `${id}.pdf`)),
+    remove);
+  const header = () => {
+    cancel.disabled = ended(item.status);
+    retry.disabled = !["failed", "cancelled"].includes(item.status);
+    remove.disabled = item.status === "running";
+    fill(head,
+      element("h1", {}, item.name || item.id),
+      element("p", { class: "quiet" }, element("code", {}, item.id), " ", item.tags.map((tag) => element("span", { class: "tag" }, tag))),
+      facts(),
+      item.error ? element("p", { class: "errors", role: "alert" }, item.error) : null,
+      verdicts().length ? element("ul", {}, verdicts()) : null);
+  };
 
   let view = null;
   const redraw = async () => {
     const spec = await ask(`${path}/plot.json?theme=${dark.matches ? "dark" : "light"}&columns=${innerWidth < 760 ? 1 : 2}`, { signal });
+    const { title, ...curves } = spec;
+    caption.textContent = title?.subtitle.join(" ") ?? "";
+    steps.hidden = !isLog(curves, "x");
+    values.hidden = !isLog(curves, "y");
     view?.finalize();
-    view = await draw(picture, spec, { x: x.value, y: y.value });
+    view = await draw(picture, curves, { x: x.value, y: y.value });
   };
-  const compareTheory = async () => {
-    const { comparison, prediction } = await ask(`${path}/theory`, { signal });
-    const rows = (comparison ?? []).map((row) => element("tr", {},
-      element("th", { scope: "row" }, row.quantity), element("td", {}, row.layer ?? ""), element("td", {}, row.seed ?? ""),
-      element("td", { class: "number" }, number(row.measured, 8)), element("td", { class: "number" }, number(row.predicted, 8)),
-      element("td", { class: "number" }, number(row.gap))));
-    theory.replaceChildren(
-      element("p", {}, `Regime: ${prediction.regime?.replaceAll("_", " ") ?? "not known"}.`),
-      rows.length ? element("table", {}, element("thead", {}, element("tr", {}, ["Quantity", "Layer", "Seed"].map((name) => element("th", {}, name)),
-        ["Measured", "Predicted", "Gap"].map((name) => element("th", { class: "number" }, name)))), element("tbody", {}, rows))
-        : element("p", { class: "quiet" }, "Nothing has been measured yet, or nothing is predicted."),
-      element("ul", { class: "quiet" }, (prediction.notes ?? []).map((text) => element("li", {}, text))));
-  };
+  const compareTheory = async () => theory.show(await ask(`${path}/theory`, { signal }));
 
-  let due = null;
-  const later = () => {
-    due ??= setTimeout(async () => { due = null; await Promise.all([redraw(), compareTheory()]).catch(() => {}); }, REDRAW_MS);
+  // The first change is drawn at once, what comes meanwhile together a little later.
+  let drawing = false, due = false;
+  const later = async () => {
+    due = true;
+    if (drawing) return;
+    drawing = true;
+    while (due && !signal.aborted) {
+      due = false;
+      await Promise.all([redraw(), compareTheory()]).catch(() => {});
+      await new Promise((resolve) => setTimeout(resolve, REDRAW_MS));
+    }
+    drawing = false;
   };
   const follow = () => listen(`${path}/events`, signal, async (type, data) => {
     if (type === "measurement") later();
@@ -82,23 +91,21 @@ export async function experiment(page, signal, id) {
   });
 
   header();
-  page.replaceChildren(head, note,
+  page.replaceChildren(head, actions, note,
     element("h2", {}, "Curves"),
-    element("div", { class: "bar" }, element("label", {}, "Steps", x), element("label", {}, "Values", y)),
-    picture,
-    element("h2", {}, "Theory beside measurement"), theory,
+    element("div", { class: "bar" }, steps, values),
+    picture, caption,
+    element("h2", {}, "Theory beside measurement"), theory.node,
     element("details", {}, element("summary", {}, "Spec"), element("pre", { tabindex: 0 }, json())));
-  const recolour = () => redraw();
-  dark.addEventListener("change", recolour);
+  dark.addEventListener("change", later, { signal });
+  addEventListener("resize", later, { signal });
   const tick = setInterval(async () => {
     if (item.status !== "running" && item.status !== "queued") return;
     item = await ask(path, { signal }).catch(() => item);
     header();
   }, 1500);
   signal.addEventListener("abort", () => {
-    dark.removeEventListener("change", recolour);
     clearInterval(tick);
-    clearTimeout(due);
     view?.finalize();
   });
   await Promise.all([redraw(), compareTheory()]);

@@ -1,5 +1,5 @@
 import { ask } from "./server.js";
-import { element, progress, status, time } from "./page.js";
+import { element, progress, refill, status, time } from "./page.js";
 
 const REFRESH_MS = 1500;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
@@ -27,12 +27,12 @@ export async function list(page, signal, search) {
     return wanted;
   };
   const row = (item) => element("tr", {},
-    element("td", {}, element("input", { type: "checkbox", "aria-label": `choose ${item.name || item.id}`,
+    element("td", {}, element("input", { type: "checkbox", id: `choose-${item.id}`, "aria-label": `choose ${item.name || item.id}`,
       checked: chosen.has(item.id), onchange: (event) => {
         if (event.target.checked) chosen.add(item.id); else chosen.delete(item.id);
         compare.disabled = chosen.size < 1;
       } })),
-    element("td", {}, element("a", { href: `#/experiments/${item.id}` }, item.name || item.id),
+    element("td", {}, element("a", { id: `open-${item.id}`, href: `#/experiments/${item.id}` }, item.name || item.id),
       item.name ? element("div", { class: "quiet" }, element("small", {}, item.id)) : null),
     element("td", {}, status(item.status)),
     element("td", {}, progress(item)),
@@ -43,9 +43,9 @@ export async function list(page, signal, search) {
   const refresh = async () => {
     const { items, next_cursor: cursor } = await ask(`experiments?${query()}`, { signal });
     const fresh = JSON.stringify(items);
-    if (fresh !== shown && !rows.contains(document.activeElement)) {
+    if (fresh !== shown) {
       shown = fresh;
-      rows.replaceChildren(...items.map(row));
+      refill(rows, items.map(row));
     }
     more.hidden = !cursor || limit >= 200;
     empty.hidden = items.length > 0;
@@ -64,7 +64,7 @@ export async function list(page, signal, search) {
       element("a", { class: "button", href: "#/new" }, "New experiment")),
     element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Experiments" }, element("table", {},
       element("thead", {}, element("tr", {},
-        element("th", {}, element("span", { "aria-label": "choose" }, "")), element("th", {}, "Experiment"), element("th", {}, "Status"),
+        element("td"), element("th", {}, "Experiment"), element("th", {}, "Status"),
         element("th", {}, "Progress"), element("th", { class: "wide" }, "Submitted"), element("th", { class: "wide" }, "Tags"))),
       rows)),
     empty, more);

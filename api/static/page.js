@@ -38,11 +38,18 @@ export function progress({ status: state, progress: at }) {
   if (!at || !at.total) return "";
   const share = Math.round((100 * at.step) / at.total);
   const eta = state === "running" && at.eta_seconds !== null && at.eta_seconds !== undefined ? `, ${duration(at.eta_seconds)} left` : "";
-  return element("span", {},
+  return element("span", { class: "nowrap" },
     element("progress", { max: at.total, value: at.step, "aria-label": "progress" }), ` ${share} %${eta}`);
 }
 
 export const problem = (error) => element("div", { class: "errors", role: "alert" }, element("p", {}, error.message));
+
+// What is replaced must not take the keyboard's place with it.
+export function refill(node, ...children) {
+  const held = node.contains(document.activeElement) ? document.activeElement.id : "";
+  fill(node, ...children);
+  if (held) document.getElementById(held)?.focus({ preventScroll: true });
+}
 
 export const ended = (state) => ["succeeded", "failed", "cancelled"].includes(state);
 
@@ -63,10 +70,25 @@ const rescale = (node, axes) => {
   return node;
 };
 
-// Draws Vega-Lite as the server made it; `axes` may turn its log axes into linear ones.
+const AXIS_PIXELS = 78, LEAST_PIXELS = 180, MOST_PIXELS = 1100;
+
+// The panels as wide as their place allows.
+const fit = (picture, pixels) => {
+  const columns = picture.concat ? Math.min(picture.columns, picture.concat.length) : 1;
+  const each = Math.floor((pixels - 24 * (columns - 1)) / columns) - AXIS_PIXELS;
+  for (const panel of picture.concat ?? [picture]) panel.width = Math.max(LEAST_PIXELS, Math.min(MOST_PIXELS, each));
+  return picture;
+};
+
+const scales = (node, axis) => (node === null || typeof node !== "object" ? []
+  : [node.encoding?.[axis]?.scale?.type, ...Object.values(node).flatMap((child) => scales(child, axis))]);
+
+export const isLog = ({ datasets, ...drawn }, axis) => scales(drawn, axis).some((type) => ["log", "symlog"].includes(type));
+
+// Draws Vega-Lite as the server made it, fitted to its place; `axes` may turn its log axes into linear ones.
 export async function draw(target, picture, axes = {}) {
-  const view = await window.vegaEmbed(target, rescale(structuredClone(picture), axes),
-    { actions: false, renderer: "svg", tooltip: true });
+  const fitted = fit(rescale(structuredClone(picture), axes), target.clientWidth - 16);
+  const view = await window.vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip: true });
   const label = picture.description || (picture.title?.text ?? picture.title) || "curves";
   target.querySelector("svg")?.setAttribute("aria-label", [label].flat().join(" "));
   return view;

@@ -39,7 +39,8 @@ async function open(path, options = {}) {
     try {
       response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
     } catch (error) {
-      if (options.signal?.aborted || (options.method ?? "GET") !== "GET") throw error;
+      if (options.signal?.aborted) throw error;
+      if ((options.method ?? "GET") !== "GET") throw new Problem({ detail: "The server does not answer. Try again." }, 0);
     }
     const away = !response || response.status === 502 || response.status === 503;
     connection.hidden = !away;
@@ -53,12 +54,19 @@ async function open(path, options = {}) {
   }
 }
 
-export async function ask(path, options) {
-  const response = await open(path, options);
-  if (response.status === 204) return null;
-  const body = await response.json().catch(() => ({ title: response.statusText }));
-  if (!response.ok) throw new Problem(body, response.status);
-  return body;
+export async function ask(path, options = {}) {
+  for (;;) {
+    const response = await open(path, options);
+    if (response.status === 204) return null;
+    let body;
+    try { body = await response.json(); } catch (error) {
+      if (options.signal?.aborted) throw error;
+      if (response.ok && (options.method ?? "GET") === "GET") continue;  // the connection broke within the answer
+      body = { title: response.statusText };
+    }
+    if (!response.ok) throw new Problem(body, response.status);
+    return body;
+  }
 }
 
 export const send = (method, path, body, extra = {}) => ask(path, {

@@ -27,21 +27,22 @@ export async function submit(page, signal, search) {
     about.textContent = preset.description;
     faults.replaceChildren();
   };
-  const select = element("select", { onchange: (event) => choose(event.target.value) },
+  const start = element("select", { onchange: (event) => choose(event.target.value) },
     presets.map((preset) => element("option", { value: preset.name }, preset.title ?? preset.name)));
 
+  const select = (place) => {
+    const line = parseFloat(getComputedStyle(editor).lineHeight);
+    editor.focus();
+    if (!place) return;
+    editor.setSelectionRange(...place);
+    editor.scrollTop = line * (editor.value.slice(0, place[0]).split("\n").length - 4);
+  };
   const mark = (errors, message) => {
     editor.setAttribute("aria-invalid", "true");
-    faults.replaceChildren(element("div", { class: "errors" }, element("p", {}, message),
+    faults.replaceChildren(element("div", { class: "errors" }, element("p", {}, errors.length ? "The spec cannot be run:" : message),
       element("ul", {}, errors.map(({ field, message: text }) => element("li", {},
-        element("button", { type: "button", onclick: () => {
-          const place = find(editor.value, field);
-          editor.focus();
-          if (place) editor.setSelectionRange(...place);
-        } }, field || "spec"), ` ${text}`)))));
-    const first = errors.map(({ field }) => find(editor.value, field)).find(Boolean);
-    editor.focus();
-    if (first) editor.setSelectionRange(...first);
+        element("button", { type: "button", onclick: () => select(find(editor.value, field)) }, field || "spec"), ` ${text}`)))));
+    select(errors.map(({ field }) => find(editor.value, field)).find(Boolean));
   };
   const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
@@ -54,12 +55,13 @@ export async function submit(page, signal, search) {
       const made = await send("POST", "experiments", body, { "Idempotency-Key": key() });
       location.hash = `/experiments/${made.id}`;
     } catch (error) {
-      mark(error instanceof Problem ? error.errors : [], error instanceof Problem ? error.message : "The server does not answer; nothing was submitted.");
+      if (!(error instanceof Problem)) throw error;
+      mark(error.errors, error.message);
     } finally { button.disabled = false; }
   } });
   const button = element("button", { class: "main" }, "Run");
   form.append(
-    element("div", { class: "bar" }, element("label", {}, "Start from", select), button), about,
+    element("div", { class: "bar" }, element("label", {}, "Start from", start), button), about,
     faults, element("label", { for: "spec" }, "Spec (JSON)"), editor);
   page.replaceChildren(element("h1", {}, "New experiment"), form);
   choose(search.get("preset") ?? presets[0]?.name);

@@ -1,0 +1,300 @@
+"""The dashboard in a real browser: submit, watch, cancel, compare, a bad spec, a reload, a server that is lost."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import kill_tree, settings_for, wait_for
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from api.client import Client, Experiment, ExperimentFailed
+from api.serve import Service, running
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+if CHROMIUM is None and os.environ.get("CI") != "true":
+    pytest.skip("no Chromium on this machine: the dashboard is not tested", allow_module_level=True)
+pytestmark = pytest.mark.slow
+expect.set_options(timeout=30_000)
+
+LONG = {"name": "long", "optimizer.steps": 10**8, "measure.points": 20_000, "measure.spacing": "linear", "seeds": [0]}
+PICTURE = ".picture svg"
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def served(request, tmp_path_factory) -> Iterator[Service]:
+    with running(settings_for("sqlite", tmp_path_factory.mktemp("dashboard"), request)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None, "CI has to install Chromium"
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def provoked() -> list[str]:
+    """What the browser itself may report on its console, because the test brings it about."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, served: Service, provoked: list[str]) -> Iterator[Page]:
+    """A page whose console must stay free of errors and warnings."""
+    made = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints: list[str] = []
+    made.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    made.goto(served.url)
+    expect(made.get_by_role("heading", name="Experiments")).to_be_visible()
+    yield made
+    made.close()
+    stop_all(served)
+    assert not [text for text in complaints if not any(part in text for part in provoked)]
+
+
+@pytest.fixture(scope="module")
+def ended(served) -> dict[str, Experiment]:
+    """Three that have ended, one of them in failure."""
+    with Client(served.url) as client:
+        short = {"optimizer.steps": 300, "measure.points": 30}
+        made = {name: client.submit("fig2", {**short, "name": name}) for name in ("left", "right")}
+        made["broken"] = client.submit("fig1", {**short, "name": "broken", "optimizer.learning_rate": 1e9})
+        for name in ("left", "right"):
+            made[name].wait(progress=False, timeout_seconds=60)
+        with pytest.raises(ExperimentFailed):
+            made["broken"].wait(progress=False, timeout_seconds=60)
+    return made
+
+
+def stop_all(served: Service) -> None:
+    """The one worker is free for the next test, whatever became of this one."""
+    with Client(served.url) as client:
+        for state in ("queued", "running"):
+            for one in client.experiments(status=state):
+                one.cancel()
+
+
+def status_of(page: Page):
+    return page.locator(".facts .status")
+
+
+def drawn(page: Page) -> str:
+    return page.locator(PICTURE).inner_html()
+
+
+def last_drawn(page: Page) -> int:
+    """The last step on the screen, as the picture itself tells it; 0 while there are no curves."""
+    said = page.locator(f"{PICTURE} [aria-label^=\"X-axis titled 'step'\"]").first.get_attribute("aria-label")
+    return int(float(said.split(" to ")[-1].replace(",", "")))
+
+
+def expect_growth(page: Page) -> None:
+    expect(page.locator(PICTURE)).not_to_contain_text("nothing has been measured")
+    step, picture = last_drawn(page), drawn(page)
+    wait_for("a curve that has grown", lambda: last_drawn(page) > step)
+    assert drawn(page) != picture
+
+
+def edit(page: Page, old: str, new: str) -> None:
+    text = page.locator("#spec").input_value()
+    assert old in text
+    page.locator("#spec").fill(text.replace(old, new))
+
+
+def tab_to(page: Page, name: str, key: str = "Tab") -> None:
+    """Presses the key until what has this text or label has the focus."""
+    said = "(e => e.getAttribute('aria-label') || (e.labels?.[0] ?? e).innerText)(document.activeElement)"
+    seen = []
+    for _ in range(60):
+        page.keyboard.press(key)
+        seen.append(page.evaluate(said).strip())
+        if seen[-1].startswith(name):
+            return
+    raise AssertionError(f"{name!r} is not reached by {key}; reached were {seen}")
+
+
+def test_figure_1_is_submitted_and_its_curves_and_table_agree_with_the_theory(page):
+    page.get_by_role("link", name="New", exact=True).click()
+    page.get_by_label("Start from").select_option("fig1")
+    page.get_by_role("button", name="Run").click()
+    expect(status_of(page)).to_have_text("succeeded", timeout=60_000)
+    expect(page.locator(PICTURE)).to_contain_text("f* = 0.1314")
+    expect(page.locator(".caption")).to_contain_text("K = 4, d = 20, n = 50")
+    expect(page.get_by_role("row", name=re.compile(r"objective \d 0.13142136 0.13142136"))).to_have_count(1)
+    page.get_by_role("combobox", name="Seeds").select_option("all")
+    expect(page.get_by_role("row", name=re.compile(r"objective \d 0.13142136 0.13142136"))).to_have_count(3)
+    expect(page.locator("li", has_text="seed 0: orthogonal frame")).to_be_visible()
+    logarithmic = drawn(page)
+    page.get_by_role("combobox", name="Values").select_option("linear")
+    wait_for("linear axes", lambda: drawn(page) != logarithmic)
+
+
+def test_curves_grow_through_a_reload_and_a_lost_server_and_runs_are_cancelled(page, served, provoked):
+    with Client(served.url) as client:
+        made, second = (client.submit("fig1", {**LONG, "name": name}) for name in ("long", "second"))
+        page.goto(f"{served.url}/#/experiments/{second.id}")
+        expect(status_of(page)).to_have_text("queued")
+        expect(page.locator(PICTURE)).to_contain_text("nothing has been measured")
+        page.get_by_role("button", name="Cancel").click()
+        expect(status_of(page)).to_have_text("cancelled")
+
+        page.goto(f"{served.url}/#/experiments/{made.id}")
+        expect(status_of(page)).to_have_text("running")
+        expect_growth(page)
+        page.reload()
+        expect(status_of(page)).to_have_text("running")
+        expect_growth(page)
+
+        provoked += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "503"]
+        provoked += ["ERR_CONNECTION_RESET"]
+        kill_tree(served.children["api"].process.pid)
+        expect(page.locator("#connection")).to_be_visible()
+        expect(page.locator("#connection")).to_be_hidden(timeout=60_000)
+        expect_growth(page)
+        page.get_by_role("button", name="Cancel").click()
+        expect(status_of(page)).to_have_text("cancelled")
+        expect(page.get_by_role("button", name="Retry")).to_be_enabled()
+
+
+def test_what_is_stored_is_on_the_screen_within_a_second(page, served):
+    with Client(served.url) as client:
+        made = client.submit("fig1", LONG)
+        page.goto(f"{served.url}/#/experiments/{made.id}")
+        expect_growth(page)
+        waits = []
+        for _ in range(8):
+            stored, began = made.series(metric="objective")[0]["steps"][-1], time.monotonic()
+            wait_for("the newest step on the screen", lambda least=stored: last_drawn(page) >= least)
+            waits.append(time.monotonic() - began)
+        made.cancel()
+    assert sorted(waits)[2] < 1  # not the slowest: the machine may have other work
+
+
+def test_the_fault_of_a_spec_is_shown_and_its_place_is_selected(page, provoked):
+    provoked.append("422")
+    page.get_by_role("link", name="New", exact=True).click()
+    page.get_by_label("Start from").select_option("fig1")
+    edit(page, '"classes": 4', '"classes": 1')
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_role("button", name="model.classes")).to_be_visible()
+    assert page.evaluate("document.getSelection().toString()") == '"classes"'
+    edit(page, '"classes": 1', '"classes": ')
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator(".errors")).to_contain_text("This is not JSON")
+
+
+def test_an_experiment_is_submitted_and_cancelled_by_keyboard_alone(page):
+    tab_to(page, "Skip to content")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    tab_to(page, "New", "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="New experiment")).to_be_visible()
+    tab_to(page, "Start from")
+    page.keyboard.type("Figure 2")
+    expect(page.locator("#spec")).to_have_value(re.compile('"figure 2"'))
+    tab_to(page, "Spec")
+    edit(page, '"steps": 30000', '"steps": 100000000')
+    tab_to(page, "Run", "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(status_of(page)).to_have_text("running")
+    tab_to(page, "Cancel")
+    page.wait_for_timeout(2000)  # the page tells of progress meanwhile, and the focus stays where it was
+    page.keyboard.press("Enter")
+    expect(status_of(page)).to_have_text("cancelled")
+
+
+def test_two_experiments_are_compared_from_the_list_by_keyboard_alone(page, ended):
+    expect(page.get_by_role("link", name="right")).to_be_visible()
+    for name in ("right", "left"):
+        tab_to(page, f"choose {name}")
+        page.keyboard.press("Space")
+    tab_to(page, "Compare chosen", "Shift+Tab")
+    page.keyboard.press("Enter")
+    for name in ("left", "right"):
+        expect(page.locator(PICTURE)).to_contain_text(name)
+    page.get_by_role("combobox", name="Metric").select_option("nc2_etf")
+    expect(page.locator(PICTURE)).to_contain_text("simplex ETF")
+
+
+def test_the_list_is_searched_and_says_when_nothing_fits(page, ended):
+    page.get_by_label("Name").fill("lef")
+    expect(page.get_by_role("link", name="left")).to_be_visible()
+    expect(page.get_by_role("link", name="right")).to_be_hidden()
+    page.get_by_label("Name").fill("no such thing")
+    expect(page.get_by_text("No experiment fits these filters.")).to_be_visible()
+
+
+def test_an_experiment_is_cloned_and_deleted(page, served):
+    with Client(served.url) as client:
+        made = client.submit("fig1", {"name": "a copy of me", "optimizer.steps": 50}).wait(progress=False)
+    page.goto(f"{served.url}/#/experiments/{made.id}")
+    page.get_by_role("button", name="Clone").click()
+    assert '"a copy of me"' in page.locator("#spec").input_value()
+    page.go_back()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", name="Experiments")).to_be_visible()
+    expect(page.get_by_text("a copy of me")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_accessible_and_fits_a_phone(browser, served, ended, scheme):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    left, right, broken = (f"experiments/{ended[name].id}" for name in ("left", "right", "broken"))
+    places = {
+        "#/": "tbody tr",
+        "#/new": "#spec",
+        f"#/{left}": PICTURE,
+        f"#/{broken}": ".errors",
+        "#/experiments/none": ".errors",
+        "#/compare": "fieldset",
+        f"#/compare?{left.replace('s/', '=')}&{right.replace('s/', '=')}": PICTURE,
+        "docs": "section",
+    }
+    for path, sign in places.items():
+        page.goto(f"{served.url}/{path}")
+        expect(page.locator(sign).first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        found = Axe().run(page).response["violations"]
+        assert not [(path, one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in SERIOUS]
+    page.close()
+
+
+def test_docs_list_every_route_without_anything_from_elsewhere(page, served):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{served.url}/docs")
+    expect(page.get_by_role("heading", name="POST /experiments", exact=True)).to_be_visible()
+    page.goto(served.url)
+    expect(page.get_by_role("heading", name="Experiments")).to_be_visible()
+    assert any(url.endswith("vega.js") for url in asked)
+    assert all(url.startswith(served.url) for url in asked)
+
+
+def test_a_token_is_asked_for_and_used(browser, request, tmp_path):
+    settings = settings_for("sqlite", tmp_path, request, tokens="open-sesame")
+    with running(settings) as guarded:
+        page = browser.new_page()
+        page.goto(guarded.url)
+        page.get_by_role("textbox", name="Token").fill("shut")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_role("textbox", name="Token")).to_be_visible()
+        found = Axe().run(page).response["violations"]
+        assert not [one["id"] for one in found if one["impact"] in SERIOUS]
+        page.get_by_role("textbox", name="Token").fill("open-sesame")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.get_by_text("Nothing has been run yet.")).to_be_visible()
+        page.close()
