@@ -7,10 +7,10 @@ READY := .venv/.ready
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up lint bench format lock
+.PHONY: help setup demo test up compose-test lint bench format lock
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## make .venv with the locked versions (everything below does it by itself)
 
@@ -32,6 +32,9 @@ up: $(READY) ## the service at http://127.0.0.1:8000 (PORT=), data under ./var (
 test: $(READY) ## every test, real servers included
 	@$(BIN)/pytest
 
+compose-test: $(READY) ## docker-compose.yml on the Docker engine of this machine; says so where there is none
+	@$(BIN)/python -m scripts.compose_test
+
 lint: $(READY) ## what CI checks besides the tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -50,3 +53,5 @@ lock: ## resolve the versions anew (needs a package registry)
 	  set -- $$kind; name=$$1; shift; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header "$$@" pyproject.toml -o locks/$$name.lock; \
 	done
+	@echo hatchling | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+	  --constraints locks/dev.lock - -o locks/build.lock

@@ -1,4 +1,4 @@
-"""The command `ncore`. Every command but `run` talks to the service; `run` needs none."""
+"""The command `ncore`. All talk to the service but `run`, which needs none, and `migrate`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from api import commands
 
 COMMANDS = {
     "up": (commands.up, "start the whole service here and keep it running until Ctrl-C"),
+    "migrate": (commands.migrate, "bring the database to this version's tables"),
     "demo": (commands.demo, "figure 1 through the whole service, then stop it"),
     "presets": (commands.presets, "list the presets"),
     "submit": (commands.submit, "submit a spec or a preset"),

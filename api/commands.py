@@ -58,6 +58,23 @@ def up(given: Namespace) -> int:
     return 0
 
 
+def migrate(_: Namespace) -> int:
+    """The URL is printed without its password: the output goes to logs."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import OperationalError
+
+    from api import db
+
+    database = make_url(get_settings().database)
+    try:
+        db.migrate()
+    except OperationalError as error:
+        faults.print(f"{database} does not answer: {error.orig}", style="red", markup=False, soft_wrap=True)
+        return 1
+    console.print(f"{database} has the tables of this version", markup=False, soft_wrap=True)
+    return 0
+
+
 def demo(_: Namespace) -> int:
     from api.serve import running
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import pytest
 from conftest import settings_for
 
 from api.client import Client
-from api.serve import environment
+from api.serve import environment, free_port
 
 on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 """What the command line does with the answers does not depend on where the service keeps them."""
@@ -149,3 +150,19 @@ def test_the_demo_agrees_with_the_theory(tmp_path, request):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "f* = 0.13142136" in done.stdout
     assert (tmp_path / "fig1.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_migrate_makes_the_tables_and_may_be_repeated(tmp_path):
+    for _ in range(2):
+        done = ncore("migrate", env={"NCORE_HOME": str(tmp_path)})
+        assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "ncore.db") as connection:
+        assert connection.execute("SELECT count(*) FROM experiments").fetchone() == (0,)
+
+
+def test_migrate_says_which_database_does_not_answer_and_keeps_its_password_to_itself(tmp_path):
+    url = f"postgresql://ncore:secret-word@127.0.0.1:{free_port('127.0.0.1')}/ncore"
+    done = ncore("migrate", env={"NCORE_HOME": str(tmp_path), "NCORE_DATABASE_URL": url})
+    assert done.returncode == 1
+    assert "127.0.0.1" in done.stderr
+    assert "secret-word" not in done.stdout + done.stderr

@@ -1,0 +1,234 @@
+"""`make compose-test`: docker-compose.yml on a real engine, as a user would run it, with and without the CPU file.
+
+Builds the images, then for each file: everything up and healthy; figure 1 and a network through the published port; a
+worker container killed in the middle; down and up again; three workers sharing thirty experiments. It uses a compose
+project of its own (`ncore-test`), which it removes with its volumes. COMPOSE_EXTRA names a further override file, for
+example for a network that the build needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from api.client import Client, Experiment
+from api.serve import free_port
+
+ROOT = Path(__file__).parent.parent
+CPU_FILE, GPU_FILE = ("docker-compose.yml", "docker-compose.cpu.yml"), ("docker-compose.yml",)
+RUNNING = ("database", "broker", "api", "worker")
+NETWORK = {"model": {"kind": "mlp", "widths": [64, 64]}, "data": {"name": "digits"}, "optimizer": {"epochs": 3}}
+LONG = {"seeds": [0, 1], "optimizer.steps": 600_000, "measure.points": 80}
+SHARED = {"optimizer.steps": 60_000, "measure.points": 40}
+SHARERS, SHARES = 3, 30
+PATIENCE_SECONDS = 240.0
+
+
+class Stack:
+    """One compose project."""
+
+    def __init__(self, command: list[str], files: tuple[str, ...], gpus: bool) -> None:
+        extra = [os.environ["COMPOSE_EXTRA"]] if os.environ.get("COMPOSE_EXTRA") else []
+        self.command = [*command, *(word for file in (*files, *extra) for word in ("-f", file))]
+        self.gpus, self.port = gpus, free_port("127.0.0.1")
+        self.services = (*RUNNING, "gpu-worker") if gpus else RUNNING
+        self.env = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": "ncore-test",
+            "NCORE_DATABASE_PASSWORD": secrets.token_hex(16),
+            "NCORE_BROKER_PASSWORD": secrets.token_hex(16),
+            "NCORE_TOKENS": secrets.token_hex(16),
+            "NCORE_BIND": "127.0.0.1",
+            "NCORE_PORT": str(self.port),
+        }
+
+    def __call__(self, *arguments: str) -> str:
+        return output(*self.command, *arguments, env=self.env)
+
+    def up(self, workers: int = 1) -> float:
+        """Starts what is not there; seconds until every service is healthy."""
+        began = time.monotonic()
+        absent = [] if self.gpus or CPU_FILE[1] in self.command else ["--scale", "gpu-worker=0"]
+        try:
+            self("up", "-d", "--scale", f"worker={workers}", *absent)
+        except SystemExit:
+            print(self("logs", "--tail", "30"))
+            raise
+        wait_for("every service to be healthy", lambda: all(map(self.is_healthy, self.services)))
+        return time.monotonic() - began
+
+    def containers(self, service: str) -> list[str]:
+        return self("ps", "-q", service).split()
+
+    def is_healthy(self, service: str) -> bool:
+        found = [inspected(one, "{{.State.Health.Status}}") for one in self.containers(service)]
+        if "unhealthy" in found:
+            raise SystemExit(f"{service} is unhealthy:\n{self('logs', '--tail', '30', service)}")
+        return bool(found) and set(found) == {"healthy"}
+
+    def client(self) -> Client:
+        return Client(f"http://127.0.0.1:{self.port}", token=self.env["NCORE_TOKENS"])
+
+
+def output(*command: str, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(
+            f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+        )
+    return done.stdout
+
+
+def inspected(container: str, field: str) -> str:
+    return output("docker", "inspect", "-f", field, container).strip()
+
+
+def wait_for(what: str, holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        if time.monotonic() > end:
+            raise SystemExit(f"waited {PATIENCE_SECONDS:.0f} s for {what}")
+        time.sleep(0.5)
+
+
+def require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise SystemExit(f"FAILED: {otherwise}")
+
+
+def compose() -> list[str] | None:
+    """`docker compose`, or the older `docker-compose`; None where there is no engine or neither of them."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+        return None
+    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+    return ["docker", "compose"] if plugin else ["docker-compose"] if shutil.which("docker-compose") else None
+
+
+def runs_figure_1_and_a_network(client: Client) -> None:
+    for experiment in (client.submit("fig1"), client.submit(NETWORK)):
+        experiment.wait(progress=False, timeout_seconds=PATIENCE_SECONDS)
+        print(f"  {experiment.data['name'] or 'network on digits'}: {experiment.status}", flush=True)
+
+
+def survives_the_death_of_a_worker(stack: Stack, client: Client) -> None:
+    """The same spec twice, once undisturbed: the series are equal to the last digit."""
+    calm = client.submit("fig1", {**LONG, "name": "calm"}).wait(progress=False, timeout_seconds=PATIENCE_SECONDS)
+    killed = client.submit("fig1", {**LONG, "name": "killed"})
+    wait_for("progress", lambda: killed.refresh().data["progress"]["step"] > LONG["optimizer.steps"] / 4)
+    for service in {"worker", stack.services[-1]}:
+        for container in stack.containers(service):
+            kill(container)
+    killed.wait(progress=False, timeout_seconds=PATIENCE_SECONDS)
+    require(
+        killed.data["attempt"] > 1, f"it was not running when its worker was killed: attempt {killed.data['attempt']}"
+    )
+    require(series_of(killed) == series_of(calm), "the series after a kill are not those of an undisturbed run")
+    print(f"  kill -9 of the worker: {killed.status} at attempt {killed.data['attempt']}, the same numbers", flush=True)
+
+
+def kill(container: str) -> None:
+    """SIGKILL from outside, as the kernel does when memory runs out, so that the restart policy is tried as well."""
+    try:
+        os.kill(int(inspected(container, "{{.State.Pid}}")), signal.SIGKILL)
+    except (
+        PermissionError
+    ):  # not root, or the engine is elsewhere; the engine itself does not restart what it has killed
+        output("docker", "kill", container)
+        output("docker", "start", container)
+
+
+def series_of(experiment: Experiment) -> dict[str, Any]:
+    found = {f"{s['metric']} {s['layer']} {s['seed']}": (s["steps"], s["values"]) for s in experiment.series()}
+    for name, (steps, _) in found.items():
+        require(len(set(steps)) == len(steps), f"{experiment.id}: {name} has a step twice")
+    return found
+
+
+def keeps_everything(stack: Stack) -> None:
+    def kept() -> list[tuple[dict[str, Any], dict[str, Any], list[bytes]]]:
+        with stack.client() as client:
+            return [(one.data, series_of(one), artifacts(client, one)) for one in client.experiments()]
+
+    before = kept()
+    stack("down")
+    seconds = stack.up()
+    require(kept() == before, "experiments, series or artifacts are not what they were before down and up")
+    print(f"  down and up: {len(before)} experiments with series and files are as before; {seconds:.1f} s", flush=True)
+
+
+def artifacts(client: Client, experiment: Experiment) -> list[bytes]:
+    path = f"/experiments/{experiment.id}/artifacts"
+    names = re.findall(r'"name":\s*"([^"]+)"', client.request("GET", path).text)
+    require(bool(names), f"{experiment.id} has no artifact")
+    return [client.request("GET", f"{path}/{name}").content for name in sorted(names)]
+
+
+def shares(stack: Stack) -> None:
+    stack.up(workers=SHARERS)
+    with stack.client() as client:
+        made = [client.submit("fig1", {**SHARED, "seeds": [i], "name": f"share {i}"}) for i in range(SHARES)]
+        for one in made:
+            one.wait(progress=False, timeout_seconds=PATIENCE_SECONDS)
+        lengths = {len(steps) for one in made for steps, _ in series_of(one).values()}
+    workers = Counter(one.data["worker"].split(":")[0] for one in made)
+    require(len(workers) >= SHARERS, f"{SHARES} experiments went to {len(workers)} workers only: {workers}")
+    require(len(lengths) == 1, f"series of equal specs have different lengths: {lengths}")
+    require({one.data["attempt"] for one in made} == {1}, "an experiment was started more than once")
+    print(f"  {SHARES} experiments on {SHARERS} workers: {sorted(workers.values())}", flush=True)
+
+
+def report_memory(stack: Stack) -> None:
+    time.sleep(5)
+    for service in stack.services:
+        stats = json.loads(
+            output("docker", "stats", "--no-stream", "--format", "{{json .}}", stack.containers(service)[0])
+        )
+        print(f"  at rest: {service:12} {stats['MemUsage'].split('/')[0]}", flush=True)
+
+
+def try_out(stack: Stack) -> None:
+    stack("down", "--volumes")
+    try:
+        print(f"  cold start to all healthy: {stack.up():.1f} s", flush=True)
+        report_memory(stack)
+        with stack.client() as client:
+            runs_figure_1_and_a_network(client)
+            survives_the_death_of_a_worker(stack, client)
+        keeps_everything(stack)
+        shares(stack)
+    finally:
+        stack("down", "--volumes", "--remove-orphans")
+
+
+def main() -> int:
+    command = compose()
+    if command is None:
+        print("compose-test: SKIPPED, nothing was tried: no Docker engine with compose is reached from here")
+        return 0
+    gpus = "nvidia" in output("docker", "info", "--format", "{{json .Runtimes}}")
+    began = time.monotonic()
+    Stack(command, GPU_FILE, gpus)("build")
+    print(f"images built in {time.monotonic() - began:.0f} s")
+    for image in ("ncore-api", "ncore-worker"):
+        print(f"  {image}: {int(inspected(f'{image}:latest', '{{.Size}}')) / 1e9:.2f} GB", flush=True)
+    for files, with_gpus in ((GPU_FILE, gpus), (CPU_FILE, False)):
+        note = "" if with_gpus or files == CPU_FILE else " (the engine has no nvidia runtime: without gpu-worker)"
+        print(f"{' + '.join(files)}{note}", flush=True)
+        try_out(Stack(command, files, with_gpus))
+    print("compose-test: all passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
