@@ -1,0 +1,175 @@
+"""Several hosts, as network namespaces of this machine: API, database and broker on one, workers on two others.
+
+Addresses are those of the namespaces only; nothing of the machine's own network is touched. Needs root and iproute2.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import quick_settings, started_postgresql, wait_for
+
+from api.client import Client, Experiment
+from api.serve import Child, _api_command, _broker_command, _worker_command, environment
+from api.settings import Settings
+from ncore.spec import parse_spec
+from ncore.train import train
+
+HUB, SPOKES = "ncore-hub", ("ncore-one", "ncore-two")
+NETWORK = "10.77.0"
+CLONE_NEWNET = 0x40000000
+CHANGES = {"optimizer.steps": 100_000, "measure.points": 40}
+EXPERIMENTS = 10
+CUT_SECONDS = 9.0
+"""Three leases: what ran on the host that is cut off goes on elsewhere meanwhile."""
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+
+
+def why_not() -> str | None:
+    commands = ("ip", "unshare", "setpriv", "hostname")
+    if sys.platform != "linux" or os.geteuid() != 0 or not all(map(shutil.which, commands)):
+        return f"network namespaces need Linux, root and the commands {', '.join(commands)}"
+    try:
+        ip("netns", "add", HUB)
+        ip("-n", HUB, "link", "add", "bridge", "type", "bridge")
+    except subprocess.CalledProcessError as error:
+        return f"no network namespaces here: {' '.join(error.cmd)}: {error.stderr.strip()}"
+    finally:
+        subprocess.run(["ip", "netns", "delete", HUB], check=False, capture_output=True)
+    return None
+
+
+@contextmanager
+def network() -> Iterator[None]:
+    """A hub and two spokes on a bridge inside the hub."""
+    try:
+        for name in (HUB, *SPOKES):
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", HUB, "link", "add", "bridge", "type", "bridge")
+        ip("-n", HUB, "address", "add", f"{NETWORK}.1/24", "dev", "bridge")
+        ip("-n", HUB, "link", "set", "bridge", "up")
+        for number, name in enumerate(SPOKES, start=2):
+            ip("-n", HUB, "link", "add", name, "type", "veth", "peer", "name", "uplink", "netns", name)
+            ip("-n", HUB, "link", "set", name, "master", "bridge", "up")
+            ip("-n", name, "address", "add", f"{NETWORK}.{number}/24", "dev", "uplink")
+            ip("-n", name, "link", "set", "uplink", "up")
+        yield
+    finally:
+        for name in (HUB, *SPOKES):
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+@contextmanager
+def inside(namespace: str) -> Iterator[None]:
+    """This thread, its sockets and the processes that it starts are in the namespace."""
+    with Path("/proc/thread-self/ns/net").open() as home, Path("/run/netns", namespace).open() as there:
+        enter(there.fileno())
+        try:
+            yield
+        finally:
+            enter(home.fileno())
+
+
+def enter(descriptor: int) -> None:
+    if libc.setns(descriptor, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def started(name: str, command: list[str | Path], settings: Settings, namespace: str) -> Child:
+    log = settings.home / f"{name}.log"
+    with inside(namespace):
+        return Child(name, [str(word) for word in command], {**os.environ, **environment(settings)}, log)
+
+
+def postgresql_command(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    """A server that answers on the hub's address: the tests' own only has a socket."""
+    with started_postgresql(tmp_path_factory) as server:
+        folder, user, postgres = server.pgdata, server.system_user, server.bin_path / "postgres"
+    with (folder / "pg_hba.conf").open("a") as rules:
+        rules.write(f"\nhost all all {NETWORK}.0/24 trust\n")
+    listening = ["-h", f"{NETWORK}.1", "-p", "5432", "-k", ""]
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", postgres, "-D", folder, *listening]
+
+
+def worker_command(host: str) -> list[str | Path]:
+    return ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host, *_worker_command(0)]
+
+
+@contextmanager
+def hosts(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    database, broker = f"postgresql://postgres@{NETWORK}.1:5432/postgres", f"redis://{NETWORK}.1:6379/0"
+    settings = quick_settings(home, database, broker_url=broker, host=f"{NETWORK}.1", max_attempts=10)
+    settings = settings.model_copy(update={"port": 8000})
+    listening = ["--port", "6379", "--bind", f"{NETWORK}.1", "--protected-mode", "no", "--dir", str(home)]
+    parts: list[Child] = []
+    with network():
+        try:
+            parts.append(started("database", postgresql_command(tmp_path_factory), settings, HUB))
+            parts.append(started("broker", [_broker_command(settings)[0], *listening], settings, HUB))
+            parts.append(started("api", _api_command(settings), settings, HUB))
+            parts.extend(started(spoke, worker_command(spoke), settings, spoke) for spoke in SPOKES)
+            yield settings
+        finally:
+            for part in reversed(parts):
+                part.stop()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def assert_whole(experiment: Experiment) -> None:
+    """The numbers of an uninterrupted run, each once."""
+    stored = {(s["metric"], s["layer"]): list(zip(s["steps"], s["values"], strict=True)) for s in experiment.series()}
+    expected: dict[tuple[str, str | None], list[tuple[int, float]]] = {}
+    for m in train(parse_spec(experiment.data["spec"])):
+        for key, value in m.values.items():
+            expected.setdefault(key, []).append((m.step, value))
+    assert stored == expected
+
+
+@pytest.mark.slow
+def test_a_host_that_is_cut_off_and_joined_again_loses_and_doubles_nothing(tmp_path, tmp_path_factory):
+    if reason := why_not():
+        pytest.skip(reason)
+    with hosts(tmp_path, tmp_path_factory) as settings, inside(HUB):
+        url = f"http://{settings.host}:{settings.port}"
+        wait_for("the API", lambda: is_ready(url), seconds=60)
+        with Client(url) as client:
+            made = [client.submit("fig1", {**CHANGES, "seeds": [seed]}) for seed in range(EXPERIMENTS)]
+            for spoke in SPOKES:
+                wait_for(f"{spoke} at work", lambda spoke=spoke: runs_on(client, spoke), seconds=60)
+            lost = client.experiment(runs_on(client, SPOKES[0])[0])
+            ip("-n", HUB, "link", "set", SPOKES[0], "down")
+            time.sleep(CUT_SECONDS)
+            assert not runs_on(client, SPOKES[0])
+            ip("-n", HUB, "link", "set", SPOKES[0], "up")
+            for one in made:
+                wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=120)
+                assert_whole(one)
+            assert lost.refresh().data["attempt"] > 1
+
+            more = [client.submit("fig1", {**CHANGES, "seeds": [seed]}) for seed in range(4)]
+            wait_for(f"{SPOKES[0]} at work again", lambda: runs_on(client, SPOKES[0]), seconds=60)
+            for one in more:
+                wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=60)
+
+
+def runs_on(client: Client, host: str) -> list[str]:
+    return [one.id for one in client.experiments(status="running") if one.data["worker"].startswith(f"{host}:")]
