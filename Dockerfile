@@ -40,4 +40,4 @@ RUN /opt/ncore/bin/pip install --require-hashes --no-deps -r /opt/ncore/worker.l
 COPY --from=wheel /dist /tmp/dist
 RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl
 USER ncore
-CMD ["celery", "-A", "worker.app", "worker", "--pool", "prefork", "--concurrency", "1", "--loglevel", "WARNING"]
+CMD ["python", "-m", "worker"]

@@ -18,7 +18,7 @@ import pytest
 from conftest import quick_settings, started_postgresql, wait_for
 
 from api.client import Client, Experiment
-from api.serve import Child, _api_command, _broker_command, _worker_command, environment
+from api.serve import Child, _api_command, _broker_command, environment
 from api.settings import Settings
 from ncore.spec import parse_spec
 from ncore.train import train
@@ -105,7 +105,7 @@ def postgresql_command(tmp_path_factory: pytest.TempPathFactory) -> list[str | P
 
 
 def worker_command(host: str) -> list[str | Path]:
-    return ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host, *_worker_command(0)]
+    return ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', host, sys.executable, "-m", "worker"]
 
 
 @contextmanager

@@ -7,3 +7,7 @@ import socket
 
 def name_of(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}"
+
+
+def host_of(name: str) -> str:
+    return name.rpartition(":")[0]
