@@ -1,9 +1,9 @@
 """`make compose-test`: docker-compose.yml on a real engine, as a user would run it, with and without the CPU file.
 
 Builds the images, then for each file: everything up and healthy; figure 1 and a network through the published port; a
-worker container killed in the middle; down and up again; three workers sharing thirty experiments. It uses a compose
-project of its own (`ncore-test`), which it removes with its volumes. COMPOSE_EXTRA names a further override file, for
-example for a network that the build needs.
+worker container killed in the middle; down and up again; three workers sharing thirty experiments; backup and restore
+by the commands of docs/operations.md; Prometheus. It uses a compose project of its own (`ncore-test`), which it removes
+with its volumes. COMPOSE_EXTRA names a further override file, for example for a network that the build needs.
 """
 
 from __future__ import annotations
@@ -12,27 +12,32 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from api.client import Client, Experiment
 from api.serve import free_port
 
 ROOT = Path(__file__).parent.parent
-CPU_FILE, GPU_FILE = ("docker-compose.yml", "docker-compose.cpu.yml"), ("docker-compose.yml",)
+CPU_FILES, GPU_FILES = ("docker-compose.yml", "docker-compose.cpu.yml"), ("docker-compose.yml",)
 RUNNING = ("database", "broker", "api", "worker")
 NETWORK = {"model": {"kind": "mlp", "widths": [64, 64]}, "data": {"name": "digits"}, "optimizer": {"epochs": 3}}
-LONG = {"seeds": [0, 1], "optimizer.steps": 600_000, "measure.points": 80}
+LONG: dict[str, Any] = {"seeds": [0, 1], "optimizer.steps": 600_000, "measure.points": 80}
 SHARED = {"optimizer.steps": 60_000, "measure.points": 40}
 SHARERS, SHARES = 3, 30
 PATIENCE_SECONDS = 240.0
+IMAGE_SOURCES = (("image", "inspect"), ("pull",))
 
 
 class Stack:
@@ -40,8 +45,10 @@ class Stack:
 
     def __init__(self, command: list[str], files: tuple[str, ...], gpus: bool) -> None:
         extra = [os.environ["COMPOSE_EXTRA"]] if os.environ.get("COMPOSE_EXTRA") else []
-        self.command = [*command, *(word for file in (*files, *extra) for word in ("-f", file))]
-        self.gpus, self.port = gpus, free_port("127.0.0.1")
+        paths = [str((ROOT / file).resolve()) for file in (*files, *extra)]
+        self.command = [*command, "--project-directory", str(ROOT), *(word for path in paths for word in ("-f", path))]
+        self.gpus, self.without_gpu_worker = gpus, files == CPU_FILES
+        self.port, self.monitoring_port = free_port("127.0.0.1"), free_port("127.0.0.1")
         self.services = (*RUNNING, "gpu-worker") if gpus else RUNNING
         self.env = {
             **os.environ,
@@ -51,6 +58,7 @@ class Stack:
             "NCORE_TOKENS": secrets.token_hex(16),
             "NCORE_BIND": "127.0.0.1",
             "NCORE_PORT": str(self.port),
+            "NCORE_MONITORING_PORT": str(self.monitoring_port),
         }
 
     def __call__(self, *arguments: str) -> str:
@@ -59,7 +67,7 @@ class Stack:
     def up(self, workers: int = 1) -> float:
         """Starts what is not there; seconds until every service is healthy."""
         began = time.monotonic()
-        absent = [] if self.gpus or CPU_FILE[1] in self.command else ["--scale", "gpu-worker=0"]
+        absent = [] if self.gpus or self.without_gpu_worker else ["--scale", "gpu-worker=0"]
         try:
             self("up", "-d", "--scale", f"worker={workers}", *absent)
         except SystemExit:
@@ -81,8 +89,8 @@ class Stack:
         return Client(f"http://127.0.0.1:{self.port}", token=self.env["NCORE_TOKENS"])
 
 
-def output(*command: str, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+def output(*command: str, env: dict[str, str] | None = None, cwd: str | Path = ROOT) -> str:
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(
             f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
@@ -155,15 +163,16 @@ def series_of(experiment: Experiment) -> dict[str, Any]:
     return found
 
 
-def keeps_everything(stack: Stack) -> None:
-    def kept() -> list[tuple[dict[str, Any], dict[str, Any], list[bytes]]]:
-        with stack.client() as client:
-            return [(one.data, series_of(one), artifacts(client, one)) for one in client.experiments()]
+def kept(stack: Stack) -> list[tuple[dict[str, Any], dict[str, Any], list[bytes]]]:
+    with stack.client() as client:
+        return [(one.data, series_of(one), artifacts(client, one)) for one in client.experiments()]
 
-    before = kept()
+
+def keeps_everything(stack: Stack) -> None:
+    before = kept(stack)
     stack("down")
     seconds = stack.up()
-    require(kept() == before, "experiments, series or artifacts are not what they were before down and up")
+    require(kept(stack) == before, "experiments, series or artifacts are not what they were before down and up")
     print(f"  down and up: {len(before)} experiments with series and files are as before; {seconds:.1f} s", flush=True)
 
 
@@ -188,6 +197,48 @@ def shares(stack: Stack) -> None:
     print(f"  {SHARES} experiments on {SHARERS} workers: {sorted(workers.values())}", flush=True)
 
 
+def is_restored_from_a_backup(stack: Stack) -> None:
+    before = kept(stack)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "backup").mkdir()
+        as_documented(stack, "backup", folder)
+        stack("down", "--volumes")
+        as_documented(stack, "restore", folder)
+    wait_for("every service to be healthy", lambda: all(map(stack.is_healthy, stack.services)))
+    require(kept(stack) == before, "experiments, series or artifacts are not what they were before the backup")
+    print(f"  backup, empty volumes, restore: {len(before)} experiments are as before", flush=True)
+
+
+def as_documented(stack: Stack, name: str, folder: str) -> None:
+    """Runs a block of docs/operations.md."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    blocks = re.findall(rf"<!-- compose-test: {name} -->\n```\n(.*?)```", text, re.S)
+    require(len(blocks) == 1, f"docs/operations.md has {len(blocks)} blocks for {name}")
+    commands = blocks[0].replace("docker compose", shlex.join(stack.command))
+    output("bash", "-euo", "pipefail", "-c", commands, env=stack.env, cwd=folder)
+
+
+def is_monitored(stack: Stack) -> None:
+    image = re.findall(r"image: (prom/\S+)", (ROOT / GPU_FILES[0]).read_text())[0]
+    if all(
+        subprocess.run(["docker", *how, image], capture_output=True, check=False).returncode for how in IMAGE_SOURCES
+    ):
+        print(f"  monitoring: SKIPPED, {image} is not here and cannot be pulled", flush=True)
+        return
+    stack("--profile", "monitoring", "up", "-d", "--no-recreate", "monitoring")
+    url = f"http://127.0.0.1:{stack.monitoring_port}/api/v1/query"
+
+    def scraped() -> bool:
+        try:
+            found = httpx.get(url, params={"query": 'ncore_experiments{status="succeeded"}'}).json()["data"]["result"]
+        except httpx.TransportError:
+            return False
+        return bool(found) and float(found[0]["value"][1]) > 0
+
+    wait_for("Prometheus to have counted the experiments", scraped)
+    print("  monitoring: Prometheus has counted the experiments", flush=True)
+
+
 def report_memory(stack: Stack) -> None:
     time.sleep(5)
     for service in stack.services:
@@ -207,8 +258,11 @@ def try_out(stack: Stack) -> None:
             survives_the_death_of_a_worker(stack, client)
         keeps_everything(stack)
         shares(stack)
+        if stack.without_gpu_worker:  # once is enough, and `up` as documented starts all there is
+            is_restored_from_a_backup(stack)
+            is_monitored(stack)
     finally:
-        stack("down", "--volumes", "--remove-orphans")
+        stack("--profile", "monitoring", "down", "--volumes", "--remove-orphans")
 
 
 def main() -> int:
@@ -218,12 +272,12 @@ def main() -> int:
         return 0
     gpus = "nvidia" in output("docker", "info", "--format", "{{json .Runtimes}}")
     began = time.monotonic()
-    Stack(command, GPU_FILE, gpus)("build")
+    Stack(command, GPU_FILES, gpus)("build")
     print(f"images built in {time.monotonic() - began:.0f} s")
     for image in ("ncore-api", "ncore-worker"):
         print(f"  {image}: {int(inspected(f'{image}:latest', '{{.Size}}')) / 1e9:.2f} GB", flush=True)
-    for files, with_gpus in ((GPU_FILE, gpus), (CPU_FILE, False)):
-        note = "" if with_gpus or files == CPU_FILE else " (the engine has no nvidia runtime: without gpu-worker)"
+    for files, with_gpus in ((GPU_FILES, gpus), (CPU_FILES, False)):
+        note = "" if with_gpus or files == CPU_FILES else " (the engine has no nvidia runtime: without gpu-worker)"
         print(f"{' + '.join(files)}{note}", flush=True)
         try_out(Stack(command, files, with_gpus))
     print("compose-test: all passed")

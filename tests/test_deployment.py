@@ -1,0 +1,52 @@
+"""What can be said of the files for docker where there is no engine; `make compose-test` runs them on one."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
+SERVICES = yaml.safe_load(COMPOSE)["services"]
+NOT_FOR_USERS = {"NCORE_VERSION", "NCORE_LEASE_SECONDS", "NCORE_MONITORING_PORT"}
+
+
+def test_the_example_has_every_variable_with_the_default_that_compose_has():
+    read = dict(re.findall(r"\$\{(NCORE_\w+):-([^}]*)\}", COMPOSE))
+    assert {name: read[name] for name in read.keys() - NOT_FOR_USERS} == {
+        name: value for name, value in EXAMPLE.items() if not name.endswith("PASSWORD")
+    }
+
+
+def test_no_password_has_a_default():
+    needed = set(re.findall(r"\$\{(\w+):\?", COMPOSE))
+    assert needed == {"NCORE_DATABASE_PASSWORD", "NCORE_BROKER_PASSWORD"}
+    assert {EXAMPLE[name] for name in needed} == {""}
+    assert not re.search(r"\$\{\w*PASSWORD(:?-|\})", COMPOSE)
+
+
+def test_every_service_rotates_its_logs_and_the_lasting_ones_restart():
+    for name, service in SERVICES.items():
+        assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+        assert service["restart"] == ("no" if name == "migrate" else "unless-stopped")
+        assert ("healthcheck" in service) == (name not in ("migrate", "monitoring"))
+
+
+def test_ports_are_published_on_this_machine_only_unless_asked_otherwise():
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("${NCORE_BIND:-127.0.0.1}:") for port in published)
+
+
+def test_our_containers_are_read_only_and_without_rights():
+    for name in ("migrate", "api", "worker", "gpu-worker"):
+        assert SERVICES[name]["read_only"] is True
+        assert SERVICES[name]["cap_drop"] == ["ALL"]
+        assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+    assert len(re.findall(r"^USER ncore$", (ROOT / "Dockerfile").read_text(), re.M)) == 2
+
+
+def test_the_cpu_file_leaves_out_exactly_what_reserves_a_gpu():
+    left_out = yaml.safe_load((ROOT / "docker-compose.cpu.yml").read_text())["services"]
+    assert set(left_out) == {name for name, service in SERVICES.items() if "deploy" in service}
