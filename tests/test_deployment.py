@@ -5,11 +5,14 @@ from pathlib import Path
 
 import yaml
 
+from api.settings import Settings
+
 ROOT = Path(__file__).parent.parent
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
 SERVICES = yaml.safe_load(COMPOSE)["services"]
-NOT_FOR_USERS = {"NCORE_VERSION", "NCORE_LEASE_SECONDS", "NCORE_MONITORING_PORT"}
+NOT_FOR_USERS = {"NCORE_VERSION", "NCORE_MONITORING_PORT"}
+SET_IN_THE_IMAGE = {"home", "data_dir", "host", "port"}
 
 
 def test_the_example_has_every_variable_with_the_default_that_compose_has():
@@ -17,6 +20,11 @@ def test_the_example_has_every_variable_with_the_default_that_compose_has():
     assert {name: read[name] for name in read.keys() - NOT_FOR_USERS} == {
         name: value for name, value in EXAMPLE.items() if not name.endswith("PASSWORD")
     }
+
+
+def test_every_setting_can_be_given_to_the_containers():
+    given = {name for service in ("api", "worker", "gpu-worker") for name in SERVICES[service]["environment"]}
+    assert {f"NCORE_{name.upper()}" for name in Settings.model_fields.keys() - SET_IN_THE_IMAGE} == given
 
 
 def test_no_password_has_a_default():
