@@ -7,7 +7,7 @@ READY := .venv/.ready
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up compose-test lint bench format lock
+.PHONY: help setup demo test up compose-test lint bench soak format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ lint: $(READY) ## what CI checks besides the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+soak: $(READY) ## 200 kills of workers, broker, API and PostgreSQL while 40 experiments run (half an hour)
+	@cd tests && ../$(BIN)/python soak.py
 
 bench: $(READY) ## the benchmarks, as ratios within one run
 	@$(BIN)/python -m benchmarks

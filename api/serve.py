@@ -114,7 +114,8 @@ class Service:
                     self.settings.gpus if number == 0 else "none"
                 )  # the first has all GPUs, the others are CPU workers
                 command = [sys.executable, "-m", "worker"]
-                self._child(f"worker-{number + 1}", command, NCORE_WORKERS="1", NCORE_GPUS=gpus)
+                changes = {"NCORE_WORKERS": "1", "NCORE_GPUS": gpus, "NCORE_THREADS": str(self.settings.worker_threads)}
+                self._child(f"worker-{number + 1}", command, changes)
             self._await("api", self._is_ready)
         except BaseException:
             self.stop()
@@ -134,8 +135,8 @@ class Service:
             self.children["broker"].stop()
         self._stopped.set()
 
-    def _child(self, name: str, command: list[str], **changes: str) -> None:
-        env = {**os.environ, **environment(self.settings), "PYTHONUNBUFFERED": "1", **changes}
+    def _child(self, name: str, command: list[str], changes: Mapping[str, str] | None = None) -> None:
+        env = {**os.environ, **environment(self.settings), "PYTHONUNBUFFERED": "1", **(changes or {})}
         self.children[name] = Child(name, command, env, self.settings.home / "logs" / f"{name}.log")
 
     def _await(self, name: str, is_up: Callable[[], bool]) -> None:

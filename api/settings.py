@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
     port: int = Field(default=8000, description="port that the API listens on; 0: any free one")
     workers: int = Field(default=1, ge=1, description="worker processes that `ncore up` starts; CPU children of one")
+    threads: int | None = Field(
+        default=None, ge=1, description="of a worker's child; empty: the cores shared out evenly"
+    )
     gpus: str = Field(default="auto", description="a worker's GPUs: auto (all; the CPU if none), none, or indexes: 0,2")
     gpu_wait_seconds: float = Field(default=300.0, ge=0, description="how long a GPU worker that is away is waited for")
     worker_memory_bytes: int | None = Field(
@@ -68,6 +72,10 @@ class Settings(BaseSettings):
     def worker_memory(self) -> int:
         """Bytes that a CPU worker can allocate."""
         return self.worker_memory_bytes or self.max_memory_bytes + 4 * 2**30
+
+    @property
+    def worker_threads(self) -> int:
+        return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
 
     @property
     def token_set(self) -> frozenset[str]:

@@ -50,10 +50,13 @@ def warm_up(**_: Any) -> None:
     log_to_stderr()
     settings = get_settings()
     kind = slots.settle(slots.listed(settings.gpus), current_process().index)  # type: ignore[attr-defined]
+    import torch
+
     import worker.job  # noqa: F401
     from worker import memory
     from worker.presence import Presence
 
+    torch.set_num_threads(settings.worker_threads)
     if kind == "cpu":
         memory.limit(settings.worker_memory)
     _here["presence"] = Presence(kind)

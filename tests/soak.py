@@ -1,0 +1,158 @@
+"""Everything is killed at random while experiments run: `make soak` in a long form, `test_soak.py` in a short one.
+
+Every experiment must end `succeeded` with the very numbers of an undisturbed run, none missing and none twice.
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import redis
+from conftest import kill_tree, quick_settings, started_postgresql
+
+from api.client import Client, Experiment
+from api.serve import Service, running
+
+TARGETS = ("worker-1", "worker-2", "child", "broker", "api", "postgresql", "flush")
+Series = dict[tuple[str, str | None, int], tuple[list[int], list[float | None]]]
+UFM = {"measure.points": 60, "device": "cpu"}
+NETWORK = {
+    "model": {"kind": "mlp", "widths": [32, 16]},
+    "data": {"name": "digits", "image_size": 8, "samples_per_class": 50},
+    "optimizer": {"learning_rate": 0.02, "batch_size": 32},
+    "device": "cpu",
+}
+
+
+def bodies(length: float) -> list[dict]:
+    """Four kinds of experiments; `length` 1 takes each about a second of one core."""
+    steps = {"optimizer.steps": int(60_000 * length)}
+    epochs = int(40 * length)
+    network = {**NETWORK, "optimizer": {**NETWORK["optimizer"], "epochs": epochs}, "measure": {"every_epochs": 4}}
+    return [
+        {"preset": "fig1", "set": {**UFM, **steps, "seeds": [0, 1]}},
+        {"preset": "fig4", "set": {**UFM, "optimizer.steps": int(12_000 * length)}},
+        {"preset": "fig2", "set": {**UFM, "optimizer.steps": int(8_000 * length), "loss": "cross_entropy"}},
+        network,
+    ]
+
+
+@dataclass
+class Soak:
+    """A service under fire. `done` counts what was killed."""
+
+    service: Service
+    client: Client
+    database: object
+    dice: random.Random
+    done: Counter = field(default_factory=Counter)
+    deck: list[str] = field(default_factory=list)
+
+    def strike(self) -> None:
+        """One kill, of one part; what is started again is waited for only where we start it ourselves."""
+        if not self.deck:  # each as often, in any order
+            self.deck = self.dice.sample(TARGETS, len(TARGETS))
+        name = self.deck.pop()
+        getattr(self, f"_{name.partition('-')[0]}")(name)
+        self.done[name.partition("-")[0]] += 1
+
+    def _worker(self, name: str) -> None:
+        kill_tree(self.service.children[name].process.pid)
+
+    _broker = _api = _worker
+
+    def _child(self, _: str) -> None:
+        """Only the process that trains, as the kernel does when memory runs out."""
+        with psycopg.connect(self.database.get_uri()) as connection:
+            found = connection.execute("SELECT worker FROM experiments WHERE status = 'running' LIMIT 1").fetchone()
+        if found:
+            try:
+                os.kill(int(found[0].partition(":")[2]), signal.SIGKILL)
+            except ProcessLookupError:
+                return  # it was killed before and its lease has not expired
+
+    def _postgresql(self, _: str) -> None:
+        kill_tree(self.database.get_pid())
+        time.sleep(self.dice.uniform(0.2, 1.5))
+        # where the killed process is not reaped, its number still stands for a running server
+        for left in (*self.database.pgdata.glob("postmaster.pid"), *self.database.pgdata.glob(".s.PGSQL.*")):
+            left.unlink()
+        self.database.ensure_postgres_running()
+
+    def _flush(self, _: str) -> None:
+        try:
+            redis.Redis.from_url(self.service.settings.broker.replace("redis+socket://", "unix://")).flushall()
+        except redis.ConnectionError:
+            return  # the broker is being started
+
+
+def series_of(experiment: Experiment) -> Series:
+    return {(s["metric"], s["layer"], s["seed"]): (s["steps"], s["values"]) for s in experiment.series()}
+
+
+def soak(database, home: Path, experiments: int, kills: int, length: float, seed: int, say=print) -> Counter:
+    """Runs it; returns what was killed how often. Raises AssertionError naming what is not as it should."""
+    dice, settings = random.Random(seed), quick_settings(home, database.get_uri(), workers=2, max_attempts=10_000)
+    with running(settings) as service, Client(service.url, patience_seconds=90) as client:
+        kinds = bodies(length)
+        began = time.monotonic()
+        reference = [series_of(client.submit(body).wait(progress=False, timeout_seconds=600)) for body in kinds]
+        say(f"four undisturbed runs: {time.monotonic() - began:.0f} s")
+        made = [client.submit(kinds[i % 4], {}, None) for i in range(experiments)]
+        fire = Soak(service, client, database, dice)
+        for number in range(kills):
+            time.sleep(dice.uniform(0.3, 2.5))
+            fire.strike()
+            if number % 10 == 9:
+                left = sum(one.refresh().status != "succeeded" for one in made)
+                say(f"{number + 1} kills, {left} of {experiments} experiments left, {time.monotonic() - began:.0f} s")
+        for i, one in enumerate(made):
+            one.wait(progress=False, timeout_seconds=900)
+            assert_equal(one, series_of(one), reference[i % 4])
+        attempts = [one.refresh().data["attempt"] for one in made]
+        say(
+            f"{experiments} experiments succeeded in {sum(attempts)} attempts (most: {max(attempts)}),"
+            f" {time.monotonic() - began:.0f} s; killed: {dict(fire.done)}"
+        )
+        fire.done["attempts"] = sum(attempts)
+        return fire.done
+
+
+def assert_equal(experiment: Experiment, found: Series, expected: Series) -> None:
+    assert found.keys() == expected.keys(), f"{experiment.id}: other series"
+    for key, (steps, values) in expected.items():
+        assert found[key][0] == steps, f"{experiment.id} {key}: steps missing or twice"
+        assert found[key][1] == values, f"{experiment.id} {key}: other values"
+
+
+class Folders:
+    """What `started_postgresql` wants of pytest."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def mktemp(self, name: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=name, dir=self._root))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", type=int, default=40)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--length", type=float, default=8.0, help="of an experiment, about seconds of one core")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ncore-soak-") as root, started_postgresql(Folders(Path(root))) as database:
+        soak(database, Path(root) / "home", asked.experiments, asked.kills, asked.length, asked.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
