@@ -98,7 +98,7 @@ def series_of(experiment: Experiment) -> Series:
     return {(s["metric"], s["layer"], s["seed"]): (s["steps"], s["values"]) for s in experiment.series()}
 
 
-def soak(database, home: Path, experiments: int, kills: int, length: float, seed: int, say=print) -> Counter:
+def soak(database, home: Path, experiments: int, kills: int, length: float, seed: int) -> Counter:
     """Runs it; returns what was killed how often. Raises AssertionError naming what is not as it should."""
     dice, settings = random.Random(seed), quick_settings(home, database.get_uri(), workers=2, max_attempts=10_000)
     with running(settings) as service, Client(service.url, patience_seconds=90) as client:
@@ -113,7 +113,7 @@ def soak(database, home: Path, experiments: int, kills: int, length: float, seed
             fire.strike()
             if number % 10 == 9:
                 left = sum(one.refresh().status != "succeeded" for one in made)
-                say(f"{number + 1} kills, {left} of {experiments} experiments left, {time.monotonic() - began:.0f} s")
+                print(f"{number + 1} kills, {left} of {experiments} experiments left, {time.monotonic() - began:.0f} s")
         for i, one in enumerate(made):
             one.wait(progress=False, timeout_seconds=900)
             assert_equal(one, series_of(one), reference[i % 4])
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--length", type=float, default=8.0, help="of an experiment, about seconds of one core")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # progress is seen in a file, too
     with tempfile.TemporaryDirectory(prefix="ncore-soak-") as root, started_postgresql(Folders(Path(root))) as database:
         soak(database, Path(root) / "home", asked.experiments, asked.kills, asked.length, asked.seed)
 
