@@ -10,8 +10,10 @@ from typing import Any
 
 import orjson
 
-from api import commands
+from api import commands, upkeep
+from api.client import ENDED
 
+LONGEST_DAYS = 100_000
 COMMANDS = {
     "up": (commands.up, "start the whole service here and keep it running until Ctrl-C"),
     "migrate": (commands.migrate, "bring the database to this version's tables"),
@@ -23,6 +25,9 @@ COMMANDS = {
     "watch": (commands.watch, "follow an experiment to its end"),
     "cancel": (commands.cancel, "cancel an experiment"),
     "export": (commands.export, "save an experiment's spec, series, theory and picture into a folder"),
+    "logs": (upkeep.logs, "what happened to an experiment, a line an event"),
+    "workers": (upkeep.workers, "who trains, on what, and what runs there"),
+    "prune": (upkeep.prune, "delete what has ended some days ago"),
     "theory": (commands.theory, "what the theory predicts for a spec or a preset"),
     "run": (commands.run, "run a spec or a preset here, without a service"),
 }
@@ -47,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--set", action="append", default=[], type=_change, metavar="PATH=VALUE", dest="changes"
         )
-    for name in ("show", "watch", "cancel", "export"):
+    for name in ("show", "watch", "cancel", "export", "logs"):
         made[name].add_argument("id", metavar="ID")
     made["submit"].add_argument("--wait", action="store_true", help="follow it to its end")
     made["up"].add_argument("--port", type=int, help="port of the API (default: NCORE_PORT, else 8000)")
@@ -55,6 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     made["list"].add_argument("--tag")
     made["list"].add_argument("--q", help="text in the name")
     made["list"].add_argument("--limit", type=int, default=20)
+    made["prune"].add_argument("--days", type=_days, required=True, help="ended more than so many days ago")
+    made["prune"].add_argument("--status", choices=ENDED, help="only these (default: all that have ended)")
+    made["prune"].add_argument("--tag", help="only those with this tag")
+    made["prune"].add_argument("--dry-run", action="store_true", help="list them and delete nothing")
     made["export"].add_argument("--out", type=Path, help="the folder (default: the id)")
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
     return parser
@@ -69,6 +78,16 @@ def _change(text: str) -> tuple[str, Any]:
         return path, orjson.loads(value)
     except orjson.JSONDecodeError:
         return path, value
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days <= LONGEST_DAYS:
+        raise argparse.ArgumentTypeError(f"must be a number of days from 0 to {LONGEST_DAYS}; got {text!r}")
+    return days
 
 
 if __name__ == "__main__":
