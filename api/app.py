@@ -12,6 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import (
     artifacts,
+    bundle,
     dashboard,
     errors,
     events,
@@ -51,7 +52,7 @@ def make_app() -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    app.add_middleware(GZipMiddleware, minimum_size=2000)
+    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=1)  # digits hardly shrink more
     app.add_middleware(Gate)
     parts = (
         experiments,
@@ -61,6 +62,7 @@ def make_app() -> FastAPI:
         events,
         logs,
         artifacts,
+        bundle,
         presets,
         workers,
         health,

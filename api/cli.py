@@ -64,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     made["prune"].add_argument("--status", choices=ENDED, help="only these (default: all that have ended)")
     made["prune"].add_argument("--tag", help="only those with this tag")
     made["prune"].add_argument("--dry-run", action="store_true", help="list them and delete nothing")
-    made["export"].add_argument("--out", type=Path, help="the folder (default: the id)")
+    made["export"].add_argument("--out", type=Path, help="the folder, or the zip file (default: named by the id)")
+    made["export"].add_argument(
+        "--zip", action="store_true", help="everything in one zip file, to run it again elsewhere"
+    )
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
     return parser
 

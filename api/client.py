@@ -197,6 +197,10 @@ class Experiment:
         path.write_bytes(answer.content)
         return path
 
+    def bundle(self, path: str | Path) -> Path:
+        """Saves everything about it as one zip file: spec, result, series, pictures, versions."""
+        return self._client.transport.save(f"{self._path}/export.zip", Path(path))
+
     def cancel(self) -> Experiment:
         self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
         return self

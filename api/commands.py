@@ -172,6 +172,9 @@ def cancel(given: Namespace) -> int:
 def export(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = client.experiment(given.id)
+        if given.zip:
+            console.print(str(experiment.bundle(given.out or Path(f"{given.id}.zip"))), markup=False)
+            return 0
         folder: Path = given.out or Path(given.id)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("experiment", experiment.data), ("theory", experiment.theory())):

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from api.db import reading
 from api.errors import PROBLEMS, Problem
+from api.etag import UNCHANGED, Tag, state_of
 from api.experiments import find
 from api.panels import PanelName, needed
 from api.series import load
@@ -24,7 +25,7 @@ Theme = Literal["light", "dark"]
 KINDS = {"svg": "image/svg+xml", "png": "image/png", "pdf": "application/pdf", "json": "application/json"}
 PIXELS_PER_POINT = 2.0
 MAX_COMPARED = 20
-_PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}}
+_PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
 def rendered(vega_lite: dict[str, Any], form: Form) -> Response:
@@ -43,6 +44,7 @@ def rendered(vega_lite: dict[str, Any], form: Form) -> Response:
 
 @router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
 def plot(
+    request: Request,
     experiment_id: str,
     form: Form,
     panel: Annotated[list[PanelName], Query()] = [],  # noqa: B006 (FastAPI copies it)
@@ -55,15 +57,20 @@ def plot(
     from api import pictures
     from api.subject import subject_of
 
+    points = pictures.MAX_POINTS
     with reading() as session:
         row = find(session, experiment_id)
+        tag = Tag(request, state_of(row))
+        if tag.is_known:
+            return tag.unchanged()
         spec = parse_spec(row.spec)
         subject = subject_of(spec, row.total, row.name or row.id)
         metrics = needed(panel or subject.panels)
-        series, _ = load(session, experiment_id, metrics=metrics, layers=[*layer, ""] if layer else [], seeds=seed)
+        layers = [*layer, ""] if layer else []
+        series, _ = load(session, experiment_id, metrics=metrics, layers=layers, seeds=seed, points=points)
         _known("layer", layer, subject.layers)
         _known("seed", seed, spec.seeds)
-    return rendered(pictures.figure(series, subject, panel, theme, columns, hover=form == "json"), form)
+    return tag.on(rendered(pictures.figure(series, subject, panel, theme, columns, hover=form == "json"), form))
 
 
 def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
@@ -76,6 +83,7 @@ def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) ->
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
 def compare(
+    request: Request,
     form: Form,
     experiment: Annotated[list[str], Query(min_length=1, max_length=MAX_COMPARED)],
     metric: str = "nc1",
@@ -90,9 +98,12 @@ def compare(
     curves: list[tuple[Subject, list[dict[str, Any]]]] = []
     measured: dict[str, None] = {}
     with reading() as session:
-        for experiment_id in dict.fromkeys(experiment):
-            row = find(session, experiment_id)
-            series, _ = load(session, experiment_id)
+        rows = [find(session, experiment_id) for experiment_id in dict.fromkeys(experiment)]
+        tag = Tag(request, *map(state_of, rows))
+        if tag.is_known:
+            return tag.unchanged()
+        for row in rows:
+            series, _ = load(session, row.id, points=pictures.MAX_POINTS)
             measured |= dict.fromkeys(one["metric"] for one in series)
             name = row.name or row.id
             if any(name == other.name for other, _ in curves):
@@ -101,4 +112,4 @@ def compare(
             curves.append((subject_of(parse_spec(row.spec), row.total, name), chosen))
     if measured:
         _known("metric", [metric], sorted(measured))
-    return rendered(pictures.comparison(curves, metric, x == "fraction", theme, hover=form == "json"), form)
+    return tag.on(rendered(pictures.comparison(curves, metric, x == "fraction", theme, hover=form == "json"), form))

@@ -6,11 +6,13 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from api.db import reading
 from api.errors import PROBLEMS
 from api.experiments import SpecBody, find, spec_of
-from api.series import load
+from api.series import latest
+from api.tables import Experiment
 from ncore.spec import parse_spec
 from ncore.theory import Prediction, predict
 
@@ -43,10 +45,12 @@ def of_spec(body: SpecBody) -> Prediction:
 @router.get("/experiments/{experiment_id}/theory", response_model=Theory)
 def of_experiment(experiment_id: str) -> Theory:
     with reading() as session:
-        spec = find(session, experiment_id).spec
-        series, _ = load(session, experiment_id)
-    prediction = predict(parse_spec(spec))
-    return Theory(prediction=prediction, comparison=compare(prediction, series))
+        return theory_of(session, find(session, experiment_id))
+
+
+def theory_of(session: Session, row: Experiment) -> Theory:
+    prediction = predict(parse_spec(row.spec))
+    return Theory(prediction=prediction, comparison=compare(prediction, latest(session, row.id)))
 
 
 def predicted_series(prediction: Prediction) -> dict[tuple[str, str | None], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -67,6 +68,20 @@ class Transport:
                 response.read()
                 raise refusal(response)
             yield response
+
+    def save(self, path: str, target: Path) -> Path:
+        """Writes an answer of any size to a file, which is there only once it is whole. Raises as `send` does."""
+        part = target.with_name(f"{target.name}.part")
+        until = time.monotonic() + self.patience_seconds
+        while True:
+            try:
+                with self.stream(path, {}) as response, part.open("wb") as file:
+                    for chunk in response.iter_bytes():
+                        file.write(chunk)
+                return part.replace(target)
+            except httpx.TransportError as error:
+                part.unlink(missing_ok=True)
+                self.wait_a_little(error, until)
 
     def wait_a_little(self, error: httpx.TransportError, until: float) -> None:
         """Before the next try. Raises NotReached when there is none: too late, or nothing has ever been here."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ncore.diverged import Diverged
 from ncore.measurement import Measurement
+from ncore.provenance import provenance
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
@@ -96,6 +97,7 @@ def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement])
         "verdict": verdicts(spec, list(final), getattr(run, "classes", None)),
         "engine": run.engine,
         "device": run.device,
+        "versions": provenance(run.device),
     }
 
 

@@ -46,6 +46,7 @@ export async function experiment(page, signal, id) {
     act("Copy spec", async () => { await navigator.clipboard.writeText(json()); note.textContent = "The spec is on the clipboard."; }),
     act("CSV", () => download(`${path}/metrics?format=csv`, `${id}.csv`)),
     act("PDF", () => download(`${path}/plot.pdf`, `${id}.pdf`)),
+    act("Export", () => download(`${path}/export.zip`, `${id}.zip`)),
     remove);
   const header = () => {
     cancel.disabled = ended(item.status);

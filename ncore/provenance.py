@@ -1,0 +1,21 @@
+"""What a run was made with: on the same CPU, with the same versions and threads, it gives the same numbers."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import torch
+
+LIBRARIES = ("ncore", "torch", "torchvision", "numpy", "scikit-learn")
+
+
+def provenance(device: str) -> dict[str, str | int]:
+    """Versions by name, and what else the last digits of the numbers depend on."""
+    found: dict[str, str | int] = {"python": platform.python_version()}
+    found |= {name: version(name) for name in LIBRARIES}
+    found |= {"torch": str(torch.__version__), "platform": platform.platform(), "machine": platform.machine()}
+    found |= {"cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads()}
+    if device.startswith("cuda"):
+        found |= {"cuda": str(torch.version.cuda), "gpu": torch.cuda.get_device_name(device)}
+    return found

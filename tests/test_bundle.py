@@ -1,0 +1,101 @@
+"""The export bundle: everything about an experiment, and the same numbers when its spec is run again."""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+import sys
+import zipfile
+
+import polars as pl
+import pytest
+import torch
+
+from api.client import ApiError, Client, ExperimentFailed
+from api.panels import NETWORK_PANELS, UFM_PANELS
+
+on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
+SHORT = {"optimizer.steps": 300, "measure.points": 400, "measure.spacing": "linear", "seeds": [0, 3]}
+DIGITS = {
+    "model": {"kind": "mlp"},
+    "data": {"name": "digits", "samples_per_class": 20},
+    "optimizer": {"epochs": 2, "batch_size": 50},
+    "device": "cpu",
+}
+
+
+def ncore(*arguments, cwd):
+    command = [sys.executable, "-m", "api.cli", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def opened(experiment, folder):
+    with zipfile.ZipFile(experiment.bundle(folder / "it.zip")) as archive:
+        assert archive.testzip() is None
+        archive.extractall(folder)
+    return folder / f"ncore-{experiment.id}"
+
+
+def rows_of(path):
+    return sorted(csv.reader(io.StringIO(path.read_text())))
+
+
+@pytest.mark.slow
+@on_one_database
+@pytest.mark.parametrize(("spec", "panels"), [("fig4", UFM_PANELS), (DIGITS, NETWORK_PANELS)])
+def test_running_the_spec_of_a_bundle_gives_the_same_numbers_to_the_last_digit(service, tmp_path, spec, panels):
+    with Client(service.url) as client:
+        made = client.submit(spec, SHORT if spec == "fig4" else {}).wait(progress=False, timeout_seconds=120)
+        folder = opened(made, tmp_path)
+    ncore("run", folder / "spec.json", "--out", tmp_path / "again", cwd=tmp_path)
+    assert len(rows_of(folder / "series.csv")) > 50
+    assert rows_of(folder / "series.csv") == rows_of(tmp_path / "again" / "metrics.csv")
+    again = json.loads((tmp_path / "again" / "result.json").read_text())
+    assert json.loads((folder / "result.json").read_text())["final"] == again["final"]
+    assert {f"{name}.{form}" for name in panels for form in ("svg", "pdf")} <= {
+        path.name for path in (folder / "pictures").iterdir()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(service):
+    with Client(service.url) as client:
+        yield client.submit("fig3", SHORT).wait(progress=False, timeout_seconds=60)
+
+
+def test_a_bundle_carries_what_the_service_knows(finished, tmp_path):
+    folder = opened(finished, tmp_path)
+    assert json.loads((folder / "spec.json").read_text()) == finished.data["spec"]
+    assert json.loads((folder / "result.json").read_text()) == finished.result
+    assert json.loads((folder / "theory.json").read_text()) == finished.theory()
+    assert json.loads((folder / "experiment.json").read_text())["id"] == finished.id
+    points = sorted(finished.metrics("records"), key=str)
+    assert sorted(pl.read_parquet(folder / "series.parquet").to_dicts(), key=str) == points
+    assert len(rows_of(folder / "series.csv")) == len(points) + 1 > 10_000
+    for name in ("all", *UFM_PANELS):
+        assert (folder / "pictures" / f"{name}.svg").read_text().startswith("<svg")
+        assert (folder / "pictures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    versions = json.loads((folder / "versions.json").read_text())
+    assert versions["run"]["python"] == versions["export"]["python"] == platform.python_version()
+    assert versions["run"]["torch"] == torch.__version__
+    assert "ncore run spec.json --set device=cpu" in (folder / "README.md").read_text()
+
+
+def test_what_failed_at_once_or_is_unknown_is_exported_or_refused(client, tmp_path):
+    made = client.submit("fig1", {"optimizer.learning_rate": 1e9, "optimizer.steps": 50, "seeds": [0]})
+    with pytest.raises(ExperimentFailed):
+        made.wait(progress=False, timeout_seconds=60)
+    folder = opened(made, tmp_path)
+    assert json.loads((folder / "result.json").read_text()) is None
+    assert "failed" in (folder / "README.md").read_text()
+    with pytest.raises(ApiError, match="no experiment"):
+        client.request("GET", "/experiments/nothing/export.zip")
+
+
+@on_one_database
+def test_the_command_saves_the_bundle(service, finished, tmp_path):
+    ncore("--url", service.url, "export", finished.id, "--zip", cwd=tmp_path)
+    assert zipfile.is_zipfile(tmp_path / f"{finished.id}.zip")
+    assert not list(tmp_path.glob("*.part"))
