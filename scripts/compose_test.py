@@ -123,6 +123,14 @@ def compose() -> list[str] | None:
     return ["docker", "compose"] if plugin else ["docker-compose"] if shutil.which("docker-compose") else None
 
 
+def refuses_without_passwords(stack: Stack) -> None:
+    for name in ("NCORE_DATABASE_PASSWORD", "NCORE_BROKER_PASSWORD"):
+        env = {**stack.env, name: ""}
+        done = subprocess.run([*stack.command, "config"], env=env, capture_output=True, text=True, check=False)
+        require(done.returncode != 0 and f"set {name} in .env" in done.stderr, f"it starts without {name}")
+    print("  without a password: refused", flush=True)
+
+
 def runs_figure_1_and_a_network(client: Client) -> None:
     for experiment in (client.submit("fig1"), client.submit(NETWORK)):
         experiment.wait(progress=False, timeout_seconds=PATIENCE_SECONDS)
@@ -251,6 +259,7 @@ def report_memory(stack: Stack) -> None:
 def try_out(stack: Stack) -> None:
     stack("down", "--volumes")
     try:
+        refuses_without_passwords(stack)
         print(f"  cold start to all healthy: {stack.up():.1f} s", flush=True)
         report_memory(stack)
         with stack.client() as client:
