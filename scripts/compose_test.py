@@ -20,8 +20,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -217,12 +218,25 @@ def is_restored_from_a_backup(stack: Stack) -> None:
     print(f"  backup, empty volumes, restore: {len(before)} experiments are as before", flush=True)
 
 
-def as_documented(stack: Stack, name: str, folder: str) -> None:
+def is_pruned(stack: Stack) -> None:
+    """What is documented deletes nothing that is as young as all is here; with no days it deletes all."""
+    before = kept(stack)
+    as_documented(stack, "prune", str(ROOT))
+    require(kept(stack) == before, "experiments of today are gone")
+    as_documented(stack, "prune", str(ROOT), {"--days 90": "--days 0"})
+    require(not kept(stack), "experiments are still there")
+    print(f"  prune: {len(before)} experiments are gone when asked for, and not before", flush=True)
+
+
+def as_documented(stack: Stack, name: str, folder: str, changes: Mapping[str, str] = MappingProxyType({})) -> None:
     """Runs a block of docs/operations.md."""
     text = (ROOT / "docs" / "operations.md").read_text()
     blocks = re.findall(rf"<!-- compose-test: {name} -->\n```\n(.*?)```", text, re.S)
     require(len(blocks) == 1, f"docs/operations.md has {len(blocks)} blocks for {name}")
-    commands = blocks[0].replace("docker compose", shlex.join(stack.command))
+    commands = blocks[0]
+    for old, new in {"docker compose": shlex.join(stack.command), **changes}.items():
+        require(old in commands, f"the block {name} of docs/operations.md has no {old!r}")
+        commands = commands.replace(old, new)
     output("bash", "-euo", "pipefail", "-c", commands, env=stack.env, cwd=folder)
 
 
@@ -270,6 +284,7 @@ def try_out(stack: Stack) -> None:
         if stack.without_gpu_worker:  # once is enough, and `up` as documented starts all there is
             is_restored_from_a_backup(stack)
             is_monitored(stack)
+            is_pruned(stack)
     finally:
         stack("--profile", "monitoring", "down", "--volumes", "--remove-orphans")
 
