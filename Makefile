@@ -40,6 +40,7 @@ lint: $(READY) ## what CI checks besides the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip check --quiet
 
 soak: $(READY) ## 200 kills of workers, broker, API and PostgreSQL while 40 experiments run (half an hour)
 	@cd tests && ../$(BIN)/python soak.py
@@ -52,7 +53,7 @@ format: $(READY) ## put the sources into the common format
 	@$(BIN)/ruff format --quiet .
 
 lock: ## resolve the versions anew (needs a package registry)
-	@for kind in "dev --extra engine --extra embedded --extra dev" "api" "worker --extra engine"; do \
+	@for kind in "dev --extra engine --extra embedded --extra s3 --extra dev" "api --extra s3" "worker --extra engine --extra s3"; do \
 	  set -- $$kind; name=$$1; shift; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header "$$@" pyproject.toml -o locks/$$name.lock; \
 	done

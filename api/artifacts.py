@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from api.db import reading
 from api.errors import PROBLEMS, not_found
 from api.experiments import find
-from api.settings import get_settings
+from api.store import get_store
 
 router = APIRouter(tags=["artifacts"], responses=PROBLEMS)
 NAMES = ("checkpoint.pt", "final.safetensors")
@@ -27,20 +27,28 @@ class Artifacts(BaseModel):
 @router.get("/experiments/{experiment_id}/artifacts", response_model=Artifacts)
 def index(experiment_id: str) -> Artifacts:
     """`final.safetensors`: weights and features at the end; `checkpoint.pt`: where an interrupted run goes on."""
-    with reading() as session:
-        folder = get_settings().experiment_dir(find(session, experiment_id).id)
-    sizes = {name: (folder / name).stat().st_size for name in NAMES if (folder / name).is_file()}
-    return Artifacts(items=[Artifact(name=name, bytes=size) for name, size in sizes.items()])
+    sizes = _sizes(experiment_id)
+    return Artifacts(items=[Artifact(name=name, bytes=sizes[name]) for name in NAMES if name in sizes])
 
 
 @router.get(
     "/experiments/{experiment_id}/artifacts/{name}",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
-def download(experiment_id: str, name: str) -> FileResponse:
-    with reading() as session:
-        path = get_settings().experiment_dir(find(session, experiment_id).id) / name
-    if name not in NAMES or not path.is_file():
+def download(experiment_id: str, name: str) -> StreamingResponse:
+    sizes = _sizes(experiment_id)
+    if name not in NAMES or name not in sizes:
         raise not_found("artifact", name)
-    return FileResponse(path, media_type="application/octet-stream", filename=f"{experiment_id}-{name}")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{experiment_id}-{name}"',
+        "Content-Encoding": "identity",  # weights do not compress, and trying takes long
+        "Content-Length": str(sizes[name]),
+    }
+    chunks = get_store().chunks(experiment_id, name)
+    return StreamingResponse(chunks, media_type="application/octet-stream", headers=headers)
+
+
+def _sizes(experiment_id: str) -> dict[str, int]:
+    with reading() as session:
+        return get_store().sizes(find(session, experiment_id).id)

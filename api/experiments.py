@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shutil
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from api import broker, journal, states
 from api.db import reading, writing
 from api.errors import PROBLEMS, Problem, not_found
 from api.settings import get_settings
+from api.store import get_store
 from api.tables import Experiment
 from ncore.estimate import measurements, memory_bytes, wants_gpu
 from ncore.presets import PRESETS
@@ -266,4 +266,4 @@ def delete(experiment_id: str) -> None:
         if row.status == "running":
             raise Problem(409, f"experiment {experiment_id} is running; cancel it first")
         session.delete(row)
-    shutil.rmtree(get_settings().experiment_dir(experiment_id), ignore_errors=True)
+    get_store().remove_all(experiment_id)

@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path("var"), description="where database, broker's file, checkpoints and logs are kept")
     database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in NCORE_HOME")
     broker_url: str = Field(default="", description="redis:// URL; empty: an embedded server in NCORE_HOME")
+    artifacts: str = Field(
+        default="", description="folder or URL (s3://…) of artifacts; empty: experiments in NCORE_HOME"
+    )
     data_dir: Path | None = Field(default=None, description="where networks find their data sets")
     tokens: str = Field(default="", description="bearer tokens, comma-separated; empty: no token is asked for")
     read_tokens: str = Field(default="", description="bearer tokens that may read and change nothing, comma-separated")
@@ -84,9 +87,6 @@ class Settings(BaseSettings):
     @property
     def read_token_set(self) -> frozenset[str]:
         return _words(self.read_tokens)
-
-    def experiment_dir(self, experiment_id: str) -> Path:
-        return self.home / "experiments" / experiment_id
 
 
 def _words(listed: str) -> frozenset[str]:

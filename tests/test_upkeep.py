@@ -35,7 +35,7 @@ def test_prune_deletes_what_ended_long_ago_with_its_files_and_nothing_else(kept)
         waiting = client.submit("fig1", {"optimizer.steps": 10**8, "measure.points": 5})
         aged(kept, old, 40)
         aged(kept, tagged, 40)
-        files = kept.settings.experiment_dir(old.id)
+        files = kept.settings.home / "experiments" / old.id
         assert files.exists()
         listed = ncore("prune", "--days", "30", "--dry-run", env=at)
         assert (old.id in listed.stdout, tagged.id in listed.stdout, new.id in listed.stdout) == (True, True, False)
