@@ -40,7 +40,6 @@ lint: $(READY) ## what CI checks besides the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip check --quiet
 
 soak: $(READY) ## 200 kills of workers, broker, API and PostgreSQL while 40 experiments run (half an hour)
 	@cd tests && ../$(BIN)/python soak.py

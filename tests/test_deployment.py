@@ -12,6 +12,7 @@ COMPOSE = (ROOT / "docker-compose.yml").read_text()
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
 SERVICES = yaml.safe_load(COMPOSE)["services"]
 NOT_FOR_USERS = {"NCORE_VERSION", "NCORE_MONITORING_PORT"}
+S3 = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"}
 SET_IN_THE_IMAGE = {"home", "data_dir", "host", "port"}
 
 
@@ -24,7 +25,7 @@ def test_the_example_has_every_variable_with_the_default_that_compose_has():
 
 def test_every_setting_can_be_given_to_the_containers():
     given = {name for service in ("api", "worker", "gpu-worker") for name in SERVICES[service]["environment"]}
-    assert {f"NCORE_{name.upper()}" for name in Settings.model_fields.keys() - SET_IN_THE_IMAGE} == given
+    assert {f"NCORE_{name.upper()}" for name in Settings.model_fields.keys() - SET_IN_THE_IMAGE} | S3 == given
 
 
 def test_no_password_has_a_default():
