@@ -185,7 +185,7 @@ def test_an_experiment_that_outgrows_the_workers_memory_fails_alone(request, tmp
         made = client.submit("fig1", large)
         wait_for("the end", lambda: made.refresh().status == "failed", 60)
         assert made.data["error"].startswith("out of memory: ")
-        assert "NCORE_WORKER_MEMORY_BYTES = 3 GiB" in made.data["error"]
+        assert "this worker's limit: 3 GiB" in made.data["error"]
         assert made.data["attempt"] == 1
         after = client.submit("fig1", QUICK).wait(progress=False, timeout_seconds=60)
         assert after.data["worker"] == worker  # the same process

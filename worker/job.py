@@ -21,8 +21,7 @@ from api.tables import Experiment, MeasurementRow
 from ncore.measurement import Measurement
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
 from ncore.train import Diverged, Run, begin, outcome
-from worker import checkpoint
-from worker.memory import is_out_of_memory
+from worker import checkpoint, memory
 from worker.stopping import stop_asked
 
 log = logging.getLogger("ncore.worker")
@@ -183,9 +182,9 @@ class Job:
 
 
 def _reason(error: Exception) -> str:
-    if is_out_of_memory(error):
-        limit = f"NCORE_WORKER_MEMORY_BYTES = {get_settings().worker_memory / 2**30:.3g} GiB"
-        return f"out of memory: {error} (a CPU worker's limit: {limit}); use fewer seeds or a smaller model"
+    if memory.is_out_of_memory(error):
+        limit = f"this worker's limit: {memory.told()}, at most NCORE_WORKER_MEMORY_BYTES"
+        return f"out of memory: {error} ({limit}); use fewer seeds or a smaller model"
     return f"{type(error).__name__}: {error}"
 
 

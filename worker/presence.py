@@ -17,6 +17,7 @@ from api import states
 from api.db import writing
 from api.settings import get_settings
 from api.tables import WorkerRow, now
+from worker.memory import machine_bytes
 from worker.naming import name_of
 
 log = logging.getLogger("ncore.worker")
@@ -66,4 +67,4 @@ def _memory(kind: str) -> tuple[int, int]:
         free, total = torch.cuda.mem_get_info(0)
         return total, total - free
     machine = psutil.virtual_memory()
-    return machine.total, machine.total - machine.available
+    return machine_bytes(), machine.total - machine.available
