@@ -60,6 +60,7 @@ def warm_up(**_: Any) -> None:
     if kind == "cpu":
         memory.limit(settings.worker_memory)
     _here["presence"] = Presence(kind)
+    _here["presence"].tell()  # before the first experiment is claimed
     _here["presence"].start()
     logging.getLogger("ncore.worker").info("ready", extra={"fields": {"worker": _here["presence"].id, "kind": kind}})
 

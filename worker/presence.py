@@ -32,17 +32,18 @@ class Presence(threading.Thread):
         self._ended = threading.Event()
         self._about = {"kind": kind, "device": _device(kind), "version": version("ncore"), "started_at": now()}
 
+    def tell(self) -> None:
+        total, used = _memory(self.kind)
+        row = WorkerRow(id=self.id, memory_bytes=total, used_bytes=used, seen_at=now(), **self._about)
+        try:
+            with writing() as session:
+                session.merge(row)
+        except SQLAlchemyError as error:
+            log.warning("the database does not answer: %s", error)
+
     def run(self) -> None:
-        pause = 0.0
-        while not self._ended.wait(pause):
-            pause = get_settings().heartbeat_seconds
-            total, used = _memory(self.kind)
-            row = WorkerRow(id=self.id, memory_bytes=total, used_bytes=used, seen_at=now(), **self._about)
-            try:
-                with writing() as session:
-                    session.merge(row)
-            except SQLAlchemyError as error:
-                log.warning("the database does not answer: %s", error)
+        while not self._ended.wait(get_settings().heartbeat_seconds):
+            self.tell()
 
     def end(self) -> None:
         """Leaves, as far as the database can be told."""
