@@ -18,6 +18,7 @@ from api import (
     events,
     experiments,
     health,
+    listing,
     logs,
     monitoring,
     plots,
@@ -56,6 +57,7 @@ def make_app() -> FastAPI:
     app.add_middleware(Gate)
     parts = (
         experiments,
+        listing,
         series,
         theory,
         plots,

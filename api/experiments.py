@@ -1,17 +1,16 @@
-"""/experiments: submit, list, look, cancel, retry, delete."""
+"""/experiments: submit, look, cancel, retry, delete."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Body, Header, Query, Response
+from fastapi import APIRouter, Body, Header, Response
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
-from sqlalchemy import ColumnElement, String, cast, func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -26,7 +25,6 @@ from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
-MAX_PAGE = 200
 
 
 class PresetRequest(BaseModel):
@@ -65,11 +63,6 @@ class ExperimentOut(BaseModel):
     device: str | None
     error: str | None
     result: dict[str, Any] | None
-
-
-class Page(BaseModel):
-    items: list[ExperimentOut]
-    next_cursor: str | None
 
 
 def spec_of(body: Any) -> UfmSpec | NetworkSpec:
@@ -164,53 +157,6 @@ def _find_or_insert(
     session.flush()
     journal.write(session, row.id, "submitted")
     return row, True
-
-
-@router.get("/experiments", response_model=Page)
-def index(
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None,
-    tag: str | None = None,
-    kind: str | None = None,
-    q: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    cursor: str | None = None,
-) -> Page:
-    """Newest first. `q` is looked for in the name; `cursor` is an earlier answer's `next_cursor`."""
-    query = select(Experiment).order_by(Experiment.created_at.desc(), Experiment.id.desc()).limit(limit + 1)
-    if status is not None:
-        query = query.where(Experiment.status == status)
-    if kind is not None:
-        query = query.where(Experiment.kind == kind)
-    if q:
-        query = query.where(Experiment.name.icontains(q, autoescape=True))
-    if cursor is not None:
-        query = query.where(tuple_(Experiment.created_at, Experiment.id) < _position(cursor))
-    with reading() as session:
-        if tag is not None:
-            query = query.where(_has_tag(session, tag))
-        rows = list(session.scalars(query))
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return Page(items=[shown(row) for row in rows], next_cursor=_cursor(rows[-1]) if more else None)
-
-
-def _has_tag(session: Session, tag: str) -> ColumnElement[bool]:
-    """Looks for the tag as JSON text, quotes included, in the column's text: exact, and the same on both databases."""
-    find = func.strpos if session.get_bind().dialect.name == "postgresql" else func.instr
-    return find(cast(Experiment.tags, String), orjson.dumps(tag).decode()) > 0
-
-
-def _cursor(row: Experiment) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([row.created_at.isoformat(), row.id])).decode()
-
-
-def _position(cursor: str) -> tuple[datetime, str]:
-    try:
-        moment, experiment_id = orjson.loads(base64.urlsafe_b64decode(cursor))
-        return datetime.fromisoformat(moment), str(experiment_id).replace("\0", "")  # PostgreSQL takes no NUL
-    except (ValueError, TypeError):
-        fault = {"field": "cursor", "message": f"must be the next_cursor of an earlier answer; got {cursor[:80]!r}"}
-        raise Problem(422, f"cursor: {fault['message']}", [fault]) from None
 
 
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:

@@ -1,8 +1,15 @@
-"""Benchmarks: each module has `run() -> list[Row]`; ratios are taken within one run on one machine."""
+"""Benchmarks: each module has `run() -> list[Row | NotRun]`; ratios are taken within one run on one machine."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+
+class NotRun(NamedTuple):
+    """What could not be timed here, and why."""
+
+    name: str
+    reason: str
 
 
 class Row(NamedTuple):

@@ -23,6 +23,9 @@ def main(names: list[str]) -> int:
     for name in names or known:
         print(f"running {name} ...", flush=True)
         for row in importlib.import_module(f"benchmarks.{name}").run():
+            if isinstance(row, benchmarks.NotRun):
+                table.add_row(f"{name}: {row.name}", "not run", "", "", "", "", row.reason)
+                continue
             missed += not row.kept
             cells = (f"{row.ours:.4g}", f"{row.reference:.4g}", row.unit, f"{row.ratio:.3g}", row.target)
             table.add_row(f"{name}: {row.name}", *cells, "yes" if row.kept else "NO")

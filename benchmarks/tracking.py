@@ -1,0 +1,151 @@
+"""Storing, reading, listing and drawing, beside MLflow's tracking server and the least that it could cost."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import orjson
+from sqlalchemy import insert, select
+
+from api.client import Client
+from api.db import get_engine, reading, writing
+from api.serve import environment, running
+from api.settings import Settings, get_settings
+from api.states import store
+from api.tables import Experiment
+from benchmarks import NotRun, Row
+from benchmarks._mlflow import NotThere, tracking_server
+
+METRICS = [f"metric_{i}" for i in range(20)]
+STEPS = 5_000
+BATCH = 500
+LISTED = 10_000
+THOUSAND = {"measure.points": 1000, "measure.spacing": "linear", "optimizer.steps": 2000}
+
+
+def run() -> list[Row | NotRun]:
+    with tempfile.TemporaryDirectory() as home:
+        settings = Settings(home=Path(home), port=0)
+        os.environ |= environment(settings)
+        get_settings.cache_clear()
+        get_engine.cache_clear()
+        headers = {"Accept-Encoding": "identity"}
+        with (
+            running(settings) as service,
+            Client(service.url) as client,
+            httpx.Client(base_url=service.url, headers=headers, timeout=60) as http,
+        ):
+            drawn = _first_pictures(client, http)
+            listed, alive = _p95_of_list_and_health(client, http)
+            stored = _stored(client)
+            read = _best(lambda: http.get(f"/experiments/{stored[1]}/metrics").raise_for_status().content)
+            floor = _best(lambda: _floor(settings, stored[1]))
+    return [
+        *_beside_mlflow(stored[0], read),
+        Row("reading 100,000 points: HTTP, bare query and orjson", read, floor, "s", "<= 3"),
+        Row("p95 of GET /experiments (10,000), of /healthz", listed * 1e3, alive * 1e3, "ms", "<= 5"),
+        Row("first picture, 1,000 points a series, median of 5", drawn * 1e3, 150.0, "ms", "<= 1"),
+    ]
+
+
+def _beside_mlflow(stored: float, read: float) -> list[Row | NotRun]:
+    try:
+        with tracking_server() as tracking:
+            points = [(metric, step, step * 0.5) for step in range(STEPS) for metric in METRICS]
+            began = time.perf_counter()
+            tracking.log(points)
+            logged = time.perf_counter() - began
+            history = _best(lambda: [tracking.history(metric) for metric in METRICS], times=3)
+    except NotThere as error:
+        return [NotRun("beside MLflow", str(error))]
+    return [
+        Row("storing 100,000 points, MLflow by log-batch", stored, logged, "s", ">= 20"),
+        Row("reading 100,000 points, MLflow by get-history", read, history, "s", ">= 50"),
+    ]
+
+
+def _best(work: Callable[[], object], times: int = 7) -> float:
+    """Seconds of the fastest of several calls."""
+    waits = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        waits.append(time.perf_counter() - began)
+    return min(waits)
+
+
+def _stored(client: Client) -> tuple[float, str]:
+    """Seconds that a worker needs to store the points, and the id under which they are."""
+    made = client.submit("fig1", {"optimizer.steps": 1, "seeds": [0], "measure.points": 2}).wait(progress=False)
+    with writing() as session:
+        row = session.get_one(Experiment, made.id)
+        row.status, attempt = "running", row.attempt
+    began = time.perf_counter()
+    for start in range(1, STEPS + 1, BATCH):
+        steps = range(start, start + BATCH)
+        rows = [
+            {"experiment_id": made.id, "seed": 1, "step": step, "seq": 10 + step,
+             "values": dict.fromkeys(METRICS, step * 0.5)} for step in steps
+        ]  # fmt: skip
+        with writing() as session:
+            assert store(session, made.id, attempt, rows, last_seq=10 + steps[-1], step=steps[-1])
+    seconds = time.perf_counter() - began
+    with writing() as session:
+        session.get_one(Experiment, made.id).status = "succeeded"
+    return seconds, made.id
+
+
+def _floor(settings: Settings, experiment_id: str) -> bytes:
+    """The rows as they are, read and written again."""
+    with sqlite3.connect(settings.home / "ncore.db") as connection:
+        query = 'SELECT seed, step, "values" FROM measurements WHERE experiment_id = ? ORDER BY step, seed'
+        rows = connection.execute(query, [experiment_id]).fetchall()
+    return orjson.dumps([(seed, step, orjson.loads(values)) for seed, step, values in rows])
+
+
+def _p95_of_list_and_health(client: Client, http: httpx.Client) -> tuple[float, float]:
+    made = client.submit("fig1", {"optimizer.steps": 500}).wait(progress=False)
+    with reading() as session:
+        found = session.execute(select(Experiment.__table__).where(Experiment.id == made.id)).mappings().one()
+    began = datetime.now(UTC)
+    copies = [
+        {
+            **found,
+            "id": f"copy{i:06}",
+            "name": f"copy {i}",
+            "idempotency_key": None,
+            "created_at": began + timedelta(seconds=i),
+        }
+        for i in range(LISTED)
+    ]
+    with writing() as session:
+        session.execute(insert(Experiment), copies)
+    waits: dict[str, list[float]] = {"/experiments": [], "/healthz": []}
+    for _ in range(400):
+        for path, found_waits in waits.items():
+            began_at = time.perf_counter()
+            http.get(path).raise_for_status()
+            found_waits.append(time.perf_counter() - began_at)
+    listed, alive = (statistics.quantiles(found_waits[50:], n=20)[-1] for found_waits in waits.values())
+    return listed, alive
+
+
+def _first_pictures(client: Client, http: httpx.Client) -> float:
+    """Seconds for the first picture of an experiment, in a process that has drawn before."""
+    made = [client.submit("fig1", {**THOUSAND, "name": f"{i}"}) for i in range(6)]
+    for one in made:
+        one.wait(progress=False)
+    waits = []
+    for one in made:
+        began = time.perf_counter()
+        http.get(f"/experiments/{one.id}/plot.svg").raise_for_status()
+        waits.append(time.perf_counter() - began)
+    return statistics.median(waits[1:])
