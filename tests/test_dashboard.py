@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 
 import pytest
@@ -166,6 +167,8 @@ def test_curves_grow_through_a_reload_and_a_lost_server_and_runs_are_cancelled(p
         page.get_by_role("button", name="Cancel").click()
         expect(status_of(page)).to_have_text("cancelled")
         expect(page.get_by_role("button", name="Retry")).to_be_enabled()
+        page.get_by_text("What happened").click()
+        expect(page.locator("details li", has_text="cancel asked for")).to_be_visible()
 
 
 def test_what_is_stored_is_on_the_screen_within_a_second(page, served):
@@ -230,6 +233,8 @@ def test_two_experiments_are_compared_from_the_list_by_keyboard_alone(page, ende
 
 
 def test_the_list_is_searched_and_says_when_nothing_fits(page, ended):
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    expect(page.locator("section li", has_text="GiB").first).to_be_visible()
     page.get_by_label("Name").fill("lef")
     expect(page.get_by_role("link", name="left")).to_be_visible()
     expect(page.get_by_role("link", name="right")).to_be_hidden()
@@ -241,6 +246,9 @@ def test_an_experiment_is_cloned_and_deleted(page, served):
     with Client(served.url) as client:
         made = client.submit("fig1", {"name": "a copy of me", "optimizer.steps": 50}).wait(progress=False)
     page.goto(f"{served.url}/#/experiments/{made.id}")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Export").click()
+    assert zipfile.is_zipfile(saved.value.path())
     page.get_by_role("button", name="Clone").click()
     assert '"a copy of me"' in page.locator("#spec").input_value()
     page.go_back()

@@ -1,6 +1,7 @@
 import { ask, download, listen, send } from "./server.js";
 import { dark, draw, element, ended, fill, isLog, number, problem, progress, status, time } from "./page.js";
 import { comparison } from "./comparison.js";
+import { logs } from "./logs.js";
 
 const REDRAW_MS = 250;
 
@@ -14,7 +15,8 @@ export async function experiment(page, signal, id) {
   const theory = comparison();
   const caption = element("p", { class: "quiet caption" });
   const note = element("p", { role: "status" });
-  const axis = () => element("select", { onchange: () => redraw() },
+  const log = logs(path, signal);
+  const axis = () => element("select", { onchange: () => later() },
     element("option", { value: "log" }, "log"), element("option", { value: "linear" }, "linear"));
   const x = axis(), y = axis();
   const steps = element("label", {}, "Steps", x), values = element("label", {}, "Values", y);
@@ -87,8 +89,12 @@ export async function experiment(page, signal, id) {
   };
   const follow = () => listen(`${path}/events`, signal, async (type, data) => {
     if (type === "measurement") later();
-    if (type === "status") { item = { ...item, ...data }; header(); }
-    if (type === "end") { item = await ask(path, { signal }); header(); later(); }
+    if (type === "status") {
+      if (data.status !== item.status) log.refresh();
+      item = { ...item, ...data };
+      header();
+    }
+    if (type === "end") { item = await ask(path, { signal }).catch(() => item); header(); later(); log.refresh(); }
   });
 
   header();
@@ -97,6 +103,7 @@ export async function experiment(page, signal, id) {
     element("div", { class: "bar" }, steps, values),
     picture, caption,
     element("h2", {}, "Theory beside measurement"), theory.node,
+    log.node,
     element("details", {}, element("summary", {}, "Spec"), element("pre", { tabindex: 0 }, json())));
   dark.addEventListener("change", later, { signal });
   addEventListener("resize", later, { signal });

@@ -1,5 +1,6 @@
 import { ask } from "./server.js";
 import { element, progress, refill, status, time } from "./page.js";
+import { workers } from "./workers.js";
 
 const REFRESH_MS = 1500;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
@@ -53,8 +54,10 @@ export async function list(page, signal, search) {
       ? "No experiment fits these filters."
       : element("span", {}, "Nothing has been run yet. ", element("a", { href: "#/new" }, "Submit the first experiment"), "."));
   };
-  more.onclick = () => { limit = Math.min(200, limit + 50); refresh(); };
-  for (const field of [text, tag, state]) field.addEventListener("input", () => refresh());
+  const soon = () => refresh().catch(() => {});  // what failed is asked for again at the next tick
+  const place = element("section");
+  more.onclick = () => { limit = Math.min(200, limit + 50); soon(); };
+  for (const field of [text, tag, state]) field.addEventListener("input", soon);
 
   await refresh();
   page.replaceChildren(
@@ -67,7 +70,9 @@ export async function list(page, signal, search) {
         element("td"), element("th", {}, "Experiment"), element("th", {}, "Status"),
         element("th", {}, "Progress"), element("th", { class: "wide" }, "Submitted"), element("th", { class: "wide" }, "Tags"))),
       rows)),
-    empty, more);
-  const timer = setInterval(() => { if (!document.hidden) refresh().catch(() => {}); }, REFRESH_MS);
+    empty, more, place);
+  const tick = () => { if (!document.hidden) { soon(); workers(place, signal).catch(() => {}); } };
+  workers(place, signal).catch(() => {});
+  const timer = setInterval(tick, REFRESH_MS);
   signal.addEventListener("abort", () => clearInterval(timer));
 }

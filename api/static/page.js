@@ -39,7 +39,7 @@ export function progress({ status: state, progress: at }) {
   const share = Math.round((100 * at.step) / at.total);
   const eta = state === "running" && at.eta_seconds !== null && at.eta_seconds !== undefined ? `, ${duration(at.eta_seconds)} left` : "";
   return element("span", { class: "nowrap" },
-    element("progress", { max: at.total, value: at.step, "aria-label": "progress" }), ` ${share} %${eta}`);
+    element("progress", { max: at.total, value: at.step, "aria-label": "progress" }), ` ${share}\u00a0%${eta}`);
 }
 
 export const problem = (error) => element("div", { class: "errors", role: "alert" }, element("p", {}, error.message));
