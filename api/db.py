@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 MIGRATION_LOCK = 720_001
 """Key of PostgreSQL's advisory lock under which one process migrates and the others wait."""
 BUSY_TIMEOUT_MS = 30_000
-CONNECT_TIMEOUT_SECONDS = 5
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,
+    "client_encoding": "utf8",  # of a database without an encoding bytes would come
+    "keepalives_idle": 10,  # seconds; a link that is cut is seen by these, not after a quarter of an hour
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
 
 
 def _dumps(value: Any) -> str:
@@ -35,7 +42,7 @@ def make_engine(url: str) -> Engine:
     sqlite = url.startswith("sqlite")
     options: dict[str, Any] = {"pool_size": 20, "max_overflow": 20}  # as many as Starlette has threads
     if not sqlite:
-        options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": CONNECT_TIMEOUT_SECONDS}}
+        options |= {"pool_pre_ping": True, "connect_args": POSTGRESQL_OPTIONS}
     engine = create_engine(url, json_serializer=_dumps, json_deserializer=orjson.loads, **options)
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
