@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -133,7 +134,7 @@ def measuring(stem: str) -> Row:
         network.train()
 
     forward()
-    ours, theirs = paired_seconds(run._measure, forward)
+    ours, theirs = paired_seconds(lambda: run._measure(math.inf), forward)
     return Row(f"a measurement of all layers, {stem} stem", ours, theirs, "s", "<= 1.15")
 
 

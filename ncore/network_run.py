@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ncore.data import PADDING, DataSet, Images, augment, load
+from ncore.data import PADDING, DataSet, augment, load
 from ncore.diverged import Diverged
-from ncore.features import Samples
-from ncore.measurement import Measurement, Series
-from ncore.metrics import level_metrics
-from ncore.metrics.nc4 import nc4
+from ncore.measurement import Measurement
+from ncore.network_measuring import NetworkGauge, data_loss
 from ncore.networks import Network, build
 from ncore.schedule import measuring_steps
 from ncore.spec import MeasureEpochs, NetworkSpec
-from ncore.ufm.measuring import RANK_TOLERANCE
 
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
-EVALUATED_AT_A_TIME = 256
+NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "could not create a memory")
+"""What torch says of the CPU's memory, and oneDNN."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,8 @@ class NetworkRun:
         smoothing = optimizer.label_smoothing
         targets = torch.eye(self.classes, dtype=self._dtype, device=device)
         self._targets = targets * (1 - smoothing) + smoothing / self.classes
+        self._gauge = NetworkGauge(spec, self._data, self._targets)
+        self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
         self._begin_seed(seed_index)
         if checkpoint:
@@ -94,16 +95,13 @@ class NetworkRun:
                 return []
             self._begin_seed(self._seed_index + 1)
         due = next(step for step in self._due if step > self._measured)
-        look = LOOK_STEPS_ON_GPU if self.device.startswith("cuda") else 1
-        with _told_when_out_of_memory(self.device), _float32_products(tf32=self.spec.precision == "tf32"):
-            while self._step < due:
-                for _ in range(min(look, due - self._step)):
-                    loss = self._train_step()
-                self._check_finite(float(loss))
-                if time.perf_counter() >= until and self._step < due:
-                    return []
-        with _told_when_out_of_memory(self.device), _float32_products(tf32=False):
-            return [self._measure()]
+        with told_when_out_of_memory(self.device):
+            try:
+                if self._train(due, until):
+                    return self._measure(until)
+            except Diverged as error:
+                return [self._lose_seed(error)]
+        return []
 
     def checkpoint(self) -> dict[str, Tensor]:
         """All that is needed to go on bit for bit as if nothing had happened."""
@@ -112,14 +110,15 @@ class NetworkRun:
             velocity = self._optimizer.state[flat].get("momentum_buffer")
             if velocity is not None:
                 state[f"velocity.{name}"] = velocity.cpu().clone()
-        return state | {"position": torch.tensor([self._seed_index, self._step, self._measured])}
+        position = torch.tensor([self._seed_index, self._step, self._measured])
+        return state | {"position": position, "alive": self._alive.clone()}
 
     @torch.no_grad()
     def final_state(self) -> dict[str, Tensor]:
         """The last seed's weights (`network.…`), and features (N, d) of the measured layers with their labels."""
         self._network.eval()
         try:
-            features, logits = self._evaluate(self._data.train)
+            features, logits = _returned(self._gauge.evaluate(self._network, self._data.train))
         finally:
             self._network.train()
         state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
@@ -155,9 +154,11 @@ class NetworkRun:
             fused=True,
         )
         self._epoch: tuple[int, Epoch] | None = None
+        self._measuring: Generator[None, None, Measurement] | None = None
 
     def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
         self.step, self._measured = self.step + step, measured
+        self._alive = checkpoint["alive"].clone()
         weights = {k.removeprefix("network."): v for k, v in checkpoint.items() if k.startswith("network.")}
         self._network.load_state_dict(weights)
         for name, _, flat in self._trained:
@@ -169,12 +170,24 @@ class NetworkRun:
         epoch, optimizer = self._step // self._epoch_steps, self.spec.optimizer
         return optimizer.learning_rate * optimizer.gamma ** sum(epoch >= m for m in optimizer.milestones)
 
+    def _train(self, due: int, until: float) -> bool:
+        """Trains up to step `due`; False where the time is up before."""
+        look = LOOK_STEPS_ON_GPU if self.device.startswith("cuda") else 1
+        with _float32_products(tf32=self.spec.precision == "tf32"):
+            while self._step < due:
+                for _ in range(min(look, due - self._step)):
+                    loss = self._train_step()
+                self._check_finite(float(loss))
+                if time.perf_counter() >= until and self._step < due:
+                    return False
+        return True
+
     def _train_step(self) -> Tensor:
         """One step of stochastic gradient descent; the batch's loss, on the device."""
         images, labels = self._batch()
         with self._autocast():
             logits = self._network(images)
-        loss = self._loss(logits.to(self._dtype), self._targets[labels]).mean()
+        loss = data_loss(self.spec, logits.to(self._dtype), self._targets[labels]).mean()
         self._network.zero_grad()
         loss.backward()
         if self._network.dead_scale is not None:
@@ -204,84 +217,55 @@ class NetworkRun:
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
 
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The data term of each sample: ‖z − y‖²/K or −⟨y, log softmax z⟩.
-
-        The mean over K, which ½‖z − y‖² of a UFM is K/2 times: with the paper's step 0.05 that diverges at once.
-        """
-        if self.spec.loss == "mse":
-            return (logits - targets).square().mean(1)
-        return functional.cross_entropy(logits, targets, reduction="none")
-
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise Diverged(self._step, self._seed, self.spec.optimizer.learning_rate)
 
     @torch.no_grad()
-    def _measure(self) -> Measurement:
+    def _measure(self, until: float) -> list[Measurement]:
+        """Goes on measuring; [] where the time is up before the end. A checkpoint begins a measurement anew."""
+        if self._measuring is None:
+            self._measuring = self._measurement()
+        with _float32_products(tf32=False):
+            try:
+                while True:
+                    next(self._measuring)
+                    if time.perf_counter() >= until:
+                        return []
+            except StopIteration as end:
+                self._measured, self._measuring = self._step, None
+                return [end.value]
+
+    def _measurement(self) -> Generator[None, None, Measurement]:
         self._network.eval()
         try:
-            values = self._values()
+            values = yield from self._gauge.measure(self._network)
         finally:
             self._network.train()
         self._check_finite(values["loss", None])
-        self._measured = self._step
-        return Measurement(self._seed, self._step, values)
+        return Measurement(self._seed, self._step, values | {("learning_rate", None): self._learning_rate()})
 
-    def _values(self) -> dict[Series, float]:
-        """Every series, from one pass over the training set and one over the test set."""
-        network, labels = self._network, self._data.train.labels
-        features, logits = self._evaluate(self._data.train)
-        weight = network.classifier.weight.double()
-        bias = None if network.classifier.bias is None else network.classifier.bias.double()
-        values: dict[Series, Tensor] = {}
-        for layer, x in features.items():
-            samples = Samples(x, labels, self.classes)
-            if layer == network.names[-1]:
-                statistics, share = nc4(samples, weight, bias)
-                found = level_metrics(statistics, weight) | {"nc4": share}
-            else:
-                found = level_metrics(samples.statistics)
-            values |= {(name, layer): value for name, value in found.items()}
-            values["feature_norm_sq", layer] = samples.means.square().sum(0).mean()
-        values["rank", None] = self._rank(logits if bias is None else logits - bias)
-        loss = self._loss(logits, self._targets.double()[labels]).mean()
-        values["loss", None] = loss
-        values["objective", None] = loss + self.spec.optimizer.weight_decay / 2 * network.norm_sq()
-        values["accuracy", None] = _accuracy(logits, labels)
-        if self._data.test is not None:
-            _, test_logits = self._evaluate(self._data.test, measured=False)
-            test_labels = self._data.test.labels
-            values["test_loss", None] = self._loss(test_logits, self._targets.double()[test_labels]).mean()
-            values["test_accuracy", None] = _accuracy(test_logits, test_labels)
-        values["bias_norm", None] = logits.new_zeros(()) if bias is None else bias.norm()
-        numbers = torch.stack([value.double() for value in values.values()]).tolist()
-        return dict(zip(values, numbers, strict=True)) | {("learning_rate", None): self._learning_rate()}
+    def _lose_seed(self, error: Diverged) -> Measurement:
+        """The last measurement of a seed that has left the finite numbers; the other seeds go on without it.
 
-    def _evaluate(self, data: Images, *, measured: bool = True) -> tuple[dict[str, Tensor], Tensor]:
-        """The measured layers' features of all images, and their logits in float64."""
-        features: dict[str, Tensor] = {}
-        logits = torch.empty(len(data), self.classes, dtype=torch.float64, device=data.labels.device)
-        for start in range(0, len(data), EVALUATED_AT_A_TIME):
-            rows = slice(start, start + EVALUATED_AT_A_TIME)
-            images = self._data.standardise(data.images[rows])
-            if not measured:
-                logits[rows] = self._network(images)
-                continue
-            found, logits[rows] = self._network.features(images)
-            for layer, x in found.items():
-                if not start:
-                    features[layer] = x.new_empty(len(data), x.shape[1])
-                features[layer][rows] = x
-        return features, logits
+        Raises `error` where no seed is left.
+        """
+        self._alive[self._seed_index] = False
+        if not bool(self._alive.any()):
+            raise error
+        lost = Measurement(self._seed, self._step, {("objective", None): math.nan, ("loss", None): math.nan})
+        self.step, self._measured, self._measuring = (self._seed_index + 1) * self._seed_steps, self._seed_steps, None
+        return lost
 
-    def _rank(self, products: Tensor) -> Tensor:
-        """Numerical rank of W H̄ (the logit means without the bias), NaN where it is not finite."""
-        means = Samples(products, self._data.train.labels, self.classes).means
-        if not bool(means.isfinite().all()):
-            return means.new_full((), math.nan)
-        singular = torch.linalg.svdvals(means)
-        return ((singular > RANK_TOLERANCE * singular[0]) & (singular > 0)).sum()
+
+def _returned(work: Generator[None, None, T]) -> T:
+    """What `work` returns, at one go."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
@@ -291,10 +275,6 @@ def _in_memory_order(tensor: Tensor) -> Tensor:
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(1) == labels).double().mean()
 
 
 @contextmanager
@@ -312,11 +292,12 @@ def _float32_products(*, tf32: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _told_when_out_of_memory(device: str) -> Iterator[None]:
+def told_when_out_of_memory(device: str) -> Iterator[None]:
+    """Turns torch's several words for it into a MemoryError with advice."""
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            advice = "lower optimizer.batch_size, data.image_size or data.samples_per_class"
-            raise MemoryError(f"{device} is out of memory; {advice}") from error
-        raise
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(s in str(error) for s in NO_MEMORY):
+            raise
+        advice = "lower optimizer.batch_size, data.image_size or data.samples_per_class"
+        raise MemoryError(f"{device} is out of memory; {advice}") from error

@@ -59,6 +59,10 @@ PerClass = Annotated[
     Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
     Discriminator(_number_or_list),
 ]
+Several = Annotated[Int, Field(ge=2, le=10**8, description="of one image nothing varies within its class")]
+ImagesPerClass = Annotated[
+    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Tag("list")], Discriminator(_number_or_list)
+]
 PerLayer = Annotated[
     Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
     Discriminator(_number_or_list),
@@ -164,7 +168,7 @@ NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discrimina
 class Data(Part):
     name: Literal["mnist", "fashion_mnist", "cifar10", "digits", "folder", "synthetic"]
     path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    samples_per_class: PerClass | None = None
+    samples_per_class: ImagesPerClass | None = None
     image_size: Int = Field(default=32, ge=4, le=512)
     augment: StrictBool = False
     random_labels: StrictBool = False

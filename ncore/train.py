@@ -21,7 +21,7 @@ __all__ = ["DeviceError", "Diverged", "Run", "begin", "outcome", "pick_device", 
 
 
 class DeviceError(RuntimeError):
-    """The spec asks for a device that is not here."""
+    """The spec asks for a device that is not here, or for what the device cannot do."""
 
 
 class Run(Protocol):
@@ -62,9 +62,12 @@ def begin(
         return UfmRun([(spec, seed) for seed in spec.seeds], device, start, checkpoint)
     if start:
         raise ValueError("start: only a UFM can begin from given arrays")
-    from ncore.network_run import NetworkRun
+    if spec.precision == "tf32" and device == "cpu":
+        raise DeviceError("precision: 'tf32' is a GPU's way to multiply, and this is the CPU; use float32")
+    from ncore.network_run import NetworkRun, told_when_out_of_memory
 
-    return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"))
+    with told_when_out_of_memory(device):
+        return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"))
 
 
 def train(

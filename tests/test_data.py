@@ -62,10 +62,10 @@ def test_no_digit_is_in_both_parts():
 
 
 def test_imbalance_and_too_many():
-    sizes = [5, 1, 9, 2, 3, 4, 5, 6, 7, 8]
+    sizes = [5, 2, 9, 2, 3, 4, 5, 6, 7, 8]
     data = loaded(name="digits", samples_per_class=sizes)
     assert torch.bincount(data.train.labels).tolist() == sizes
-    with pytest.raises(DataError, match=r"class 0 has \d+ training images, data.samples_per_class asks for 9999"):
+    with pytest.raises(DataError, match=r"class 0 of 'digits' has \d+ .*, data.samples_per_class asks for 9999"):
         loaded(name="digits", samples_per_class=9999)
     with pytest.raises(DataError, match="has 2 entries, 'digits' has 10 classes"):
         loaded(name="digits", samples_per_class=[3, 4])
@@ -87,15 +87,78 @@ def test_mnist_files_are_read_and_resized(tmp_path):
     assert loaded(tmp_path, name="mnist").train.images.shape == (30, 1, 32, 32)
 
 
-def test_damaged_mnist_files_are_named(tmp_path):
+DAMAGES = {
+    "truncated": lambda whole: whole[:-100],
+    "too long": lambda whole: whole + b"more",
+    "compressed": lambda _: gzip.compress(b"nothing"),
+    "empty": lambda _: b"",
+    "text": lambda _: b"<html>not found</html>",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+def test_a_damaged_mnist_file_is_named_with_its_directory(tmp_path, file, damage):
+    raw = write_mnist(tmp_path, sizes=(300, 200))
+    (raw / file).write_bytes(DAMAGES[damage]((raw / file).read_bytes()))
+    with pytest.raises(DataError, match=rf"'mnist' in {raw} is damaged: {file} \(.+\)"):
+        loaded(tmp_path, name="mnist")
+
+
+def test_images_without_labels_and_labels_that_are_no_digits_are_told(tmp_path):
     raw = write_mnist(tmp_path)
-    images = raw / "train-images-idx3-ubyte"
-    images.write_bytes(images.read_bytes()[:-100])
-    with pytest.raises(DataError, match=f"damaged|{tmp_path}"):
+    labels = raw / "train-labels-idx1-ubyte"
+    whole = labels.read_bytes()
+    labels.write_bytes(struct.pack(">II", 2049, 29) + whole[8:-1])
+    with pytest.raises(DataError, match=f"'mnist' in {tmp_path} has 30 training images, but 29 labels"):
         loaded(tmp_path, name="mnist")
-    images.write_bytes(gzip.compress(b"nothing"))
-    with pytest.raises(DataError, match=str(tmp_path)):
+    labels.write_bytes(whole[:-1] + b"\x0c")
+    with pytest.raises(DataError, match=f"'mnist' in {tmp_path} has the training label 12, must be 0 to 9"):
         loaded(tmp_path, name="mnist")
+
+
+def test_a_damaged_cifar_batch_is_named_with_its_directory(tmp_path):
+    batches = tmp_path / "cifar-10-batches-py"
+    batches.mkdir()
+    (batches / "data_batch_3").write_bytes(b"half of a batch")
+    with pytest.raises(DataError, match=rf"'cifar10' in {batches} is damaged: data_batch_3 \(its checksum"):
+        loaded(tmp_path, name="cifar10")
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_class_without_two_images_is_named(tmp_path, left):
+    raw = write_mnist(tmp_path)
+    labels = raw / "train-labels-idx1-ubyte"
+    without = bytearray(n if n != 7 else 8 for n in labels.read_bytes()[8:])
+    without[0:left] = b"\x07" * left
+    labels.write_bytes(struct.pack(">II", 2049, 30) + without)
+    images = "image" if left == 1 else "images"
+    with pytest.raises(DataError, match=rf"class 7 of 'mnist' has {left} training {images}, must have at least 2"):
+        loaded(tmp_path, name="mnist")
+
+
+@pytest.mark.parametrize("n", [1, [3, 1, 3]])
+def test_one_image_of_a_class_is_refused_by_the_spec(n):
+    with pytest.raises(SpecError, match=r"^data\.samples_per_class.*greater than or equal to 2; got 1"):
+        parse_spec({"model": {"kind": "mlp"}, "data": {"name": "synthetic", "samples_per_class": n}})
+
+
+def test_only_the_images_that_are_asked_for_are_decoded(tmp_path):
+    write_folder(tmp_path / "large", n=4)
+    for k in ("cat", "dog"):
+        (tmp_path / "large" / k / "3.png").write_bytes(b"not a picture")
+    fields = {"name": "folder", "path": "large", "image_size": 8}
+    assert len(loaded(tmp_path, samples_per_class=3, **fields).train) == 6
+    with pytest.raises(DataError, match=r"large/cat/3\.png cannot be read"):
+        loaded(tmp_path, samples_per_class=4, **fields)
+
+
+def test_channels_are_standardised_over_all_pixels(tmp_path):
+    write_mnist(tmp_path, sizes=(5000, 20))
+    data = loaded(tmp_path, name="mnist", image_size=28)
+    values = data.train.images.double()
+    assert float(data.mean) == pytest.approx(float(values.mean()), rel=1e-6)
+    assert float(data.scale) == pytest.approx(1 / float(values.std(correction=0)), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "folder"])
