@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ncore.network_estimate import network_bytes
 from ncore.spec import MeasureSteps, NetworkSpec, UfmSpec
 
 NUMBER_BYTES = 8
@@ -12,10 +13,10 @@ GPU_STEP_FLOPS = 3e7
 """A step of so many operations takes a CPU about a millisecond, ten times what a GPU needs to be told what to do."""
 
 
-def memory_bytes(spec: UfmSpec | NetworkSpec) -> int | None:
-    """Peak memory of the tensors of all seeds at once; None for a network, whose data are not known here."""
+def memory_bytes(spec: UfmSpec | NetworkSpec) -> int:
+    """Peak memory of the tensors: of all seeds at once, of a network, whose seeds are trained one by one, of one."""
     if isinstance(spec, NetworkSpec):
-        return None
+        return network_bytes(spec)
     model, seeds = spec.model, len(spec.seeds)
     classes, widths, samples = model.classes, model.widths, sum(model.class_sizes)
     weights = sum(rows * columns for rows, columns in zip((*widths[1:], classes), widths, strict=True))

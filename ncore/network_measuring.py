@@ -14,11 +14,10 @@ from ncore.features import Samples
 from ncore.measurement import Series
 from ncore.metrics import level_metrics
 from ncore.metrics.nc4 import nc4
+from ncore.network_estimate import evaluated_at_a_time
 from ncore.networks import Network
 from ncore.spec import NetworkSpec
 from ncore.ufm.measuring import RANK_TOLERANCE
-
-EVALUATED_AT_A_TIME = 256
 
 
 class NetworkGauge:
@@ -64,8 +63,9 @@ class NetworkGauge:
         """The measured layers' features (N, d) of all images, and their logits (N, K) in float64."""
         features: dict[str, Tensor] = {}
         logits = torch.empty(len(data), self.classes, dtype=torch.float64, device=data.labels.device)
-        for start in range(0, len(data), EVALUATED_AT_A_TIME):
-            rows = slice(start, start + EVALUATED_AT_A_TIME)
+        size = evaluated_at_a_time(self.spec.data.image_size)
+        for start in range(0, len(data), size):
+            rows = slice(start, start + size)
             images = self.data.standardise(data.images[rows])
             if measured:
                 found, logits[rows] = network.features(images)

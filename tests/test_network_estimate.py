@@ -1,0 +1,94 @@
+"""What a network is said to need: against its parameters, its data and a process that trains it; the limit."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from api.experiments import check_limits
+from ncore.data import load
+from ncore.estimate import memory_bytes
+from ncore.network_estimate import images, maps, parameters
+from ncore.networks import build
+from ncore.spec import SpecError, parse_spec
+
+MODELS = [
+    {"kind": "resnet", "depth": 18, "stem": "imagenet"},
+    {"kind": "resnet", "depth": 34, "head_layers": 1},
+    {"kind": "resnet", "depth": 50, "stem": "imagenet"},
+    {"kind": "mlp", "widths": [7, 9], "head_layers": 2},
+    {"kind": "convnet", "channels": [4, 6, 8]},
+]
+
+
+def spec_of(model, **data):
+    return parse_spec({"model": model, "data": {"name": "synthetic", "image_size": 32, **data}, "device": "cpu"})
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model['kind']}{model.get('depth', '')}")
+def test_parameters_and_widths_are_those_of_the_network(model):
+    spec = spec_of(model)
+    network = build(spec.model, 10, 3, 32, 0, live=False)
+    assert parameters(spec, 3, 10) == sum(p.numel() for p in network.parameters() if p.ndim > 1)
+    widths = maps(spec, 3)[2]
+    assert tuple(widths) == network.layers
+    assert widths[network.layers[-1]] == network.classifier.in_features
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "digits", "samples_per_class": [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]},
+        {"name": "digits"},
+        {"name": "synthetic"},
+        {"name": "synthetic", "samples_per_class": [4, 5, 6]},
+        {"name": "synthetic", "samples_per_class": 6, "classes": 4},
+    ],
+)
+def test_images_are_those_of_the_data(data):
+    spec = spec_of({"kind": "mlp"}, **data, image_size=8)
+    found = load(spec.data, None, "cpu")
+    assert images(spec.data) == (len(found.train), len(found.test))
+
+
+TRAINED = """
+import json, resource, sys
+import torchvision
+from ncore.spec import parse_spec
+from ncore.train import begin
+small = {"model": {"kind": "convnet", "channels": [4]}, "device": "cpu", "data": {"name": "synthetic"}}
+run = begin(parse_spec(small))
+run.advance()
+run.advance(seconds=0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+run = begin(parse_spec(json.loads(sys.argv[1])))
+run.advance()
+for _ in range(3):
+    run.advance(seconds=0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is in kilobytes on Linux")
+@pytest.mark.parametrize(
+    ("model", "samples", "batch"),
+    [({"kind": "mlp", "widths": [2048, 2048]}, 600, 500), ({"kind": "convnet", "channels": [64, 64]}, 100, 400)],
+    ids=["mlp", "convnet"],
+)
+def test_a_process_that_trains_needs_about_as_much(model, samples, batch):
+    body = {"model": model, "data": {"name": "synthetic", "samples_per_class": samples, "image_size": 32}}
+    body |= {"optimizer": {"batch_size": batch, "learning_rate": 0.001}, "device": "cpu", "measure": {"points": 2}}
+    command = [sys.executable, "-c", TRAINED, json.dumps(body)]
+    used = 1024 * int(subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout)
+    assert 0.5 * used < memory_bytes(parse_spec(body)) < 2 * used
+
+
+def test_more_than_the_limit_is_refused_with_the_estimate():
+    body = {
+        "model": {"kind": "resnet", "depth": 50},
+        "data": {"name": "cifar10", "image_size": 224, "samples_per_class": 200},
+    }
+    check_limits(parse_spec({**body, "optimizer": {"batch_size": 8}}))
+    with pytest.raises(SpecError, match=r"needs about \d+ GiB, the limit is NCORE_MAX_MEMORY_BYTES = 16 GiB"):
+        check_limits(parse_spec({**body, "optimizer": {"batch_size": 64}}))
