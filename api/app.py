@@ -24,6 +24,8 @@ from api import (
     plots,
     presets,
     series,
+    sweep_pictures,
+    sweeps,
     theory,
     workers,
 )
@@ -65,6 +67,8 @@ def make_app() -> FastAPI:
         logs,
         artifacts,
         bundle,
+        sweeps,
+        sweep_pictures,
         presets,
         workers,
         health,

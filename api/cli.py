@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from api import commands, upkeep
+from api import commands, grid, upkeep
 from api.client import ENDED
 
 LONGEST_DAYS = 100_000
@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": (commands.demo, "figure 1 through the whole service, then stop it"),
     "presets": (commands.presets, "list the presets"),
     "submit": (commands.submit, "submit a spec or a preset"),
+    "sweep": (grid.sweep, "submit one experiment for each combination of values"),
     "list": (commands.list_, "list experiments, newest first"),
     "show": (commands.show, "show an experiment with measured beside predicted values"),
     "watch": (commands.watch, "follow an experiment to its end"),
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", help="the service (default: NCORE_URL, else http://127.0.0.1:8000)")
     parts = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {name: parts.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()}
-    for name in ("submit", "theory", "run"):
+    for name in ("submit", "theory", "run", "sweep"):
         made[name].add_argument("spec", help="a JSON file or a preset's name", metavar="FILE|PRESET")
         made[name].add_argument(
             "--set", action="append", default=[], type=_change, metavar="PATH=VALUE", dest="changes"
@@ -55,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("show", "watch", "cancel", "export", "logs"):
         made[name].add_argument("id", metavar="ID")
     made["submit"].add_argument("--wait", action="store_true", help="follow it to its end")
+    made["sweep"].add_argument(
+        "--axis", action="append", required=True, type=_axis, metavar="PATH=[…]", dest="axes", help="values of a field"
+    )
+    made["sweep"].add_argument("--name", default="", help="of the sweep")
+    made["sweep"].add_argument("--wait", action="store_true", help="follow it to its end and show the table")
+    made["sweep"].add_argument("--metric", default="objective", help="of the table and the picture")
+    made["sweep"].add_argument("--out", help="file of the picture: .svg, .png, .pdf")
     made["up"].add_argument("--port", type=int, help="port of the API (default: NCORE_PORT, else 8000)")
     made["list"].add_argument("--status")
     made["list"].add_argument("--tag")
@@ -81,6 +89,14 @@ def _change(text: str) -> tuple[str, Any]:
         return path, orjson.loads(value)
     except orjson.JSONDecodeError:
         return path, value
+
+
+def _axis(text: str) -> tuple[str, list[Any]]:
+    """`regularization.features=[0.001, 0.01]`."""
+    path, values = _change(text)
+    if not isinstance(values, list) or not values:
+        raise argparse.ArgumentTypeError(f"must be PATH=[value, …], a JSON list; got {text!r}")
+    return path, values
 
 
 def _days(text: str) -> float:

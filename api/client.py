@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import orjson
 
 from api.transport import ApiError, NotReached, Transport
 
-__all__ = ["ApiError", "Client", "Experiment", "ExperimentFailed", "NotReached", "body_of"]
+__all__ = ["ApiError", "Client", "Experiment", "ExperimentFailed", "NotReached", "Sweep", "body_of"]
 
 POLL_SECONDS = 0.3
 ENDED = ("succeeded", "failed", "cancelled")
@@ -71,6 +71,18 @@ class Client:
         answer = self.request("POST", "/experiments", json=body_of(spec, set), headers=headers, repeatable=True)
         return Experiment(self, answer.json())
 
+    def sweep(
+        self,
+        base: str | Path | Mapping[str, Any],
+        axes: Mapping[str, Sequence[Any]],
+        set: Mapping[str, Any] | None = None,  # noqa: A002
+        name: str = "",
+    ) -> Sweep:
+        """Submits one experiment for each combination of the values of `axes`, {dotted path: values}."""
+        body = {"base": body_of(base, set), "axes": {path: list(values) for path, values in axes.items()}, "name": name}
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return Sweep(self, self.request("POST", "/sweeps", json=body, headers=headers, repeatable=True).json())
+
     def experiment(self, experiment_id: str) -> Experiment:
         return Experiment(self, self.request("GET", f"/experiments/{experiment_id}").json())
 
@@ -99,6 +111,51 @@ class Client:
     def presets(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.request("GET", "/presets").json()["items"]
         return items
+
+
+class Sweep:
+    """One experiment for each combination of values; `data` is the last known JSON, its `items` the table."""
+
+    def __init__(self, client: Client, data: dict[str, Any]) -> None:
+        self._client, self.data = client, data
+        self.id: str = data["id"]
+        self._path = f"/sweeps/{self.id}"
+
+    def refresh(self, **filters: Any) -> Sweep:
+        """`filters`: metric, layer, offset, limit."""
+        self.data = self._client.request("GET", self._path, params=filters).json()
+        return self
+
+    @property
+    def is_ended(self) -> bool:
+        return not set(self.data["statuses"]) - set(ENDED)
+
+    def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Sweep:
+        """Waits until every experiment has ended, however. Raises TimeoutError."""
+        from api.terminal import progress_of_sweep
+
+        until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        with progress_of_sweep(self.data, shown=progress) as show:
+            while not self.refresh(limit=1).is_ended:
+                show(self.data)
+                if until is not None and time.monotonic() > until:
+                    raise TimeoutError(
+                        f"sweep {self.id} is not done after {timeout_seconds} s: {self.data['statuses']}"
+                    )
+                time.sleep(POLL_SECONDS)
+            show(self.data)
+        return self.refresh()
+
+    def cancel(self) -> Sweep:
+        self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
+        return self
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Saves the picture; the ending says the form (svg, png, pdf, json); options metric, layer, x, y, theme."""
+        path = Path(path)
+        form = path.suffix.removeprefix(".") or "svg"
+        path.write_bytes(self._client.request("GET", f"{self._path}/plot.{form}", params=options).content)
+        return path
 
 
 class Experiment:

@@ -19,7 +19,7 @@ from api.db import reading, writing
 from api.errors import PROBLEMS, Problem, not_found
 from api.settings import get_settings
 from api.store import get_store
-from api.tables import Experiment
+from api.tables import Experiment, new_id
 from ncore.estimate import measurements, memory_bytes, wants_gpu
 from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
@@ -67,8 +67,13 @@ class ExperimentOut(BaseModel):
 
 def spec_of(body: Any) -> UfmSpec | NetworkSpec:
     """The spec in a request's body: itself, or a preset with changes. Raises SpecError."""
+    return parse_spec(body_of_request(body))
+
+
+def body_of_request(body: Any) -> Any:
+    """The spec's own body, a preset with its changes written out. Raises SpecError for a wrong preset."""
     if not isinstance(body, Mapping) or "preset" not in body:
-        return parse_spec(body)
+        return body
     unknown = set(body) - {"preset", "set"}
     if unknown:
         raise SpecError([{"field": field, "message": "unknown field beside `preset`"} for field in sorted(unknown)])
@@ -78,7 +83,7 @@ def spec_of(body: Any) -> UfmSpec | NetworkSpec:
     changes = body.get("set", {})
     if not isinstance(changes, Mapping):
         raise SpecError([{"field": "set", "message": f"must be an object of dotted paths; got {changes!r}"}])
-    return parse_spec(with_changes(PRESETS[body["preset"]].spec, changes))
+    return with_changes(PRESETS[body["preset"]].spec, changes)
 
 
 def check_limits(spec: UfmSpec | NetworkSpec) -> None:
@@ -113,13 +118,13 @@ def submit(
         with writing() as session:
             row, made = _find_or_insert(session, spec, idempotency_key, digest)
     if made:
-        _wake(row)
+        wake(row)
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
 
 
-def _wake(row: Experiment) -> None:
+def wake(row: Experiment) -> None:
     """Calls a worker, after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
         kind = states.queue_of(session, row.queue)
@@ -138,25 +143,37 @@ def _find_or_insert(
                 fault = {"field": "Idempotency-Key", "message": f"{key!r} was used with another body"}
                 raise Problem(409, f"Idempotency-Key {key!r} was used with another body before", [fault])
             return found, False
+    check_queue(session, 1)
+    return row_of(session, spec, idempotency_key=key, body_hash=digest), True
+
+
+def check_queue(session: Session, more: int) -> None:
+    """Raises the 429 where the queue has no room for so many more."""
+    limit = get_settings().max_queued
     queued = session.scalar(select(func.count()).select_from(Experiment).where(Experiment.status == "queued")) or 0
-    if queued >= get_settings().max_queued:
-        detail = f"{queued} experiments are queued, the limit is NCORE_MAX_QUEUED; try again later"
+    if queued + more > limit:
+        detail = f"{queued} experiments are queued, the limit is NCORE_MAX_QUEUED = {limit}; try again later"
         raise Problem(429, detail, headers={"Retry-After": "30"})
+
+
+def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experiment:
+    """The new row of an experiment, queued."""
     row = Experiment(
+        id=new_id(),
         name=spec.name,
         kind=spec.model.kind,
         tags=list(spec.tags),
         spec=spec.model_dump(mode="json"),
-        idempotency_key=key,
-        body_hash=digest,
         total=spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
         priority=spec.priority,
         queue="gpu" if wants_gpu(spec) else "cpu",
+        **more,
     )
     session.add(row)
-    session.flush()
+    if not more.get("sweep_id"):
+        session.flush()
     journal.write(session, row.id, "submitted")
-    return row, True
+    return row
 
 
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:
@@ -188,7 +205,7 @@ def cancel(experiment_id: str) -> ExperimentOut:
         row = find(session, experiment_id)
         if row.status in states.ENDED and row.status != "cancelled":
             raise Problem(409, f"experiment {experiment_id} has ended ({row.status}); there is nothing to cancel")
-        states.request_cancel(session, experiment_id)
+        states.request_cancel(session, Experiment.id == experiment_id)
         return shown(find(session, experiment_id))
 
 
@@ -200,7 +217,7 @@ def retry(experiment_id: str) -> ExperimentOut:
         if not states.retry(session, experiment_id):
             raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
         row = find(session, experiment_id)
-    _wake(row)
+    wake(row)
     return shown(row)
 
 

@@ -114,9 +114,9 @@ def finish(
     return _changed(session, change, event, detail or values.get("error")) > 0
 
 
-def request_cancel(session: Session, experiment_id: str) -> None:
+def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
     """A queued experiment is cancelled at once, a running one by its worker at the next step boundary."""
-    this = update(Experiment).where(Experiment.id == experiment_id)
+    this = update(Experiment).where(which)
     _changed(
         session,
         this.where(Experiment.status == "queued").values(status="cancelled", finished_at=now(), cancel_requested=True),

@@ -66,11 +66,31 @@ class Experiment(Table):
     priority: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     queue: Mapped[str] = mapped_column(String(8), default="cpu", server_default="cpu")
     """`gpu` for what a GPU worker should have, else `cpu`."""
+    sweep_id: Mapped[str | None] = mapped_column(String(32))
+    sweep_index: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (
         Index("ix_experiments_created_at_id", "created_at", "id"),
         Index("ix_experiments_status_priority_queued_at", "status", "priority", "queued_at"),
+        Index("ix_experiments_sweep_id_sweep_index", "sweep_id", "sweep_index"),
     )
+
+
+class Sweep(Table):
+    """One experiment for each combination of the values of `axes`, {dotted path: values}, set in the spec `base`."""
+
+    __tablename__ = "sweeps"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    base: Mapped[dict[str, Any]]
+    axes: Mapped[dict[str, Any]]
+    total: Mapped[int] = mapped_column(Integer)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    body_hash: Mapped[str | None] = mapped_column(String(64))
+
+    __table_args__ = (Index("ix_sweeps_created_at_id", "created_at", "id"),)
 
 
 class MeasurementRow(Table):

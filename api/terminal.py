@@ -73,3 +73,17 @@ def progress_of(experiment: dict[str, Any], shown: bool = True) -> Iterator[Call
             bar.update(task, completed=at["step"], total=total, description=f"{name} ({data['status']})", left=left)
 
         yield show
+
+
+@contextmanager
+def progress_of_sweep(data: dict[str, Any], shown: bool = True) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar of all steps of a sweep, with how many experiments are in each status."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, disable=not shown, transient=False) as bar:
+        task = bar.add_task(data["name"] or data["id"], total=1.0, told="")
+
+        def show(now: dict[str, Any]) -> None:
+            told = ", ".join(f"{count} {status}" for status, count in now["statuses"].items())
+            bar.update(task, completed=now["progress"], told=told)
+
+        yield show
