@@ -52,7 +52,8 @@ def plot(
         chart = _lines(sweep.items, over, metric, THEMES[theme])
     else:
         chart = _heat_map(sweep, over, across, metric, THEMES[theme])
-    return rendered({**chart, "config": THEMES[theme].config()}, form)
+    told = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
+    return rendered({"description": told, **chart, "config": THEMES[theme].config()}, form)
 
 
 def _axes(sweep: SweepOut, x: str | None, y: str | None) -> tuple[str, str | None]:
