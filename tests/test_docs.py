@@ -91,6 +91,7 @@ def test_every_route_of_experiments_is_in_the_api_by_example():
         shown = (
             re.escape(path)
             .replace(r"\{experiment_id\}", r"\$\w+")
+            .replace(r"\{sweep_id\}", r"\$\w+")
             .replace(r"\{form\}", r"\w+")
             .replace(r"\{name\}", r"[\w.]+")
         )
