@@ -137,6 +137,8 @@ def test_figure_1_is_submitted_and_its_curves_and_table_agree_with_the_theory(pa
     page.get_by_role("combobox", name="Seeds").select_option("all")
     expect(page.get_by_role("row", name=re.compile(r"objective \d 0.13142136 0.13142136"))).to_have_count(3)
     expect(page.locator("li", has_text="seed 0: orthogonal frame")).to_be_visible()
+    page.locator(f"{PICTURE} .mark-symbol path").nth(20).hover()
+    expect(page.locator("#vg-tooltip-element")).to_contain_text(re.compile("seeds.*3", re.S))
     logarithmic = drawn(page)
     page.get_by_role("combobox", name="Values").select_option("linear")
     wait_for("linear axes", lambda: drawn(page) != logarithmic)

@@ -88,7 +88,8 @@ export const isLog = ({ datasets, ...drawn }, axis) => scales(drawn, axis).some(
 // Draws Vega-Lite as the server made it, fitted to its place; `axes` may turn its log axes into linear ones.
 export async function draw(target, picture, axes = {}) {
   const fitted = fit(rescale(structuredClone(picture), axes), target.clientWidth - 16);
-  const view = await window.vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip: true });
+  const tooltip = { theme: dark.matches ? "dark" : "light" };
+  const view = await window.vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip });
   const label = picture.description || (picture.title?.text ?? picture.title) || "curves";
   target.querySelector("svg")?.setAttribute("aria-label", [label].flat().join(" "));
   return view;
