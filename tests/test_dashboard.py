@@ -12,8 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import kill_tree, settings_for, wait_for
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from api.client import Client, Experiment, ExperimentFailed
-from api.serve import Service, running
+from api.client import Client, Experiment, ExperimentFailed, NotReached
+from api.serve import Child, Service, _api_command, environment, free_port, running
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
@@ -283,28 +283,45 @@ def test_every_page_is_accessible_and_fits_a_phone(browser, served, ended, schem
     page.close()
 
 
-def test_docs_list_every_route_without_anything_from_elsewhere(page, served):
+def test_routes_and_pictures_are_shown_without_anything_from_elsewhere(page, served, ended):
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"{served.url}/docs")
     expect(page.get_by_role("heading", name="POST /experiments", exact=True)).to_be_visible()
-    page.goto(served.url)
-    expect(page.get_by_role("heading", name="Experiments")).to_be_visible()
+    page.goto(f"{served.url}/#/experiments/{ended['left'].id}")
+    expect(page.locator(PICTURE)).to_be_visible()
     assert any(url.endswith("vega.js") for url in asked)
     assert all(url.startswith(served.url) for url in asked)
 
 
-def test_a_token_is_asked_for_and_used(browser, request, tmp_path):
+@pytest.fixture
+def guarded(request, tmp_path) -> Iterator[str]:
+    """URL of an API that wants a token; nothing is run on it, so it needs no worker."""
     settings = settings_for("sqlite", tmp_path, request, tokens="open-sesame")
-    with running(settings) as guarded:
-        page = browser.new_page()
-        page.goto(guarded.url)
-        page.get_by_role("textbox", name="Token").fill("shut")
-        page.get_by_role("button", name="Use it").click()
-        expect(page.get_by_role("textbox", name="Token")).to_be_visible()
-        found = Axe().run(page).response["violations"]
-        assert not [one["id"] for one in found if one["impact"] in SERIOUS]
-        page.get_by_role("textbox", name="Token").fill("open-sesame")
-        page.get_by_role("button", name="Use it").click()
-        expect(page.get_by_text("Nothing has been run yet.")).to_be_visible()
-        page.close()
+    settings = settings.model_copy(update={"port": free_port(settings.host)})
+    api = Child("api", _api_command(settings), {**os.environ, **environment(settings)}, tmp_path / "log")
+    with Client(f"http://127.0.0.1:{settings.port}", token="open-sesame") as client:
+        wait_for("the API", lambda: is_there(client), seconds=60)
+        yield client.url
+    api.stop()
+
+
+def is_there(client: Client) -> bool:
+    try:
+        return list(client.experiments()) == []
+    except NotReached:
+        return False
+
+
+def test_a_token_is_asked_for_and_used(browser, guarded):
+    page = browser.new_page()
+    page.goto(guarded)
+    page.get_by_role("textbox", name="Token").fill("shut")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_role("textbox", name="Token")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    assert not [one["id"] for one in found if one["impact"] in SERIOUS]
+    page.get_by_role("textbox", name="Token").fill("open-sesame")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_text("Nothing has been run yet.")).to_be_visible()
+    page.close()

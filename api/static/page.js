@@ -85,9 +85,22 @@ const scales = (node, axis) => (node === null || typeof node !== "object" ? []
 
 export const isLog = ({ datasets, ...drawn }, axis) => scales(drawn, axis).some((type) => ["log", "symlog"].includes(type));
 
+// The runtime is large: it is loaded when the first picture is drawn, so that no other page waits for it.
+let loading = null;
+const runtime = () => (loading ??= new Promise((resolve, reject) => {
+  const failed = () => {
+    loading = null;
+    script.remove();
+    reject(new Error("The server has not sent what draws the pictures."));
+  };
+  const script = element("script", { src: "static/vega.js", onload: resolve, onerror: failed });
+  document.head.append(script);
+}));
+
 // Draws Vega-Lite as the server made it, fitted to its place; `axes` may turn its log axes into linear ones.
 export async function draw(target, picture, axes = {}) {
   const fitted = fit(rescale(structuredClone(picture), axes), target.clientWidth - 16);
+  await runtime();
   const tooltip = { theme: dark.matches ? "dark" : "light" };
   const view = await window.vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip });
   const label = picture.description || (picture.title?.text ?? picture.title) || "curves";
