@@ -4,7 +4,7 @@ Along one axis a 3-tap convolution is y = A [(G w) ∘ (B x)] with m products (T
 Lavin & Gray 2016, arXiv:1509.09308); in two dimensions every matrix is its Kronecker square, and each of the m²
 products is of n samples' channels with a (C_out × C_in) matrix. Pixels of padding are left out of B, so that 4 × 4 maps
 need 36 products and 2 × 2 maps 9, where 144 and 36 taps meet a pixel or the padding. Equal to the convolution up to
-rounding: as accurate for 2 × 2, and within about three times the direct sum's rounding for 4 × 4.
+rounding: as accurate for 2 × 2, and within about four times the direct sum's rounding for 4 × 4.
 """
 
 from __future__ import annotations
