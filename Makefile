@@ -30,7 +30,7 @@ up: $(READY) ## the service at http://127.0.0.1:8000 (PORT=), data under ./var (
 	@$(BIN)/ncore up --port $(PORT)
 
 test: $(READY) ## every test, real servers included
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
 compose-test: $(READY) ## docker-compose.yml on the Docker engine of this machine; says so where there is none
 	@$(BIN)/python -m scripts.compose_test

