@@ -27,7 +27,7 @@ DATABASES = ("sqlite", "postgresql")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes of pytest-xdist one has all tests of a service on one database, so that it is started once."""
+    """Of several processes of the tests one has all of a service on one database, so that it is started once."""
     for item in items:
         called = getattr(item, "callspec", None)
         database = called.params.get("service") if called else None

@@ -97,18 +97,18 @@ def series_of(experiment: Experiment) -> Series:
     return {(s["metric"], s["layer"], s["seed"]): (s["steps"], s["values"]) for s in experiment.series()}
 
 
-def soak(database, home: Path, experiments: int, kills: int, length: float, seed: int) -> Counter:
+def soak(database, home: Path, experiments: int, kills: int, length: float, seed: int, pause: float = 2.5) -> Counter:
     """Runs it; returns what was killed how often. Raises AssertionError naming what is not as it should."""
     dice, settings = random.Random(seed), quick_settings(home, database.get_uri(), workers=2, max_attempts=10_000)
     with running(settings) as service, Client(service.url, patience_seconds=90) as client:
         kinds = bodies(length)
         began = time.monotonic()
         reference = [series_of(client.submit(body).wait(progress=False, timeout_seconds=600)) for body in kinds]
-        say(f"four undisturbed runs: {time.monotonic() - began:.0f} s")
+        print(f"four undisturbed runs: {time.monotonic() - began:.0f} s")
         made = [client.submit(kinds[i % 4], {}, None) for i in range(experiments)]
         fire = Soak(service, client, database, dice)
         for number in range(kills):
-            time.sleep(dice.uniform(0.3, 2.5))
+            time.sleep(dice.uniform(0.3, pause))
             fire.strike()
             if number % 10 == 9:
                 left = sum(one.refresh().status != "succeeded" for one in made)
@@ -117,7 +117,7 @@ def soak(database, home: Path, experiments: int, kills: int, length: float, seed
             one.wait(progress=False, timeout_seconds=900)
             assert_equal(one, series_of(one), reference[i % 4])
         attempts = [one.refresh().data["attempt"] for one in made]
-        say(
+        print(
             f"{experiments} experiments succeeded in {sum(attempts)} attempts (most: {max(attempts)}),"
             f" {time.monotonic() - began:.0f} s; killed: {dict(fire.done)}"
         )
@@ -137,11 +137,12 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=40)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--length", type=float, default=8.0, help="of an experiment, about seconds of one core")
+    parser.add_argument("--pause", type=float, default=5.0, help="longest time between two kills, seconds")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # progress is seen in a file, too
     with open_folder() as folder, started_postgresql(folder) as database:
-        soak(database, folder / "home", asked.experiments, asked.kills, asked.length, asked.seed)
+        soak(database, folder / "home", asked.experiments, asked.kills, asked.length, asked.seed, asked.pause)
 
 
 if __name__ == "__main__":

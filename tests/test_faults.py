@@ -57,7 +57,7 @@ def test_workers_broker_and_api_are_killed_and_no_point_is_missing_or_doubled(da
     with running(settings) as service, Client(service.url) as client:
         made = [client.submit("fig1", {**LONG, "name": f"killed {i}"}) for i in range(3)]
         wait_for("progress", lambda: made[0].refresh().data["progress"]["step"] > 5000)
-        for name in ("worker-1", "broker", "worker-2", "api", "worker-1"):
+        for name in (running_at(service, made[0]), "broker", "worker-2", "api", "worker-1"):
             kill_tree(service.children[name].process.pid)
             if name == "broker":
                 wait_for("the broker", lambda: service.children["broker"].restarts > 0)
@@ -67,6 +67,16 @@ def test_workers_broker_and_api_are_killed_and_no_point_is_missing_or_doubled(da
             wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=90)
             assert_equals_an_uninterrupted_run(one)
         assert sum(one.data["attempt"] for one in made) > 3
+
+
+def running_at(service, experiment) -> str:
+    """The name of the worker that runs it."""
+    pid = int(experiment.data["worker"].partition(":")[2])
+    return next(
+        name
+        for name, child in service.children.items()
+        if name.startswith("worker") and pid in children_of(child.process.pid)
+    )
 
 
 def is_up(url: str) -> bool:
