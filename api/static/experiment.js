@@ -116,6 +116,7 @@ export async function experiment(page, signal, id) {
     clearInterval(tick);
     view?.finalize();
   });
+  const before = item.status; // it may end while the first picture is drawn, and then that shows too little
   await Promise.all([redraw(), compareTheory()]);
-  if (!ended(item.status)) follow();
+  if (!ended(before)) follow();
 }
