@@ -27,7 +27,7 @@ from worker.stopping import stop_asked
 log = logging.getLogger("ncore.worker")
 SLICE_SECONDS = 0.2
 """Training goes on for so long before stop, cancel and the clock are looked at."""
-STORE_SECONDS = 0.3
+STORE_SECONDS = 0.2
 BATCH_ROWS = 500
 PATIENCE_SECONDS = 60.0
 """After so long without the database the worker gives up, and the lease expires."""
