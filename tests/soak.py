@@ -136,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", type=int, default=40)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--length", type=float, default=8.0, help="of an experiment, about seconds of one core")
+    parser.add_argument("--length", type=float, default=14.0, help="of an experiment, about seconds of one core")
     parser.add_argument("--pause", type=float, default=5.0, help="longest time between two kills, seconds")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
