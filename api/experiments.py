@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Body, Header, Response
@@ -19,12 +19,13 @@ from api.db import reading, writing
 from api.errors import PROBLEMS, Problem, not_found
 from api.settings import get_settings
 from api.store import get_store
-from api.tables import Experiment, new_id
+from api.tables import Experiment, Sweep, new_id
 from ncore.estimate import measurements, memory_bytes, wants_gpu
 from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
+Submitted = TypeVar("Submitted", Experiment, Sweep)
 
 
 class PresetRequest(BaseModel):
@@ -110,7 +111,7 @@ def submit(
     """Submits a spec, or a preset with changes. With `Idempotency-Key` a repeated request gives the same experiment."""
     spec = spec_of(body)
     check_limits(spec)
-    digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    digest = digest_of(body)
     try:
         with writing() as session:
             row, made = _find_or_insert(session, spec, idempotency_key, digest)
@@ -118,33 +119,44 @@ def submit(
         with writing() as session:
             row, made = _find_or_insert(session, spec, idempotency_key, digest)
     if made:
-        wake(row)
+        wake([row])
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
 
 
-def wake(row: Experiment) -> None:
-    """Calls a worker, after the commit; when the broker is away the reconciler does it later."""
+def wake(rows: Sequence[Experiment]) -> None:
+    """Calls a worker for each, after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
-        kind = states.queue_of(session, row.queue)
-    if broker.send(row.id, kind):
+        kinds = {queue: states.queue_of(session, queue) for queue in {row.queue for row in rows}}
+    sent = [row.id for row in rows if broker.send(row.id, kinds[row.queue])]
+    if sent:
         with writing() as session:
-            states.mark_sent(session, [row.id])
+            states.mark_sent(session, sent)
 
 
 def _find_or_insert(
     session: Session, spec: UfmSpec | NetworkSpec, key: str | None, digest: str
 ) -> tuple[Experiment, bool]:
-    if key is not None:
-        found = session.scalar(select(Experiment).where(Experiment.idempotency_key == key))
-        if found is not None:
-            if found.body_hash != digest:
-                fault = {"field": "Idempotency-Key", "message": f"{key!r} was used with another body"}
-                raise Problem(409, f"Idempotency-Key {key!r} was used with another body before", [fault])
-            return found, False
+    found = submitted_before(session, Experiment, key, digest)
+    if found is not None:
+        return found, False
     check_queue(session, 1)
     return row_of(session, spec, idempotency_key=key, body_hash=digest), True
+
+
+def digest_of(body: Any) -> str:
+    """What a body is recognised by, whatever the order of its fields."""
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def submitted_before(session: Session, table: type[Submitted], key: str | None, digest: str) -> Submitted | None:
+    """The row that this Idempotency-Key has made. Raises the 409 where that was with another body."""
+    found = None if key is None else session.scalar(select(table).where(table.idempotency_key == key))
+    if found is not None and found.body_hash != digest:
+        fault = {"field": "Idempotency-Key", "message": f"{key!r} was used with another body"}
+        raise Problem(409, f"Idempotency-Key {key!r} was used with another body before", [fault])
+    return found
 
 
 def check_queue(session: Session, more: int) -> None:
@@ -170,8 +182,6 @@ def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experi
         **more,
     )
     session.add(row)
-    if not more.get("sweep_id"):
-        session.flush()
     journal.write(session, row.id, "submitted")
     return row
 
@@ -217,7 +227,7 @@ def retry(experiment_id: str) -> ExperimentOut:
         if not states.retry(session, experiment_id):
             raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
         row = find(session, experiment_id)
-    wake(row)
+    wake([row])
     return shown(row)
 
 

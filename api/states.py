@@ -7,7 +7,7 @@ to change a row one finds nothing to change. Terminal states are final, but for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, delete, func, or_, select, update
@@ -57,9 +57,14 @@ def claim(session: Session, worker: str, kind: str, patient: bool = True) -> Exp
     return session.get(Experiment, found, populate_existing=True) if claimed else None
 
 
+def heard_since() -> datetime:
+    """A worker that told of itself after this moment is alive."""
+    return now() - timedelta(seconds=get_settings().lease_seconds)
+
+
 def gpu_workers(session: Session, alive: bool) -> int:
     """GPU workers that have been heard of: lately, or in the last weeks."""
-    since = now() - (timedelta(seconds=get_settings().lease_seconds) if alive else GPU_REMEMBERED)
+    since = heard_since() if alive else now() - GPU_REMEMBERED
     query = select(func.count()).where(WorkerRow.kind == "gpu", WorkerRow.seen_at >= since)
     return session.scalar(query) or 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from datetime import datetime
 from itertools import product
 from typing import Annotated, Any, Literal
 
-import orjson
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import func, select
@@ -20,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from api import states
 from api.db import reading, writing
-from api.errors import PROBLEMS, Problem, not_found
-from api.experiments import body_of_request, check_limits, check_queue, row_of, wake
+from api.errors import PROBLEMS, not_found
+from api.experiments import body_of_request, check_limits, check_queue, digest_of, row_of, submitted_before, wake
 from api.tables import Experiment, Sweep, new_id
 from api.theory import predicted_series
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
@@ -95,8 +93,8 @@ class Sweeps(BaseModel):
     items: list[SweepShort]
 
 
-def combinations(request: SweepRequest) -> Iterator[tuple[Point, Spec]]:
-    """Every point of the grid with its spec. Raises SpecError naming axes and fields."""
+def combinations(request: SweepRequest) -> Iterator[Spec]:
+    """The spec of every point of the grid, the last axis fastest. Raises SpecError naming axes and fields."""
     count = math.prod(len(values) for values in request.axes.values())
     if count > MAX_COMBINATIONS:
         raise SpecError([{"field": "axes", "message": f"{count} combinations, the limit is {MAX_COMBINATIONS}"}])
@@ -111,7 +109,7 @@ def combinations(request: SweepRequest) -> Iterator[tuple[Point, Spec]]:
             if len(faults) >= MAX_FAULTS:
                 break
         else:
-            yield point, spec
+            yield spec
     if faults:
         raise SpecError(faults)
 
@@ -137,44 +135,31 @@ def submit(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> SweepOut:
     """Submits one experiment for each combination of the axes' values, all or none of them."""
-    digest = hashlib.sha256(orjson.dumps(request.model_dump(), option=orjson.OPT_SORT_KEYS)).hexdigest()
-    found = _earlier(idempotency_key, digest)
+    digest = digest_of(request.model_dump())
+    with reading() as session:
+        found = submitted_before(session, Sweep, idempotency_key, digest)
+    made = found is None
     if found is None:
-        specs = [spec for _, spec in combinations(request)]
+        specs = list(combinations(request))
         try:
             found = _insert(request, specs, idempotency_key, digest)
         except IntegrityError:  # another request with this key was faster
-            found = _earlier(idempotency_key, digest)
-        response.status_code = 201
-    else:
-        response.status_code = 200
-    response.headers["Location"] = f"/sweeps/{found}"
-    return look(str(found), [], [], 0, MAX_PAGE)
+            with reading() as session:
+                found, made = submitted_before(session, Sweep, idempotency_key, digest), False
+    assert found is not None  # noqa: S101 (for the type checker)
+    response.status_code = 201 if made else 200
+    response.headers["Location"] = f"/sweeps/{found.id}"
+    return look(found.id, [], [], 0, MAX_PAGE)
 
 
-def _earlier(key: str | None, digest: str) -> str | None:
-    if key is None:
-        return None
-    with reading() as session:
-        row = session.scalar(select(Sweep).where(Sweep.idempotency_key == key))
-    if row is not None and row.body_hash != digest:
-        fault = {"field": "Idempotency-Key", "message": f"{key!r} was used with another body"}
-        raise Problem(409, f"Idempotency-Key {key!r} was used with another body before", [fault])
-    return None if row is None else row.id
-
-
-def _insert(request: SweepRequest, specs: Sequence[Spec], key: str | None, digest: str) -> str:
+def _insert(request: SweepRequest, specs: Sequence[Spec], key: str | None, digest: str) -> Sweep:
     sweep = Sweep(id=new_id(), total=len(specs), idempotency_key=key, body_hash=digest, **request.model_dump())
     with writing() as session:
         check_queue(session, len(specs))
         session.add(sweep)
-        session.flush()
-        rows = []
-        for index, spec in enumerate(specs):
-            rows.append(row_of(session, spec, sweep_id=sweep.id, sweep_index=index))
-    for row in rows[:WOKEN]:
-        wake(row)
-    return sweep.id
+        rows = [row_of(session, spec, sweep_id=sweep.id, sweep_index=index) for index, spec in enumerate(specs)]
+    wake(rows[:WOKEN])
+    return sweep
 
 
 @router.get("/sweeps", response_model=Sweeps)

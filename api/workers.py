@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -10,8 +10,8 @@ from sqlalchemy import and_, select
 
 from api.db import reading
 from api.errors import PROBLEMS
-from api.settings import get_settings
-from api.tables import Experiment, WorkerRow, now
+from api.states import heard_since
+from api.tables import Experiment, WorkerRow
 
 router = APIRouter(tags=["workers"], responses=PROBLEMS)
 
@@ -47,7 +47,7 @@ def index() -> Workers:
         .outerjoin(Experiment, runs)
         .order_by(WorkerRow.kind.desc(), WorkerRow.started_at, WorkerRow.id)
     )
-    alive_since = now() - timedelta(seconds=get_settings().lease_seconds)
+    alive_since = heard_since()
     with reading() as session:
         found = [(row, experiment) for row, experiment in session.execute(query)]
     own = [name for name in WorkerOut.model_fields if name not in ("alive", "experiment")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -29,3 +31,13 @@ class Row(NamedTuple):
     def kept(self) -> bool:
         bound = float(self.target.split()[1])
         return self.ratio <= bound if self.target.startswith("<=") else self.ratio >= bound
+
+
+def best_seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    """Seconds of the fastest of several calls."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)

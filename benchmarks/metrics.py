@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks import Row
-from benchmarks.ufm import best_seconds
+from benchmarks import Row, best_seconds
 from ncore.metrics import measure
 
 SAMPLES, WIDTH, CLASSES = 60_000, 512, 10

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import torch
 
-from benchmarks import Row
+from benchmarks import Row, best_seconds
 from ncore.metrics import measure
 from ncore.presets import PRESETS
 from ncore.schedule import measuring_steps
@@ -23,15 +20,6 @@ def spec(**changes: object) -> UfmSpec:
     parsed = parse_spec(with_changes(PRESETS["fig1"].spec, {"seeds": [0], **changes}))
     assert isinstance(parsed, UfmSpec)
     return parsed
-
-
-def best_seconds(work: Callable[[], object], repeats: int = 5) -> float:
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 def usual_loop(setting: UfmSpec, steps: int, measured: frozenset[int] = frozenset()) -> None:

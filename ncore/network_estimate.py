@@ -14,8 +14,8 @@ IMAGES = {
 }
 """Training and test images of the named data sets."""
 ONE_CHANNEL = ("mnist", "fashion_mnist", "digits")
-CLASSES = 10
-SYNTHETIC_SAMPLES = 100
+CLASSES, SYNTHETIC_SAMPLES = 10, 100
+"""Classes of the named data sets, and of synthetic ones unless asked for; images a class of synthetic ones."""
 EVALUATED_PIXELS, EVALUATED_IMAGES = 2**18, 256
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 COPIES = 4

@@ -11,10 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncore.network_estimate import CLASSES, SYNTHETIC_SAMPLES
 from ncore.spec import Data
-
-SYNTHETIC_CLASSES = 10
-SYNTHETIC_SAMPLES = 100
 
 
 class DataError(ValueError):
@@ -126,7 +124,7 @@ def _digits(data: Data, base: Path | None) -> tuple[Stored, Stored, int]:  # noq
 def _synthetic(data: Data, base: Path | None) -> tuple[Stored, Stored, int]:  # noqa: ARG001
     """A pattern for each class under noise; the same images for every run of the same spec."""
     n = data.samples_per_class
-    classes = data.classes or (len(n) if isinstance(n, tuple) else SYNTHETIC_CLASSES)
+    classes = data.classes or (len(n) if isinstance(n, tuple) else CLASSES)
     sizes = n if isinstance(n, tuple) else (n or SYNTHETIC_SAMPLES,) * classes
     if len(sizes) != classes:
         raise DataError(f"data.samples_per_class: has {len(sizes)} entries, data.classes is {classes}")

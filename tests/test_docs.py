@@ -56,7 +56,10 @@ def test_the_example_runs_against_a_service(service, tmp_path):
 
 @pytest.mark.slow
 @on_one_database
-@pytest.mark.skipif(not shutil.which("curl") and os.environ.get("CI") != "true", reason="no curl on this machine")
+@pytest.mark.skipif(
+    not shutil.which("curl") and os.environ.get("CI") != "true",
+    reason="the examples call curl, which is not here; CI installs it",
+)
 def test_every_block_of_the_api_by_example_runs(service, tmp_path):
     script = "set -euo pipefail\n" + "\n".join(blocks("api.md")).replace("http://127.0.0.1:8000", service.url)
     script += "\necho STATUS $(curl -fsS $URL/experiments/$OTHER | field status)\n"

@@ -74,7 +74,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak, in /proc")
 @pytest.mark.parametrize(
     ("model", "samples", "batch"),
     [({"kind": "mlp", "widths": [2048, 2048]}, 600, 500), ({"kind": "convnet", "channels": [64, 64]}, 100, 400)],

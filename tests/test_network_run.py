@@ -294,7 +294,9 @@ except MemoryError as error:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit on addresses is Linux's")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="RLIMIT_AS, by which allocation is made to fail, holds on Linux only"
+)
 @pytest.mark.parametrize(("images", "mebibytes"), [(100, 500), (60_000, 300)], ids=["in a step", "in the data"])
 def test_too_little_memory_is_told(images, mebibytes):
     """A true failure to allocate, in a process of its own."""

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import socket
 import sys
-from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.db import reading
-from api.settings import get_settings
-from api.tables import WorkerRow, now
+from api.states import heard_since
+from api.tables import WorkerRow
 from worker.naming import host_of
 
 
 def fault() -> str | None:
     """Why this host has no healthy worker; None if it has one. A container is a host of its own."""
-    host, since = socket.gethostname(), now() - timedelta(seconds=get_settings().lease_seconds)
+    host = socket.gethostname()
     try:
         with reading() as session:
-            alive = session.scalars(select(WorkerRow.id).where(WorkerRow.seen_at >= since)).all()
+            alive = session.scalars(select(WorkerRow.id).where(WorkerRow.seen_at >= heard_since())).all()
     except SQLAlchemyError as error:
         return f"the database does not answer: {error}"
     return None if host in map(host_of, alive) else f"no worker of {host} was heard of within a lease"

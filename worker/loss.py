@@ -29,7 +29,11 @@ def kernel_kills() -> int:
 class Watched(Request):
     """A call under way in a child, as Celery's parent sees it."""
 
-    kills_seen = kernel_kills()
+    kills_before = 0
+
+    def on_accepted(self, pid: Any, time_accepted: float) -> None:
+        self.kills_before = kernel_kills()
+        super().on_accepted(pid, time_accepted)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # the pool wraps it with its traceback
@@ -37,13 +41,11 @@ class Watched(Request):
             _take_back(name_of(int(self.worker_pid)), self._cause(str(error)))
         super().on_failure(exc_info, send_failed_event, return_ok)
 
-    @classmethod
-    def _cause(cls, told: str) -> str:
+    def _cause(self, told: str) -> str:
         """E.g. 'its worker ended by signal 9 (SIGKILL)', from the pool's 'Worker exited prematurely: … Job: 3.'"""
         how = re.sub(r"^.*prematurely: |\.? Job: \d+\.?$|\.$", "", told)
-        before, cls.kills_seen = cls.kills_seen, kernel_kills()
-        out = ": the machine was out of memory" if "signal 9" in how and cls.kills_seen > before else ""
-        return f"its worker ended by {how}{out}"
+        was_short = "signal 9" in how and kernel_kills() > self.kills_before
+        return f"its worker ended by {how}{': the machine was out of memory' if was_short else ''}"
 
 
 def _take_back(worker: str, cause: str) -> None:
