@@ -103,7 +103,7 @@ def last_drawn(page: Page) -> int:
 
 def expect_growth(page: Page) -> None:
     expect(page.locator(PICTURE)).not_to_contain_text("nothing has been measured")
-    step, picture = last_drawn(page), drawn(page)
+    picture, step = drawn(page), last_drawn(page)  # in this order: it may be drawn anew between the two
     wait_for("a curve that has grown", lambda: last_drawn(page) > step)
     assert drawn(page) != picture
 
