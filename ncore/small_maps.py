@@ -17,27 +17,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
-"""Beside ∞, for four outputs of three taps. Half the rounding of the usual 0, ±1, ±2, and binary fractions too."""
+from ncore.tiles import LEAST_CHANNELS, TILED_SIZE, TiledConvolution
+from ncore.toom_cook import toom_cook
 
 
-def _toom_cook(points: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """A, G, B of four outputs at `points` and ∞, without the columns of B for the pixel of padding on either side."""
-    a = torch.tensor(points, dtype=torch.float64)
-    infinity = torch.tensor([[0.0], [0.0], [0.0], [1.0]], dtype=torch.float64)
-    differences = (a[:, None] - a + torch.eye(len(a))).prod(1, keepdim=True)
-    g = torch.cat([a[:, None] ** torch.arange(3) / differences, torch.tensor([[0.0, 0.0, 1.0]])])
-    others = [points[:i] + points[i + 1 :] for i in range(len(points))]
-    b = torch.stack([functional.pad(_polynomial(roots), (0, 1)) for roots in others] + [_polynomial(points)])
-    return torch.cat([a ** torch.arange(4)[:, None], infinity], dim=1), g, b[:, 1:5]
-
-
-def _polynomial(roots: tuple[float, ...]) -> Tensor:
-    """Coefficients of ∏ (x − root), the constant first."""
-    coefficients = torch.ones(1, dtype=torch.float64)
-    for root in roots:
-        coefficients = functional.pad(coefficients, (1, 0)) - root * functional.pad(coefficients, (0, 1))
-    return coefficients
+def _one_tile() -> tuple[Tensor, Tensor, Tensor]:
+    """A, G and B of maps of one tile, whose first and last column of B would meet the padding."""
+    a, g, b = toom_cook()
+    return a, g, b[:, 1:-1]
 
 
 SCHEMES: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {
@@ -47,7 +34,7 @@ SCHEMES: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {
         torch.tensor([[0, 1, 0], [0, -1, 1], [1, -1, 0]]),
         torch.tensor([[1, 1], [0, 1], [1, 0]]),
     ),
-    (4, 1): _toom_cook(POINTS),
+    (4, 1): _one_tile(),
     # y_0 = w_1 x_0 + w_2 x_1, y_1 = w_0 x_1 + w_1 x_2 + w_2 x_3: every tap that meets a pixel, and no other
     (4, 2): (
         torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1]]),
@@ -56,6 +43,8 @@ SCHEMES: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {
     ),
 }
 """A (outputs, m), G (m, 3), B (m, size) for maps of `size` pixels and a stride, with padding 1."""
+WINDOWED_SIZE = 64
+"""Above it the windows of grey images take more memory than they are worth."""
 
 
 @cache
@@ -107,16 +96,46 @@ class OnePixelConvolution(nn.Conv2d):
         return y[:, :, None, None]
 
 
+class PointwiseConvolution(nn.Conv2d):
+    """A 1 × 1 convolution without padding: a linear map of each pixel that its stride meets."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.stride
+        seen = x[:, :, ::rows, ::columns].permute(0, 2, 3, 1)
+        return functional.linear(seen, self.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
+class OneChannelConvolution(nn.Conv2d):
+    """A convolution of grey images as one product with all of its windows, which are copied out for it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.kernel_size
+        above, left = (int(side) for side in self.padding)
+        padded = functional.pad(x, (left, left, above, above))[:, 0]
+        windows = padded.unfold(1, rows, self.stride[0]).unfold(2, columns, self.stride[1]).flatten(3)
+        return functional.linear(windows, self.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
 def use_matrix_products(network: nn.Module, map_sizes: dict[str, int]) -> None:
     """Makes the convolutions of `network` that can be matrix products so; `map_sizes` is of their inputs, by name."""
     for name, size in map_sizes.items():
         convolution = network.get_submodule(name)
-        if not isinstance(convolution, nn.Conv2d) or convolution.groups != 1 or convolution.bias is not None:
-            continue
-        kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], convolution.padding[0]
-        if convolution.dilation != (1, 1):
-            continue
-        if padding == 0 and (size - kernel) // stride == 0:
-            convolution.__class__ = OnePixelConvolution
-        elif (kernel, padding) == (3, 1) and (size, stride) in SCHEMES:
-            convolution.__class__ = SmallMapConvolution
+        if isinstance(convolution, nn.Conv2d):
+            convolution.__class__ = _way(convolution, size)
+
+
+def _way(convolution: nn.Conv2d, size: int) -> type[nn.Conv2d]:
+    """The class that convolves maps of `size` fastest, as far as measured."""
+    if convolution.groups != 1 or convolution.bias is not None or convolution.dilation != (1, 1):
+        return nn.Conv2d
+    kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], convolution.padding[0]
+    if padding == 0 and (size - kernel) // stride == 0:
+        return OnePixelConvolution
+    if (kernel, padding) == (1, 0):
+        return PointwiseConvolution
+    if convolution.in_channels == 1 and size <= WINDOWED_SIZE:
+        return OneChannelConvolution
+    if (kernel, padding) == (3, 1) and (size, stride) in SCHEMES:
+        return SmallMapConvolution
+    wide = min(convolution.in_channels, convolution.out_channels) >= LEAST_CHANNELS
+    return TiledConvolution if wide and (kernel, padding, stride, size) == (3, 1, 1, TILED_SIZE) else nn.Conv2d

@@ -6,8 +6,16 @@ from torch import nn
 from torch.nn import functional
 
 from ncore.networks import build, map_sizes
-from ncore.small_maps import SCHEMES, OnePixelConvolution, SmallMapConvolution, use_matrix_products
+from ncore.small_maps import (
+    SCHEMES,
+    OneChannelConvolution,
+    OnePixelConvolution,
+    PointwiseConvolution,
+    SmallMapConvolution,
+    use_matrix_products,
+)
 from ncore.spec import ResNetModel
+from ncore.tiles import TiledConvolution
 
 ONE_PIXEL = [(1, 1, 1), (2, 2, 1), (2, 1, 2), (3, 2, 2), (5, 5, 3)]
 """Maps of so many pixels under kernels of so many with a stride."""
@@ -17,11 +25,13 @@ def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.double() - expected).detach().norm() / expected.detach().norm())
 
 
-def pair(size: int, kernel: int, stride: int, padding: int) -> tuple[nn.Conv2d, nn.Conv2d]:
+def pair(
+    size: int, kernel: int, stride: int, padding: int, channels: tuple[int, int] = (16, 12)
+) -> tuple[nn.Conv2d, nn.Conv2d]:
     """torch's convolution and ours, with weights of their own that are equal."""
     torch.manual_seed(0)
-    plain = nn.Conv2d(16, 12, kernel, stride, padding, bias=False).double()
-    ours = nn.Conv2d(16, 12, kernel, stride, padding, bias=False).double()
+    plain = nn.Conv2d(*channels, kernel, stride, padding, bias=False).double()
+    ours = nn.Conv2d(*channels, kernel, stride, padding, bias=False).double()
     ours.load_state_dict(plain.state_dict())
     use_matrix_products(nn.ModuleDict({"it": ours}), {"it": size})
     return plain, ours.to(memory_format=torch.channels_last)
@@ -36,8 +46,8 @@ def results(convolution: nn.Conv2d, x: torch.Tensor) -> list[torch.Tensor]:
     return [y, x.grad, convolution.weight.grad]
 
 
-def pixels(size: int) -> torch.Tensor:
-    return torch.randn(8, 16, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+def pixels(size: int, channels: int = 16) -> torch.Tensor:
+    return torch.randn(8, channels, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize(("size", "stride"), SCHEMES)
@@ -57,22 +67,53 @@ def test_one_pixel_is_a_linear_map(size, kernel, stride):
         assert distance(found, expected) < 1e-13
 
 
-@pytest.mark.parametrize(("size", "stride"), SCHEMES)
-def test_rounding_in_float32_stays_near_that_of_the_direct_sum(size, stride):
-    plain, ours = pair(size, 3, stride, 1)
-    exact = results(plain, pixels(size))
-    single = results(ours.float(), pixels(size).float())
+@pytest.mark.parametrize(("size", "stride"), [(8, 1), (4, 2), (5, 2)])
+def test_a_kernel_of_one_tap_is_a_linear_map_of_each_pixel(size, stride):
+    plain, ours = pair(size, 1, stride, 0)
+    assert isinstance(ours, PointwiseConvolution)
+    for found, expected in zip(results(ours, pixels(size)), results(plain, pixels(size)), strict=True):
+        assert found.shape == expected.shape
+        assert distance(found, expected) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"), [(28, 7, 2, 3), (9, 3, 1, 1), (32, 6, 2, 2), (8, 3, 2, 0)]
+)
+def test_grey_images_are_convolved_window_by_window(size, kernel, stride, padding):
+    plain, ours = pair(size, kernel, stride, padding, (1, 12))
+    assert isinstance(ours, OneChannelConvolution)
+    for found, expected in zip(results(ours, pixels(size, 1)), results(plain, pixels(size, 1)), strict=True):
+        assert found.shape == expected.shape
+        assert distance(found, expected) < 1e-13
+
+
+def test_tiles_give_the_convolution_and_its_gradients():
+    plain, ours = pair(8, 3, 1, 1, (128, 130))
+    assert isinstance(ours, TiledConvolution)
+    for found, expected in zip(results(ours, pixels(8, 128)), results(plain, pixels(8, 128)), strict=True):
+        assert found.shape == expected.shape
+        assert distance(found, expected) < 1e-13
+
+
+@pytest.mark.parametrize(("size", "stride", "channels"), [*((*key, 16) for key in SCHEMES), (8, 1, 128)])
+def test_rounding_in_float32_stays_near_that_of_the_direct_sum(size, stride, channels):
+    plain, ours = pair(size, 3, stride, 1, (channels, 128))
+    assert type(ours) is not nn.Conv2d
+    exact = results(plain, pixels(size, channels))
+    single = results(ours.float(), pixels(size, channels).float())
     for found, expected in zip(single, exact, strict=True):
         assert distance(found, expected) < 12 * torch.finfo(torch.float32).eps
 
 
 def test_what_they_are_not_for_stays_as_it_is():
     kept = {
+        "narrow": (nn.Conv2d(128, 64, 3, 1, 1, bias=False), 8),
         "large": (nn.Conv2d(4, 4, 3, 1, 1, bias=False), 8),
         "bias": (nn.Conv2d(4, 4, 3, 1, 1), 4),
         "groups": (nn.Conv2d(4, 4, 3, 1, 1, groups=2, bias=False), 4),
         "dilated": (nn.Conv2d(4, 4, 3, 1, 2, dilation=2, bias=False), 4),
         "wide": (nn.Conv2d(4, 4, 5, 1, 2, bias=False), 4),
+        "grey and large": (nn.Conv2d(1, 4, 3, 1, 1, bias=False), 96),
     }
     network = nn.ModuleDict({name: module for name, (module, _) in kept.items()})
     use_matrix_products(network, {name: size for name, (_, size) in kept.items()})
@@ -83,7 +124,7 @@ def test_a_resnet_on_small_images_uses_them_from_its_second_stage_on():
     network = build(ResNetModel(stem="imagenet"), 10, 1, 32, 0, products=True)
     kinds = {name: type(network.get_submodule(name)) for name in map_sizes(network, 1, 32)}
     by_stage = [{kind for name, kind in kinds.items() if f"layer{i}" in name} for i in (1, 2, 3, 4)]
-    assert by_stage[0] == {nn.Conv2d}
+    assert by_stage[0] == {OneChannelConvolution, nn.Conv2d}
     assert SmallMapConvolution in by_stage[1] & by_stage[2]
     assert by_stage[3] == {OnePixelConvolution}
 
