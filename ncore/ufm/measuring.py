@@ -51,6 +51,7 @@ class Gauge:
         self.samples = self.counts.sum(-1)
         self.labels = batch["labels"]
         known = (self.labels >= 0).to(torch.float64)
+        self.some_unknown = not bool(known.all())
         self.indicator = known[..., None] * torch.nn.functional.one_hot(self.labels.clamp(min=0), self.classes)
         drawn = self.indicator.sum(1).clamp(min=1)  # per class the samples known one by one
         share = self.counts / drawn / self.samples[:, None]
@@ -104,9 +105,11 @@ class Gauge:
             squares = torch.einsum("sab,skab->sk", root.mT @ root, self.batch["gram"])
             return Level(means, root, squares.clamp(min=0), self.batch["q"])
         means = (h @ self.indicator) / self.counts[:, None, :]
-        centred = h - means @ self.indicator.mT
-        centred = centred * (self.labels >= 0)[:, None, :]
-        within = torch.einsum("sc,sck->sk", centred.square().sum(1), self.indicator)
+        centred = torch.baddbmm(h, means, self.indicator.mT, alpha=-1)
+        if self.some_unknown:
+            centred = centred * (self.labels >= 0)[:, None, :]
+        lengths = torch.linalg.vector_norm(centred, dim=1)
+        within = torch.einsum("sc,sck->sk", lengths.square(), self.indicator)
         return Level(means, centred, within, None)
 
     def _of_logits(self, level: Level, weight: Tensor, b: Tensor) -> dict[Series, Tensor]:
@@ -171,7 +174,7 @@ class Gauge:
             backward = weights[j].mT @ backward
             if j and self.spec.model.activation == "relu":
                 backward = backward * (columns[j] > 0)
-        return (squares + _square(backward + self.feature_decay[:, None, None] * columns[0])).sqrt()
+        return (squares + _square(backward.addcmul_(self.feature_decay[:, None, None], columns[0]))).sqrt()
 
 
 def _per_replica(like: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
@@ -179,5 +182,6 @@ def _per_replica(like: Tensor, rows: Sequence[Sequence[float]]) -> Tensor:
 
 
 def _square(tensor: Tensor) -> Tensor:
-    """Squared Frobenius norm of each replica's matrix."""
-    return tensor.square().sum((1, 2))
+    """Squared Frobenius norm of each replica's matrix, in one pass over it."""
+    flat = tensor.flatten(1)
+    return (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]
