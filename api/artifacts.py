@@ -26,7 +26,8 @@ class Artifacts(BaseModel):
 
 @router.get("/experiments/{experiment_id}/artifacts", response_model=Artifacts)
 def index(experiment_id: str) -> Artifacts:
-    """`final.safetensors`: weights and features at the end; `checkpoint.pt`: where an interrupted run goes on."""
+    """`final.safetensors`: weights and features at the end (a network's features beyond 2 GiB are left out, as its log
+    tells); `checkpoint.pt`: where an interrupted run goes on."""
     sizes = _sizes(experiment_id)
     return Artifacts(items=[Artifact(name=name, bytes=sizes[name]) for name in NAMES if name in sizes])
 

@@ -24,6 +24,9 @@ PASSES = 1.5
 """Maps kept for the way back, and the gradients that are on their way."""
 EVALUATED_MAPS = 3
 """Of the largest map at once, where nothing is kept for a way back."""
+KEPT_FEATURES_BYTES = 2**31
+"""Features of the training set, of all measured layers, that a measurement keeps in memory. A constant, not a setting:
+by it the way to sum is chosen, and the same spec shall give the same bits everywhere."""
 
 
 def evaluated_at_a_time(image_size: int) -> int:
@@ -38,13 +41,32 @@ def network_bytes(spec: NetworkSpec) -> int:
     classes = class_count(spec.data)
     channels = 1 if spec.data.name in ONE_CHANNEL else 3
     pictures = (train + test) * channels * spec.data.image_size**2
-    kept, largest, widths = maps(spec, channels)
+    kept, largest, _ = maps(spec, channels)
     trained = PASSES * min(spec.optimizer.batch_size, train or spec.optimizer.batch_size) * kept
     evaluated = EVALUATED_MAPS * evaluated_at_a_time(spec.data.image_size) * largest
-    features = train * sum(width for level, width in widths.items() if level in spec.model.measured)
+    kept_features, sums = features_bytes(spec, train, channels, classes)
+    features = kept_features if keeps_features(spec, train, channels, classes) else sums
     logits = 2 * (train + test) * classes
     weights = parameters(spec, channels, classes)
-    return int(pictures + number * (COPIES * weights + max(trained, evaluated) + features) + 8 * logits)
+    return int(pictures + number * (COPIES * weights + max(trained, evaluated)) + features + 8 * logits)
+
+
+def keeps_features(
+    spec: NetworkSpec, samples: int, channels: int, classes: int, limit: int = KEPT_FEATURES_BYTES
+) -> bool:
+    """Whether a measurement keeps the features of so many training images: up to `limit` bytes, and where sums over
+    them (`ncore.metrics.Accumulator`) would take no less."""
+    kept, sums = features_bytes(spec, samples, channels, classes)
+    return kept <= max(limit, sums)
+
+
+def features_bytes(spec: NetworkSpec, samples: int, channels: int, classes: int) -> tuple[int, int]:
+    """Of all measured layers: the features (N, d), and in their place the sums K × d and d × d in float64."""
+    found = maps(spec, channels)[2]
+    widths = [found[level] for level in spec.model.measured]
+    # anchors and sums of each layer; of the layer whose statistics are taken also the scatter moved to the means
+    sums = sum(d * (d + 2 * classes) for d in widths) + 2 * max(widths) ** 2
+    return (8 if spec.precision == "float64" else 4) * samples * sum(widths), 8 * sums
 
 
 def class_count(data: Data) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ncore.data import PADDING, DataSet, augment, load
 from ncore.diverged import Diverged
 from ncore.measurement import Measurement
+from ncore.network_estimate import KEPT_FEATURES_BYTES
 from ncore.network_measuring import NetworkGauge, data_loss
 from ncore.networks import Network, build
 from ncore.schedule import measuring_steps
@@ -113,14 +114,26 @@ class NetworkRun:
         position = torch.tensor([self._seed_index, self._step, self._measured])
         return state | {"position": position, "alive": self._alive.clone()}
 
+    @property
+    def left_out(self) -> str | None:
+        if self._gauge.keeps_features:
+            return None
+        size = self._gauge.features_bytes / 2**30
+        return f"no features in its final state: {size:.1f} GiB, more than {KEPT_FEATURES_BYTES / 2**30:g} GiB"
+
     @torch.no_grad()
     def final_state(self) -> dict[str, Tensor]:
-        """The last seed's weights (`network.…`), and features (N, d) of the measured layers with their labels."""
-        self._network.eval()
+        """The last seed's weights (`network.…`), logits and labels, and features (N, d) of the measured layers, unless
+        they do not fit (see `left_out`)."""
+        gauge, network, features = self._gauge, self._network, dict[str, Tensor]()
+        network.eval()
         try:
-            features, logits = _returned(self._gauge.evaluate(self._network, self._data.train))
+            if gauge.keeps_features:
+                features, logits = _returned(gauge.features(network))
+            else:
+                logits = _returned(gauge.evaluate(network, self._data.train))
         finally:
-            self._network.train()
+            network.train()
         state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
         state |= {f"features.{layer}": x for layer, x in features.items()}
         return _on_cpu(state | {"logits": logits, "labels": self._data.train.labels})

@@ -42,7 +42,12 @@ class Run(Protocol):
         """Everything needed to go on, by `begin(spec, checkpoint=…)`, as if nothing had happened."""
 
     def final_state(self) -> dict[str, Tensor]:
-        """Weights and features as they are now, by name, on the CPU: what an experiment leaves as its artifact."""
+        """Weights and features as they are now, by name, on the CPU: what an experiment leaves as its artifact. Without
+        the features where they do not fit."""
+
+    @property
+    def left_out(self) -> str | None:
+        """What `final_state` has to do without, and why; None where nothing is missing."""
 
 
 def begin(

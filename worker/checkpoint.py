@@ -16,7 +16,7 @@ def save(experiment_id: str, state: dict[str, Tensor]) -> None:
 
 
 def save_final(experiment_id: str, state: dict[str, Tensor]) -> None:
-    """What the experiment leaves: weights and features, as safetensors."""
+    """What the experiment leaves: weights, and features where they fit, as safetensors."""
     get_store().save(experiment_id, FINAL, lambda path: save_file(state, path))
 
 

@@ -141,7 +141,7 @@ class Job:
         if self._lease.lost.is_set():
             return "lost", {}
         checkpoint.save_final(self.id, run.final_state())
-        return "succeeded", {"result": outcome(spec, run, self._finals(spec))}
+        return "succeeded", {"result": outcome(spec, run, self._finals(spec)), "detail": run.left_out}
 
     def _store(self, run: Run) -> None:
         """Sends what has been measured, with the progress; a checkpoint is only written after what it has measured."""

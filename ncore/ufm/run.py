@@ -28,6 +28,8 @@ ROW_PANEL = 4
 class UfmRun:
     """The Run of `ncore.train` for UFMs. `replicas` are (spec, seed) of one shape: rates and class sizes may differ."""
 
+    left_out: str | None = None
+
     def __init__(
         self,
         replicas: Sequence[tuple[UfmSpec, int]],

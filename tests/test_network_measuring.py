@@ -1,0 +1,110 @@
+"""Measuring a network: sums batch by batch against features that are kept."""
+
+import pytest
+import torch
+
+from ncore.estimate import memory_bytes
+from ncore.network_estimate import KEPT_FEATURES_BYTES, features_bytes, keeps_features
+from ncore.network_measuring import NetworkGauge
+from ncore.network_run import NetworkRun
+from ncore.spec import parse_spec
+
+CONVNET = {"kind": "convnet", "channels": [4, 8], "head_layers": 1}
+MLP = {"kind": "mlp", "widths": [9, 12]}
+
+
+def started(model, precision="float64", **data) -> NetworkRun:
+    data = {"name": "synthetic", "samples_per_class": 61, "image_size": 8, **data}
+    optimizer = {"epochs": 2, "learning_rate": 0.02, "weight_decay": 0.01}
+    body = {"model": model, "data": data, "optimizer": optimizer, "measure": {"points": 2}, "precision": precision}
+    return NetworkRun(parse_spec({**body, "device": "cpu"}), "cpu", None, None)
+
+
+def gauge(run: NetworkRun, kept_features_bytes: int) -> NetworkGauge:
+    return NetworkGauge(run.spec, run._data, run._targets, kept_features_bytes)
+
+
+@torch.no_grad()
+def measured(run: NetworkRun, kept_features_bytes: int):
+    """All series of the run's network, and how many pieces the measurement was cut in."""
+    network = run._network.eval()
+    work, pieces = gauge(run, kept_features_bytes).measure(network), 0
+    while True:
+        try:
+            next(work)
+            pieces += 1
+        except StopIteration as end:
+            network.train()
+            return end.value, pieces
+
+
+def collapsed(run: NetworkRun) -> None:
+    """Features far from zero that hardly differ within a class: by 1e-6 of what lies between the means."""
+    linear = run._network.stages["hidden2"][0]
+    with torch.no_grad():
+        linear.weight.mul_(1e-6)
+        linear.bias.fill_(1e3)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (CONVNET, {}),
+        (MLP, {"classes": 3, "samples_per_class": [400, 2, 30]}),
+        ({**CONVNET, "bias": False}, {"name": "digits", "random_labels": True}),
+        ({**CONVNET, "layers": ["block1"]}, {}),
+    ],
+    ids=["convnet", "mlp", "random labels", "not the last layer"],
+)
+def test_sums_give_what_kept_features_give(model, data, precision):
+    run = started(model, precision, **data)
+    run.advance()
+    run._train(run.total, float("inf"))
+    kept, _ = measured(run, KEPT_FEATURES_BYTES)
+    summed, _ = measured(run, 0)
+    assert summed == pytest.approx(kept, rel=1e-9, abs=0)
+    assert ("nc4" in {metric for metric, _ in summed}) == (model.get("layers") is None)
+
+
+def test_sums_lose_no_digits_where_features_are_far_away_and_close_together():
+    run = started(MLP)
+    collapsed(run)
+    kept, _ = measured(run, KEPT_FEATURES_BYTES)
+    summed, _ = measured(run, 0)
+    assert kept["feature_norm_sq", "hidden2"] == pytest.approx(12 * 1e6, rel=1e-3)
+    assert summed == pytest.approx(kept, rel=1e-9, abs=0)
+
+
+def test_measuring_by_sums_is_cut_in_pieces():
+    run = started(CONVNET)
+    _, kept_pieces = measured(run, KEPT_FEATURES_BYTES)
+    _, pieces = measured(run, 0)
+    assert (kept_pieces, pieces) == (3 + 3 + 3, 3 + 3 + 3 + 3)  # 610 images: three pieces a pass, and one a layer
+
+
+def test_what_does_not_fit_is_not_in_the_final_state_and_that_is_told():
+    run = started(CONVNET)
+    assert run.left_out is None
+    whole = run.final_state()
+    run._gauge = gauge(run, 0)
+    assert run.left_out is not None
+    assert "no features" in run.left_out
+    state = run.final_state()
+    assert whole.keys() - state.keys() == {"features.block1", "features.block2", "features.head1"}
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in state.items())
+
+
+def test_features_are_kept_up_to_the_limit_and_where_sums_would_take_more():
+    def spec(samples: int, **model):
+        return parse_spec({"model": model, "data": {"name": "synthetic", "samples_per_class": samples}})
+
+    size, limit = {"kind": "mlp", "widths": [1024]}, KEPT_FEATURES_BYTES
+    fits = limit // (10 * 4 * 1024)
+    for samples, kept in ((fits, True), (fits + 1, False)):
+        assert features_bytes(spec(samples, **size), 10 * samples, 3, 10)[0] // limit == (0 if kept else 1)
+        assert keeps_features(spec(samples, **size), 10 * samples, 3, 10) == kept
+    assert memory_bytes(spec(fits, **size)) - memory_bytes(spec(fits + 1, **size)) > 0.9 * limit
+    wide = spec(4000, kind="mlp", widths=[16_384])
+    assert features_bytes(wide, 40_000, 3, 10)[0] > limit
+    assert keeps_features(wide, 40_000, 3, 10)
