@@ -37,7 +37,7 @@ PANELS = {
         Panel("norms", "Equal norms", {"norm_cv_h": "class means", "norm_cv_w": "weights"}, "std / mean"),
         Panel("sizes", "Squared norms", {"feature_norm_sq": "class means", "weight_norm_sq": "rows of W_M"}, "norm²"),
         Panel("angles", "Equal angles", {"angle_std": "std of cosines", "angle_gap": "gap to −1/(K−1)"}, "angles"),
-        Panel("gradient", "Gradient", {"grad_norm": "gradient norm"}, "gradient norm"),
+        Panel("gradient", "Gradient", {"grad_norm": "objective", "batch_grad_norm": "last batch"}, "gradient norm"),
     )
 }
 UFM_PANELS = ("objective", "nc1", "nc2", "nc3")

@@ -111,6 +111,8 @@ class NetworkRun:
             velocity = self._optimizer.state[flat].get("momentum_buffer")
             if velocity is not None:
                 state[f"velocity.{name}"] = velocity.cpu().clone()
+        if self._batch_grad_norm is not None:
+            state["batch_grad_norm"] = self._batch_grad_norm.cpu()
         position = torch.tensor([self._seed_index, self._step, self._measured])
         return state | {"position": position, "alive": self._alive.clone()}
 
@@ -167,6 +169,7 @@ class NetworkRun:
             fused=True,
         )
         self._epoch: tuple[int, Epoch] | None = None
+        self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
 
     def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
@@ -174,6 +177,8 @@ class NetworkRun:
         self._alive = checkpoint["alive"].clone()
         weights = {k.removeprefix("network."): v for k, v in checkpoint.items() if k.startswith("network.")}
         self._network.load_state_dict(weights)
+        if "batch_grad_norm" in checkpoint:
+            self._batch_grad_norm = checkpoint["batch_grad_norm"].to(self.device)
         for name, _, flat in self._trained:
             if f"velocity.{name}" in checkpoint:
                 velocity = torch.empty_like(flat, requires_grad=False)
@@ -189,14 +194,14 @@ class NetworkRun:
         with _float32_products(tf32=self.spec.precision == "tf32"):
             while self._step < due:
                 for _ in range(min(look, due - self._step)):
-                    loss = self._train_step()
+                    loss = self._train_step(noted=self._step == due - 1)
                 self._check_finite(float(loss))
                 if time.perf_counter() >= until and self._step < due:
                     return False
         return True
 
-    def _train_step(self) -> Tensor:
-        """One step of stochastic gradient descent; the batch's loss, on the device."""
+    def _train_step(self, *, noted: bool = False) -> Tensor:
+        """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
         images, labels = self._batch()
         with self._autocast():
             logits = self._network(images)
@@ -208,10 +213,24 @@ class NetworkRun:
         for _, parameter, flat in self._trained:
             assert parameter.grad is not None  # noqa: S101 (for the type checker)
             flat.grad = _in_memory_order(parameter.grad)
+        self._batch_grad_norm = self._gradient_norm() if noted else None
         self._optimizer.param_groups[0]["lr"] = self._learning_rate()
         self._optimizer.step()
         self.step += 1
         return loss.detach()
+
+    @torch.no_grad()
+    def _gradient_norm(self) -> Tensor:
+        """‖∇(data term of the batch + weight decay/2 ‖θ‖²)‖ over all that is trained, in float64, on the device."""
+        decay, network = self.spec.optimizer.weight_decay, self._network
+        squares = []
+        for _, parameter, flat in self._trained:
+            if parameter is not network.dead_scale:
+                assert flat.grad is not None  # noqa: S101 (for the type checker)
+                squares.append((flat.grad.double() + decay * flat.double()).square_().sum())
+        if network.dead_scale is not None:  # the taps that were cut off have no gradient but weight decay's
+            squares.append(decay**2 * network.dead_norm_sq * network.dead_scale.double().square())
+        return torch.stack(squares).sum().sqrt()
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(self._step, self._epoch_steps)
@@ -246,7 +265,7 @@ class NetworkRun:
                     if time.perf_counter() >= until:
                         return []
             except StopIteration as end:
-                self._measured, self._measuring = self._step, None
+                self._measured, self._measuring, self._batch_grad_norm = self._step, None, None
                 return [end.value]
 
     def _measurement(self) -> Generator[None, None, Measurement]:
@@ -256,7 +275,9 @@ class NetworkRun:
         finally:
             self._network.train()
         self._check_finite(values["loss", None])
-        return Measurement(self._seed, self._step, values | {("learning_rate", None): self._learning_rate()})
+        values["learning_rate", None] = self._learning_rate()
+        values["batch_grad_norm", None] = math.nan if self._batch_grad_norm is None else float(self._batch_grad_norm)
+        return Measurement(self._seed, self._step, values)
 
     def _lose_seed(self, error: Diverged) -> Measurement:
         """The last measurement of a seed that has left the finite numbers; the other seeds go on without it.

@@ -107,7 +107,7 @@ def test_advance_comes_back_when_the_time_is_up():
 
 
 def plain_epoch(network, spec, images, labels, loss):
-    """What anybody would write, with the order of the run's own draw."""
+    """What anybody would write, with the order of the run's own draw; the norm of the last batch's gradient."""
     from ncore.network_run import Epoch
 
     o = spec.optimizer
@@ -117,7 +117,9 @@ def plain_epoch(network, spec, images, labels, loss):
     for index in order.split(o.batch_size):
         optimizer.zero_grad()
         loss(network(images[index]), labels[index]).backward()
+        gradient = [p.grad + o.weight_decay * p.detach() for p in network.parameters()]
         optimizer.step()
+    return float(torch.cat([g.flatten() for g in gradient]).norm())
 
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
@@ -137,13 +139,14 @@ def test_one_epoch_equals_the_usual_loop(model, loss):
             return nn.functional.cross_entropy(logits, y)
         return nn.functional.mse_loss(logits, nn.functional.one_hot(y, 10).double())
 
-    plain_epoch(network, spec, images, labels, usual)
+    gradient_norm = plain_epoch(network, spec, images, labels, usual)
     network.eval()
     with torch.no_grad():
         logits = network(images)
         test = network(data.standardise(data.test.images))
         value = float(usual(logits, labels))
         norm = sum(float(p.square().sum()) for p in network.parameters())
+    assert final.values["batch_grad_norm", None] == pytest.approx(gradient_norm, rel=1e-10)
     assert final.values["loss", None] == pytest.approx(value, rel=1e-8)
     assert final.values["objective", None] == pytest.approx(value + 0.05 * norm, rel=1e-10)
     assert final.values["accuracy", None] == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
@@ -178,6 +181,16 @@ def test_no_weight_metrics_where_the_last_measured_layer_does_not_meet_the_class
 def test_learning_rate_follows_the_milestones():
     rates = [m.values["learning_rate", None] for m in finish(started())]
     assert rates == pytest.approx([0.02, 0.02, 0.002, 0.002])
+
+
+def test_the_gradient_is_of_the_last_step_before_a_measurement():
+    first, *others = finish(started())
+    assert math.isnan(first.values["batch_grad_norm", None])
+    norms = [m.values["batch_grad_norm", None] for m in others]
+    closer = finish(started(measure={"points": 1 + 3 * STEPS, "spacing": "linear"}))
+    at = {m.step: m.values["batch_grad_norm", None] for m in closer}
+    assert norms == [at[STEPS], at[2 * STEPS], at[3 * STEPS]]
+    assert len({*at.values()}) == len(at)
 
 
 def test_network_learns_and_has_an_outcome():

@@ -2,7 +2,7 @@ import { ask } from "./server.js";
 import { dark, draw, element, problem } from "./page.js";
 
 const METRICS = ["nc1", "nc1_trace", "nc2_of", "nc2_etf", "nc3", "nc3_centered", "nc4", "cdnv", "objective", "loss", "accuracy",
-  "test_loss", "test_accuracy", "grad_norm"];
+  "test_loss", "test_accuracy", "grad_norm", "batch_grad_norm"];
 
 export async function compare(page, signal, search) {
   document.title = "Compare · ncore";

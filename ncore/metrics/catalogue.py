@@ -17,6 +17,8 @@ WITHOUT_LEVEL = {
     "1/(NK) ‖…‖². Cross-entropy: the mean over the N samples.",
     "accuracy": "Share of the samples whose largest logit is their class's.",
     "grad_norm": "Euclidean norm of the objective's gradient in all W_j, H₁ and b. UFMs.",
+    "batch_grad_norm": "Euclidean norm of the gradient of `objective` with the last mini-batch for the training "
+    "set, in training mode, at the weights before the last step. Networks; null at step 0.",
     "bias_norm": "‖b‖; 0 without a bias.",
     "rank": "Numerical rank of W H̄, the logit means without the bias: singular values above 1/1000 of the largest.",
     "weight_norm_sq": "‖W_M‖²/K, the mean squared length of the rows of W_M. UFMs.",
