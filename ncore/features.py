@@ -176,12 +176,10 @@ class Samples:
 
     def _first_samples(self) -> Tensor:
         """(K, d), NaN for a class without samples."""
-        present = self.counts > 0
-        places = (self.counts.cumsum(0) - self.counts)[present]
+        places = (self.counts.cumsum(0) - self.counts).clamp(max=len(self._features) - 1)
         first = self._features[places if self._order is None else self._order[places]].double()
-        anchors = first.new_full((self.classes, first.shape[1]), torch.nan)
-        anchors[present] = first
-        return anchors
+        # chosen by `where`: a GPU would have to be waited for to index by a mask
+        return torch.where((self.counts > 0)[:, None], first, torch.nan)
 
     def _chunks(self) -> Iterator[tuple[int, Tensor]]:
         """A class and a float64 copy of some of its rows, which is overwritten by the next one."""

@@ -1,0 +1,135 @@
+"""What a GPU would be made to wait for, and tensors of two devices in one operation: looked for without a GPU.
+
+Meta tensors stand for a GPU's: they have a device of their own and no numbers, so that whatever reads one is seen.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.ops import aten
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ncore.network_measuring import NetworkGauge
+from ncore.network_run import LOOK_STEPS_ON_GPU, NetworkRun
+from ncore.spec import parse_spec, with_changes
+
+OF_A_CLASS, CLASSES, BATCH = 30, 10, 12
+EPOCH_STEPS = OF_A_CLASS * CLASSES // BATCH
+BODY = {
+    "model": {"kind": "convnet", "channels": [4, 8], "head_layers": 1},
+    "data": {"name": "synthetic", "samples_per_class": OF_A_CLASS, "image_size": 8, "augment": True},
+    "optimizer": {"epochs": 2, "batch_size": BATCH},
+    "device": "cpu",
+}
+NETWORKS = {
+    "convnet": {},
+    "resnet": {"model": {"kind": "resnet", "stem": "imagenet"}, "data.image_size": 32},
+    "mlp, mse": {"model": {"kind": "mlp", "widths": [9]}, "loss": "mse", "optimizer.nesterov": True},
+    "fixed etf": {"model": {"kind": "convnet", "channels": [16], "fixed_etf": True, "bias": False}},
+}
+
+
+class Gpu(TorchDispatchMode):
+    """Refuses operations on tensors of two devices; counts what waits for the device: reads, and copies to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = self.copies = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        devices = {t.device.type for t in tensors if t.ndim}  # a CPU's number goes along as an argument
+        if function is aten._local_scalar_dense.default and tensors[0].is_meta:
+            self.reads += 1
+            return 1.0  # finite, and true
+        if function is aten.bincount.default and tensors[0].is_meta:  # without a meta kernel; a GPU's reads the largest
+            self.reads += 1
+            return tensors[0].new_empty(kwargs.get("minlength") or args[2])
+        if function in (aten._to_copy.default, aten.copy_.default):
+            to = torch.device(kwargs.get("device") or tensors[0].device).type
+            if to == "cpu" and "meta" in {t.device.type for t in tensors}:
+                self.reads += 1
+                return torch.full(tensors[0].shape, OF_A_CLASS, dtype=kwargs.get("dtype") or tensors[0].dtype)
+            self.copies += to == "meta" and "cpu" in {t.device.type for t in tensors}
+        else:
+            assert len(devices) < 2, f"{function} of tensors on {devices}"
+        if function is aten._fused_sgd_.default:  # without a meta kernel too
+            return None
+        return function(*args, **kwargs)
+
+
+def started(name: str, checkpoint=None) -> NetworkRun:
+    spec = parse_spec(with_changes(BODY, NETWORKS[name]))
+    run = NetworkRun(spec, "meta", checkpoint, None)
+    run._optimizer._need_device_dtype_check_for_fused = False
+    run.device = "cuda:0"  # what is decided by its name from here on
+    return run
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_training_step_on_a_gpu_does_not_wait_for_it(name):
+    run = started(name)
+    with Gpu() as gpu:
+        run._train_step()  # an epoch's order is drawn on the CPU and goes to the device once
+        assert gpu.copies <= 3
+        gpu.copies = 0
+        for step in range(1, EPOCH_STEPS):
+            run._train_step(noted=step % 2 == 0)
+    assert (gpu.reads, gpu.copies) == (0, 0)
+
+
+def test_between_two_looks_at_the_loss_nothing_is_read():
+    run = started("convnet")
+    with Gpu() as gpu:
+        run._train(2 * EPOCH_STEPS, math.inf)
+    assert run.step == 2 * EPOCH_STEPS
+    assert gpu.reads == math.ceil(2 * EPOCH_STEPS / LOOK_STEPS_ON_GPU)
+
+
+@pytest.mark.parametrize("kept_features_bytes", [2**31, 0], ids=["kept", "sums"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_measurement_on_a_gpu_reads_as_often_whatever_the_number_of_images(name, kept_features_bytes):
+    run, pieces = started(name), 0
+    run._gauge = NetworkGauge(run.spec, run._data, run._targets, kept_features_bytes)
+    with Gpu() as gpu:
+        run._train_step(noted=True)
+        gpu.reads = gpu.copies = 0
+        while not run._measure(0):
+            pieces += 1
+    kept = len(run._network.layers) if run._gauge.keeps_features else 0  # where sums would take more, it keeps them
+    # of each layer that is kept, and of the logits: the largest label, whether they are ordered, class sizes; of the
+    # logits whether they are finite; all numbers at the end, and the gradient's norm
+    assert gpu.reads == 3 * kept + 3 + 1 + 2
+    assert gpu.copies == 0
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")  # they have no numbers
+def test_a_checkpoint_goes_to_the_gpu_and_comes_back():
+    cpu = NetworkRun(parse_spec(with_changes(BODY, NETWORKS["resnet"])), "cpu", None, None)
+    cpu._train_step(noted=True)
+    checkpoint = cpu.checkpoint()
+    with Gpu():
+        run = started("resnet", checkpoint)
+        run._train_step(noted=True)
+        again = run.checkpoint()
+        final = run.final_state()
+    assert {n: t.shape for n, t in again.items()} == {n: t.shape for n, t in checkpoint.items()}
+    assert all(t.device.type == "cpu" for t in (*again.values(), *final.values()))
+
+
+def test_what_is_looked_for_is_seen():
+    a, b = torch.ones(3, device="meta"), torch.ones(3)
+    with Gpu() as gpu:
+        for mixed in (lambda: a @ b, lambda: a + b, lambda: a[b.long()], lambda: torch.where(b > 0, b, a)):
+            with pytest.raises(AssertionError, match="of tensors on"):
+                mixed()
+        for i, read in enumerate((a.tolist, a.cpu, lambda: float(a.sum()), lambda: bool((a > 0).all()))):
+            read()
+            assert gpu.reads == i + 1
+        for i, copy in enumerate((lambda: b.to("meta"), lambda: a.copy_(b))):
+            copy()
+            assert gpu.copies == i + 1
