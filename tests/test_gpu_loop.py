@@ -14,7 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 from ncore.network_measuring import NetworkGauge
 from ncore.network_run import LOOK_STEPS_ON_GPU, NetworkRun
+from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
+from ncore.ufm.run import CHUNK, UfmRun
 
 OF_A_CLASS, CLASSES, BATCH = 30, 10, 12
 EPOCH_STEPS = OF_A_CLASS * CLASSES // BATCH
@@ -119,6 +121,19 @@ def test_a_checkpoint_goes_to_the_gpu_and_comes_back():
         final = run.final_state()
     assert {n: t.shape for n, t in again.items()} == {n: t.shape for n, t in checkpoint.items()}
     assert all(t.device.type == "cpu" for t in (*again.values(), *final.values()))
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig2", "fig4"])
+@torch.no_grad()
+def test_steps_of_a_ufm_wait_for_a_gpu_once_a_chunk(name):
+    spec = parse_spec({**PRESETS[name].spec, "seeds": [0, 1]})
+    with Gpu() as gpu:
+        run = UfmRun([(spec, seed) for seed in spec.seeds], "meta")
+        gpu.reads = gpu.copies = 0
+        run._train(CHUNK)
+        assert (gpu.reads, gpu.copies) == (1, 0)
+        run._gauge.measure()
+    assert (gpu.reads, gpu.copies) == (1, 0)
 
 
 def test_what_is_looked_for_is_seen():
