@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -112,6 +113,15 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> Non
     while not holds():
         assert time.monotonic() < end, f"waited {seconds} s for: {what}"
         time.sleep(0.02)
+
+
+def ncore(
+    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command `ncore` in a process of its own, its tables as wide as a large terminal."""
+    command = [sys.executable, "-m", "api.cli", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "160", **(env or {})}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
 def children_of(pid: int) -> list[int]:

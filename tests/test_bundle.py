@@ -3,15 +3,13 @@
 import csv
 import io
 import json
-import os
 import platform
-import subprocess
-import sys
 import zipfile
 
 import polars as pl
 import pytest
 import torch
+from conftest import ncore
 
 from api.client import ApiError, Client, ExperimentFailed
 from api.panels import NETWORK_PANELS, UFM_PANELS
@@ -26,10 +24,8 @@ DIGITS = {
 }
 
 
-def ncore(*arguments, cwd, threads=1):
-    command = [sys.executable, "-m", "api.cli", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
+def run_ncore(*arguments, cwd, threads=1):
+    done = ncore(*arguments, cwd=cwd, env={"OMP_NUM_THREADS": str(threads)})
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -52,7 +48,7 @@ def test_running_the_spec_of_a_bundle_gives_the_same_numbers_to_the_last_digit(s
         made = client.submit(spec, SHORT if spec == "fig4" else {}).wait(progress=False, timeout_seconds=120)
         folder = opened(made, tmp_path)
     threads = json.loads((folder / "versions.json").read_text())["run"]["threads"]
-    ncore("run", folder / "spec.json", "--out", tmp_path / "again", cwd=tmp_path, threads=threads)
+    run_ncore("run", folder / "spec.json", "--out", tmp_path / "again", cwd=tmp_path, threads=threads)
     assert len(rows_of(folder / "series.csv")) > 50
     assert rows_of(folder / "series.csv") == rows_of(tmp_path / "again" / "metrics.csv")
     again = json.loads((tmp_path / "again" / "result.json").read_text())
@@ -99,6 +95,6 @@ def test_what_failed_at_once_or_is_unknown_is_exported_or_refused(client, tmp_pa
 
 @on_one_database
 def test_the_command_saves_the_bundle(service, finished, tmp_path):
-    ncore("--url", service.url, "export", finished.id, "--zip", cwd=tmp_path)
+    run_ncore("--url", service.url, "export", finished.id, "--zip", cwd=tmp_path)
     assert zipfile.is_zipfile(tmp_path / f"{finished.id}.zip")
     assert not list(tmp_path.glob("*.part"))

@@ -1,14 +1,13 @@
 """The command line, against the real service and alone."""
 
 import csv
-import os
 import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import settings_for
+from conftest import ncore, settings_for
 
 from api.client import Client
 from api.serve import environment, free_port
@@ -17,18 +16,6 @@ on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 """What the command line does with the answers does not depend on where the service keeps them."""
 
 SETS = ["--set", "optimizer.steps=300", "--set", "measure.points=10", "--set", "seeds=[5]"]
-
-
-def ncore(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "api.cli", *arguments]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "160", **(env or {})},
-    )
 
 
 @pytest.fixture
