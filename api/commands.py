@@ -141,7 +141,7 @@ def show(given: Namespace) -> int:
         experiment = client.experiment(given.id)
         console.print(experiments_table([experiment.data]))
         if experiment.data["error"]:
-            console.print(experiment.data["error"], style="red", markup=False)
+            console.print(experiment.data["error"], style="red", markup=False, soft_wrap=True)
         _print_theory(experiment)
     return 0
 

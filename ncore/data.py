@@ -60,7 +60,7 @@ def load(data: Data, data_dir: str | None, device: str, dtype: torch.dtype = tor
     base = Path(data_dir).resolve() if data_dir else None
     train, test, classes = SOURCES[data.name](data, base)
     sizes = _class_sizes(data, classes)
-    _check_classes(data, train.labels, classes, sizes)
+    _check_classes(data, train, classes, sizes)
     order = _first_of_each_class(train.labels, classes, sizes)
     labels = train.labels[order]
     if data.random_labels:  # class sizes stay, the images of a class are any
@@ -97,12 +97,19 @@ def _class_sizes(data: Data, classes: int) -> tuple[int, ...] | None:
     return (n,) * classes if isinstance(n, int) else n
 
 
-def _check_classes(data: Data, labels: Tensor, classes: int, sizes: tuple[int, ...] | None) -> None:
-    for k, available in enumerate(torch.bincount(labels, minlength=classes).tolist()):
-        asked = f"data.samples_per_class asks for {sizes[k]}" if sizes else f"must have at least {LEAST_OF_A_CLASS}"
-        if available < (sizes[k] if sizes else LEAST_OF_A_CLASS):
-            images = "image" if available == 1 else "images"
-            raise DataError(f"data: class {k} of {data.name!r} has {available} training {images}, {asked}")
+def _check_classes(data: Data, train: Stored, classes: int, sizes: tuple[int, ...] | None) -> None:
+    """Raises DataError naming the class that lacks most images."""
+    found = torch.bincount(train.labels, minlength=classes).tolist()
+    wanted = sizes or (LEAST_OF_A_CLASS,) * classes
+    lacking = [(n - has, -k) for k, (has, n) in enumerate(zip(found, wanted, strict=True)) if has < n]
+    if not lacking:
+        return
+    k = -max(lacking)[1]
+    of = f"class {train.names[k]!r} of the folder {data.path!r}" if train.names else f"class {k} of {data.name!r}"
+    told = f"{of} has {found[k]} training image{'' if found[k] == 1 else 's'}"
+    if sizes and found[k] >= LEAST_OF_A_CLASS:
+        raise DataError(f"data.samples_per_class: {told}, so it must be at most {found[k]} there; got {sizes[k]}")
+    raise DataError(f"data: {told}, must have at least {LEAST_OF_A_CLASS}")
 
 
 def _first_of_each_class(labels: Tensor, classes: int, sizes: tuple[int, ...] | None) -> Tensor:

@@ -333,5 +333,5 @@ def told_when_out_of_memory(device: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(s in str(error) for s in NO_MEMORY):
             raise
-        advice = "lower optimizer.batch_size, data.image_size or data.samples_per_class"
-        raise MemoryError(f"{device} is out of memory; {advice}") from error
+        fields = "optimizer.batch_size, data.image_size, data.samples_per_class or the model's size"
+        raise MemoryError(f"out of memory on {device}: lower {fields}") from error

@@ -119,6 +119,6 @@ def pick_device(asked: str) -> str:
     index = int(asked.partition(":")[2] or 0)
     if index >= found:
         raise DeviceError(
-            f"device: {asked!r} was asked for, but this machine has {found} CUDA devices; use auto or cpu"
+            f"device: {asked!r} was asked for, but only {found} CUDA devices are to be seen here; use auto or cpu"
         )
     return f"cuda:{index}"

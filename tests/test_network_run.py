@@ -234,7 +234,7 @@ def test_a_fixed_etf_needs_the_width():
 
 
 def test_a_step_that_is_too_large_is_told():
-    with pytest.raises(Diverged, match="learning_rate"):
+    with pytest.raises(Diverged, match=r"lower optimizer\.learning_rate \(now 1e\+06\)$"):
         finish(started(model={"kind": "mlp", "widths": [9]}, optimizer__learning_rate=1e6, optimizer__epochs=30))
 
 
@@ -316,7 +316,7 @@ def test_too_little_memory_is_told(images, mebibytes):
     command = [sys.executable, "-c", TOO_LITTLE, str(images), str(mebibytes)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip() == (
-        "cpu is out of memory; lower optimizer.batch_size, data.image_size or data.samples_per_class"
+        "out of memory on cpu: lower optimizer.batch_size, data.image_size, data.samples_per_class or the model's size"
     ), done.stderr
 
 

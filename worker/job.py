@@ -19,8 +19,9 @@ from api.db import writing
 from api.settings import get_settings
 from api.tables import Experiment, MeasurementRow
 from ncore.measurement import Measurement
+from ncore.sources import DataError
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
-from ncore.train import Diverged, Run, begin, outcome
+from ncore.train import DeviceError, Diverged, Run, begin, outcome
 from worker import checkpoint, memory
 from worker.stopping import stop_asked
 
@@ -84,13 +85,14 @@ class Job:
         self._lease.start()
         try:
             status, values = self._train()
-        except Diverged as error:
+        except (Diverged, DataError, DeviceError) as error:  # told in words for the user
             status, values = "failed", {"error": str(error)}
         except SQLAlchemyError:
             log.exception("experiment=%s the database went away; the lease will expire", self.id)
             return
         except Exception as error:  # noqa: BLE001 (whatever it is, it is the experiment's end and stands in its log)
-            status, values = "failed", {"error": _reason(error), "detail": traceback.format_exc()}
+            reason = _reason(error)
+            status, values = "failed", {"error": reason, "detail": f"{reason}\n\n{traceback.format_exc()}"}
         finally:
             self._lease.end()
         if status == "lost" or not self._end(status, values):
@@ -183,8 +185,10 @@ class Job:
 
 def _reason(error: Exception) -> str:
     if memory.is_out_of_memory(error):
-        limit = f"this worker's limit: {memory.told()}, at most NCORE_WORKER_MEMORY_BYTES"
-        return f"out of memory: {error} ({limit}); use fewer seeds or a smaller model"
+        told = str(error)
+        if not told.startswith("out of memory"):
+            told = f"out of memory: use fewer seeds or a smaller model; {told or type(error).__name__}"
+        return f"{told} (this worker's limit: {memory.told()}, at most NCORE_WORKER_MEMORY_BYTES)"
     return f"{type(error).__name__}: {error}"
 
 

@@ -134,7 +134,7 @@ class UfmRun:
         self._alive &= finite
         if not bool(self._alive.any()):
             seed = self.seeds[int(lost.nonzero()[0])]
-            raise Diverged(self.step, seed, self.spec.optimizer.learning_rate)
+            raise Diverged(self.step, seed, self.spec.optimizer.learning_rate, also="model.init_scale")
 
     def _measure(self) -> list[Measurement]:
         values = self._gauge.measure()
