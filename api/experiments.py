@@ -21,6 +21,7 @@ from api.settings import get_settings
 from api.store import get_store
 from api.tables import Experiment, Sweep, new_id
 from ncore.estimate import measurements, memory_bytes, wants_gpu
+from ncore.largest_share import largest_share
 from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
@@ -90,16 +91,27 @@ def body_of_request(body: Any) -> Any:
 def check_limits(spec: UfmSpec | NetworkSpec) -> None:
     """Raises SpecError with the estimate and the limit."""
     settings, memory = get_settings(), memory_bytes(spec)
-    if memory is not None and memory > settings.max_memory_bytes:
-        limit = f"NCORE_MAX_MEMORY_BYTES = {settings.max_memory_bytes / 2**30:.3g} GiB"
-        message = f"needs about {memory / 2**30:.3g} GiB, the limit is {limit}"
-        raise SpecError([{"field": "model", "message": message}])
+    if memory > settings.max_memory_bytes:
+        raise SpecError([_too_much_memory(spec, memory, settings.max_memory_bytes)])
     rows = measurements(spec)
     if rows > settings.max_measurements:
         message = (
             f"{rows} measurements (seeds x points), the limit is NCORE_MAX_MEASUREMENTS = {settings.max_measurements}"
         )
         raise SpecError([{"field": "measure", "message": message}])
+
+
+def _too_much_memory(spec: UfmSpec | NetworkSpec, needed_bytes: int, limit_bytes: int) -> dict[str, str]:
+    field, largest = "model", ""
+    if isinstance(spec, NetworkSpec):
+        field, share_bytes, what = largest_share(spec, limit_bytes)
+        largest = f" ({_gib(share_bytes)} for {what})"
+    message = f"needs about {_gib(needed_bytes)}{largest}, the limit is NCORE_MAX_MEMORY_BYTES = {_gib(limit_bytes)}"
+    return {"field": field, "message": message}
+
+
+def _gib(n: float) -> str:
+    return f"{n / 2**30:{'.3g' if n < 1000 * 2**30 else '.0f'}} GiB"
 
 
 @router.post("/experiments", status_code=201, response_model=ExperimentOut)

@@ -36,6 +36,11 @@ def evaluated_at_a_time(image_size: int) -> int:
 
 def network_bytes(spec: NetworkSpec) -> int:
     """Peak memory of one seed's tensors with the data set; of a folder without `samples_per_class` no images count."""
+    return int(sum(network_shares(spec).values()))
+
+
+def network_shares(spec: NetworkSpec) -> dict[str, float]:
+    """Bytes at the peak, by what they are for."""
     number = 8 if spec.precision == "float64" else 4
     train, test = images(spec.data)
     classes = class_count(spec.data)
@@ -45,10 +50,16 @@ def network_bytes(spec: NetworkSpec) -> int:
     trained = PASSES * min(spec.optimizer.batch_size, train or spec.optimizer.batch_size) * kept
     evaluated = EVALUATED_MAPS * evaluated_at_a_time(spec.data.image_size) * largest
     kept_features, sums = features_bytes(spec, train, channels, classes)
-    features = kept_features if keeps_features(spec, train, channels, classes) else sums
+    keeps = keeps_features(spec, train, channels, classes)
     logits = 2 * (train + test) * classes
     weights = parameters(spec, channels, classes)
-    return int(pictures + number * (COPIES * weights + max(trained, evaluated)) + features + 8 * logits)
+    return {
+        "images": pictures,
+        "weights": number * COPIES * weights,
+        "maps": number * max(trained, evaluated),
+        "features" if keeps else "sums": kept_features if keeps else sums,
+        "logits": 8 * logits,
+    }
 
 
 def keeps_features(

@@ -1,6 +1,7 @@
 """What a network is said to need: against its parameters, its data and a process that trains it; the limit."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -94,5 +95,41 @@ def test_more_than_the_limit_is_refused_with_the_estimate():
         "data": {"name": "cifar10", "image_size": 224, "samples_per_class": 200},
     }
     check_limits(parse_spec({**body, "optimizer": {"batch_size": 8}}))
-    with pytest.raises(SpecError, match=r"needs about \d+ GiB, the limit is NCORE_MAX_MEMORY_BYTES = 16 GiB"):
+    told = r"needs about \d+\.?\d* GiB \(.* GiB for .*\), the limit is NCORE_MAX_MEMORY_BYTES = 16 GiB"
+    with pytest.raises(SpecError, match=told):
         check_limits(parse_spec({**body, "optimizer": {"batch_size": 64}}))
+
+
+MLP, RESNET = {"kind": "mlp"}, {"kind": "resnet", "depth": 50}
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "batch", "field", "words"),
+    [
+        (MLP, {"samples_per_class": 2000, "image_size": 512}, 8, "data.samples_per_class", "40000 images of 512 x 512"),
+        (RESNET, {"image_size": 224}, 64, "optimizer.batch_size", "224 x 224 pixels, 64 in a batch"),
+        (RESNET, {"image_size": 224}, 4096, "optimizer.batch_size", "224 x 224 pixels, 1000 in a batch"),
+        (RESNET, {"image_size": 512}, 64, "data.image_size", "512 x 512 pixels, 64 in a batch"),
+        ({**MLP, "widths": [16_384, 16_384]}, {"image_size": 256}, 8, "model", "the weights and their gradients"),
+        (
+            {**MLP, "widths": [16_384, 8192]},
+            {"samples_per_class": 40_000, "image_size": 4},
+            8,
+            "data.samples_per_class",
+            "the features of 400000 images in hidden1, hidden2 (model.layers)",
+        ),
+        (MLP, {"samples_per_class": 30, "classes": 10_000, "image_size": 4}, 8, "data.samples_per_class", "the logits"),
+    ],
+    ids=["images", "batch", "all in a batch", "pixels", "weights", "features", "logits"],
+)
+def test_the_field_whose_share_is_largest_is_named_with_its_bytes(model, data, batch, field, words):
+    spec = spec_of(model, **data)
+    spec = spec.model_copy(update={"optimizer": spec.optimizer.model_copy(update={"batch_size": batch})})
+    with pytest.raises(SpecError) as caught:
+        check_limits(spec)
+    (fault,) = caught.value.errors
+    assert fault["field"] == field
+    assert words in fault["message"]
+    needed, share = (float(n) for n in re.findall(r"([\d.e+]+) GiB", fault["message"])[:2])
+    assert needed == pytest.approx(memory_bytes(spec) / 2**30, rel=1e-2)
+    assert needed / 5 < share <= needed

@@ -227,6 +227,16 @@ def test_of_two_seeds_the_one_that_diverges_leaves_the_others_series(client):
         ({"data": {"name": "folder", "path": "../elsewhere"}}, "data.path", "without '..'"),
         ({"data.name": "imagenet"}, "data.name", "'mnist', 'fashion_mnist', 'cifar10', 'digits', 'folder' or"),
         ({"optimizer.batch_size": 0}, "optimizer.batch_size", "greater than or equal to 1; got 0"),
+        (
+            {"model": {"kind": "resnet", "depth": 50}, "data.image_size": 224, "optimizer.batch_size": 40},
+            "optimizer.batch_size",
+            "the limit is NCORE_MAX_MEMORY_BYTES = 16 GiB",
+        ),
+        (
+            {"model": {"kind": "resnet", "depth": 50}, "data.image_size": 512, "optimizer.batch_size": 40},
+            "data.image_size",
+            "for the maps of images of 512 x 512 pixels, 40 in a batch), the limit is",
+        ),
         ({"model.layers": ["hidden7"]}, "model.layers", "has ['hidden7'], may have hidden1"),
     ],
 )
