@@ -15,6 +15,9 @@ TASK = "ncore.run"
 QUEUES = {"cpu": "ncore.cpu", "gpu": "ncore.gpu"}
 """Names on the broker of the wake-up calls for each kind of worker; a GPU worker listens to both."""
 
+START_SECONDS = 120.0
+"""A child of a worker imports torch and asks for its GPU before it is up; one that takes longer is killed."""
+
 
 @lru_cache
 def get_celery() -> Celery:
@@ -33,6 +36,7 @@ def get_celery() -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_pool_start_method="spawn",  # children import afresh, so that CUDA and OpenMP work in them
+        worker_proc_alive_timeout=START_SECONDS,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_retry=True,

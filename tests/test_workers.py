@@ -191,6 +191,28 @@ def test_an_experiment_that_outgrows_the_workers_memory_fails_alone(request, tmp
         assert after.data["worker"] == worker  # the same process
 
 
+SLOW_START = """
+import sys, time
+if any("spawn_main" in word for word in sys.orig_argv):  # a child of a worker
+    time.sleep(6)
+"""
+
+
+@pytest.mark.slow
+def test_a_child_that_takes_long_to_start_is_waited_for(request, tmp_path, monkeypatch):
+    """Its modules may lie on a slow disk; Celery gives it 4 seconds."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SLOW_START)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{os.environ.get('PYTHONPATH', '')}")
+    with running(settings_for("sqlite", tmp_path, request)) as service, Client(service.url) as client:
+        made = client.submit("fig1", ENDLESS)
+        wait_for("the start", lambda: made.refresh().status == "running", 60)
+        os.kill(int(made.data["worker"].partition(":")[2]), signal.SIGKILL)
+        wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 2, 60)
+        assert "Timed out" not in (tmp_path / "logs" / "worker-1.log").read_text()
+        made.cancel()
+
+
 def test_two_api_processes_and_three_workers_share_one_database(request, tmp_path):
     settings = settings_for("postgresql", tmp_path / "one", request, workers=2)
     with running(settings) as first:
