@@ -49,7 +49,7 @@ class Rows(Collector):
 
 
 def _counts() -> Iterator[Metric]:
-    columns = (func.count(), func.sum(Experiment.last_seq), func.sum(Experiment.crashes))
+    columns = (func.count(), func.sum(Experiment.last_seq), func.sum(Experiment.lost_workers))
     with reading() as session:
         rows = session.execute(select(Experiment.status, *columns).group_by(Experiment.status)).all()
         timed = session.execute(_durations(session.get_bind().dialect.name)).all()

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="how often a worker renews its lease")
     checkpoint_seconds: float = Field(default=20.0, ge=0, description="least time between two checkpoints")
     resend_seconds: float = Field(default=5.0, gt=0, description="age at which a queued experiment is sent again")
-    max_attempts: int = Field(default=3, ge=1, description="crashes of the worker after which an experiment has failed")
+    max_attempts: int = Field(
+        default=3, ge=1, description="crashes without progress between, after which an experiment has failed"
+    )
 
     @field_validator("home", "data_dir")
     @classmethod

@@ -96,8 +96,20 @@ def renew(session: Session, experiment_id: str, attempt: int) -> tuple[bool, boo
     return held > 0, bool(wanted)
 
 
-def store(session: Session, experiment_id: str, attempt: int, rows: Sequence[dict[str, Any]], **progress: Any) -> bool:
-    """Stores measurements and progress of a lease that is held; a row that is there already stays as it is."""
+def store(
+    session: Session, experiment_id: str, attempt: int, rows: Sequence[dict[str, Any]], kept_step: int, **progress: Any
+) -> bool:
+    """Stores measurements and progress of a lease that is held; a row that is there already stays as it is.
+
+    Where `kept_step`, the furthest that this attempt has measured or saved, is beyond that of all before, crashes are
+    counted anew. The step itself would not do: it is stored by the clock, so that of attempts that all die at one
+    place some come further than others.
+    """
+    went_on = Experiment.kept_step < kept_step
+    progress |= {
+        "kept_step": case((went_on, kept_step), else_=Experiment.kept_step),
+        "crashes": case((went_on, 0), else_=Experiment.crashes),
+    }
     if not _rows(session, _mine(experiment_id, attempt).values(**progress)):
         return False
     if rows:
@@ -150,7 +162,10 @@ def retry(session: Session, experiment_id: str) -> bool:
 
 
 def take_back(session: Session) -> int:
-    """What runs under an expired lease is queued again; after too many crashes it has failed. Returns how many."""
+    """What runs under an expired lease is queued again; after too many crashes without progress between it has failed.
+
+    Returns how many.
+    """
     expired = and_(Experiment.status == "running", Experiment.lease_until < now())
     return _take_back(session, expired, "its worker fell silent: killed, or its machine is gone")
 
@@ -161,7 +176,8 @@ def take_from(session: Session, worker: str, cause: str) -> int:
 
 
 def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
-    limit, free = get_settings().max_attempts, {"lease_until": None, "eta_seconds": None}
+    limit = get_settings().max_attempts
+    free = {"lease_until": None, "eta_seconds": None, "lost_workers": Experiment.lost_workers + 1}
     crashed = {"crashes": Experiment.crashes + 1, **free}
     cancelled = _changed(
         session,
@@ -171,7 +187,7 @@ def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
         "cancelled",
         cause,
     )
-    reason = f"its worker was lost {limit} times and it is not tried again; the last time: {cause}"
+    reason = f"its worker was lost {limit} times without progress between; the last time: {cause}"
     failed = _changed(
         session,
         update(Experiment)

@@ -54,6 +54,11 @@ class Experiment(Table):
     eta_seconds: Mapped[float | None] = mapped_column(Float)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     crashes: Mapped[int] = mapped_column(Integer, default=0)
+    """Workers lost without progress between: none since `kept_step` grew."""
+    lost_workers: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """In all."""
+    kept_step: Mapped[int] = mapped_column(Integer, default=-1, server_default="-1")
+    """The furthest step of which a measurement or a checkpoint is kept; -1 before the first."""
     worker: Mapped[str | None] = mapped_column(String(200))
     device: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]

@@ -1,10 +1,12 @@
 """Parts are killed in the middle: nothing is lost, nothing is doubled, nothing is left running."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -20,9 +22,12 @@ from conftest import (
     started_postgresql,
     wait_for,
 )
+from sqlalchemy.orm import Session
 
 from api.client import Client
+from api.db import make_engine
 from api.serve import environment, free_port, running
+from api.tables import Experiment
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train
@@ -127,19 +132,98 @@ def test_a_flushed_broker_loses_no_experiment(request, tmp_path):
             assert one.wait(progress=False, timeout_seconds=60).data["attempt"] == 1
 
 
+ENDLESS = {"seeds": [0], "optimizer.steps": 999_990_000, "measure.points": 100_000, "measure.spacing": "linear"}
+"""Measured every 10,000 steps, some times a second."""
+
+
 def test_an_experiment_that_kills_its_worker_three_times_has_failed_and_others_go_on(request, tmp_path):
-    settings = settings_for("sqlite", tmp_path, request, lease_seconds=1.5)
-    endless = {"seeds": [0], "optimizer.steps": 10**9, "measure.points": 50}
+    settings = settings_for("sqlite", tmp_path, request, lease_seconds=1.5, checkpoint_seconds=1000.0)
     with running(settings) as service, Client(service.url) as client:
-        made = client.submit("fig1", endless)
+        made = client.submit("fig1", {**ENDLESS, "measure.points": 2})
+        wait_for("the first measurement", lambda: made.series(metric="objective") != [])
         for attempt in (1, 2, 3):
             wait_for(
                 f"attempt {attempt}", lambda a=attempt: made.refresh().data["attempt"] == a and made.status == "running"
             )
             kill_tree(service.children["worker-1"].process.pid)
         wait_for("the failure", lambda: made.refresh().status == "failed")
-        assert "lost 3 times" in made.data["error"]
+        assert "lost 3 times without progress between" in made.data["error"]
         assert client.submit("fig1", {"optimizer.steps": 50}).wait(progress=False, timeout_seconds=60)
+
+
+@contextmanager
+def rows_of(settings):
+    """What gives the row of an experiment as it is in the database."""
+    engine = make_engine(settings.database)
+
+    def row_of(experiment) -> Experiment:
+        with Session(engine) as session:
+            return session.get(Experiment, experiment.id)
+
+    try:
+        yield row_of
+    finally:
+        engine.dispose()
+
+
+def kill_its_worker(experiment) -> None:
+    """SIGKILL for the child of the pool that runs it, which its parent tells at once."""
+    os.kill(int(experiment.refresh().data["worker"].partition(":")[2]), signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("kept", ["measurements", "checkpoints"])
+def test_crashes_with_progress_between_them_are_not_summed_up(kept, database, request, tmp_path):
+    by_measurements = kept == "measurements"
+    checkpoint_seconds = 1000.0 if by_measurements else 0.2
+    settings = settings_for(database, tmp_path, request, max_attempts=2, checkpoint_seconds=checkpoint_seconds)
+    with rows_of(settings) as row_of, running(settings) as service, Client(service.url) as client:
+        made, reached = client.submit("fig1", ENDLESS if by_measurements else {**ENDLESS, "measure.points": 2}), 0
+        for attempt in (1, 2):
+            wait_for(f"progress of attempt {attempt}", lambda least=reached: row_of(made).kept_step > least)
+            row = row_of(made)
+            assert (row.attempt, row.crashes, row.lost_workers) == (attempt, 0, attempt - 1)
+            kill_its_worker(made)
+            wait_for("the loss", lambda a=attempt: row_of(made).lost_workers == a, seconds=10)
+            row = row_of(made)
+            assert (row.crashes, row.status != "failed") == (1, True)
+            reached = row.kept_step
+        wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 3)
+        assert "ncore_lost_workers_total 2.0" in httpx.get(f"{service.url}/metrics").text
+        made.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("database", DATABASES)
+def test_measuring_the_same_again_from_an_old_checkpoint_is_no_progress(database, request, tmp_path):
+    settings = settings_for(database, tmp_path, request)
+    checkpoint, old = tmp_path / "experiments", tmp_path / "old.pt"
+    with rows_of(settings) as row_of, running(settings) as service, Client(service.url) as client:
+        made = client.submit("fig1", ENDLESS)
+        checkpoint = checkpoint / made.id / "checkpoint.pt"
+        wait_for("a checkpoint", checkpoint.exists)
+        shutil.copy(checkpoint, old)
+        begin = row_of(made).kept_step
+        wait_for("ten times as many steps", lambda: row_of(made).kept_step > 10 * begin, seconds=60)
+        for crash in (1, 2, 3):
+            worker = int(made.refresh().data["worker"].partition(":")[2])
+            os.kill(worker, signal.SIGSTOP)  # so that the checkpoint is the old one when it is read again
+            row = row_of(made)
+            assert (row.attempt, row.crashes) == (crash, crash - 1)
+            shutil.copy(old, checkpoint)
+            os.kill(worker, signal.SIGKILL)
+            wait_for("the loss", lambda c=crash: row_of(made).lost_workers == c, seconds=10)
+            if crash < 3:
+                wait_for("the same once more", lambda seq=row.last_seq: row_of(made).last_seq > seq)
+        assert made.refresh().status == "failed"
+        assert "lost 3 times without progress between" in made.data["error"]
+        steps = made.series(metric="objective")[0]["steps"]
+        assert steps == [10_000 * i for i in range(len(steps))]
+        made.retry()
+        wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 4)
+        assert row_of(made).crashes == 0
+        made.cancel()
 
 
 def test_a_worker_that_is_told_to_stop_gives_its_experiment_back_with_a_checkpoint(request, tmp_path):

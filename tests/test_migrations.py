@@ -21,7 +21,7 @@ from api.tables import Experiment, MeasurementRow, Table
 FIRST_RELEASE = """
 INSERT INTO experiments (id, name, kind, tags, status, spec, created_at, queued_at, step, total, attempt, crashes,
     cancel_requested, last_seq)
-VALUES ('old', 'n', 'ufm', '[]', 'queued', '{}', :at, :at, 0, 9, 0, 0, :no, 2)
+VALUES ('old', 'n', 'ufm', '[]', 'queued', '{}', :at, :at, 0, 9, 3, 2, :no, 2)
 """
 
 
@@ -67,6 +67,7 @@ def test_what_the_first_release_has_stored_is_there_after_the_upgrade_and_after_
     with Session(engine) as session:
         row = session.get(Experiment, "old")
         assert (row.priority, row.queue, row.total, row.status) == (0, "cpu", 9, "queued")
+        assert (row.crashes, row.lost_workers, row.kept_step) == (2, 2, -1)
         assert session.get(MeasurementRow, ("old", 0, 9)).values == {"nc1 h1": 0.5}
     engine.dispose()
 

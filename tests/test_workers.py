@@ -153,9 +153,11 @@ def test_workers_are_shown_with_what_they_run(service, client):
 
 
 def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_told(request, tmp_path):
-    settings = settings_for("sqlite", tmp_path, request, workers=2, lease_seconds=60.0, max_attempts=2)
+    still = {"max_attempts": 2, "checkpoint_seconds": 1000.0}
+    settings = settings_for("sqlite", tmp_path, request, workers=2, lease_seconds=60.0, **still)
     with running(settings) as service, Client(service.url) as client:
-        made = client.submit("fig1", ENDLESS)
+        made = client.submit("fig1", {**ENDLESS, "measure.points": 2})
+        wait_for("its only measurement", lambda: made.series(metric="objective") != [])
         for attempt in (1, 2):
             wait_for(
                 "the start", lambda a=attempt: made.refresh().data["attempt"] == a and made.status == "running", 20

@@ -79,6 +79,7 @@ class Job:
         self._body, self._queue = row.spec, row.queue
         self._lease = Lease(row.id, row.attempt)
         self._unstored: list[Measurement] = []
+        self._kept_step = -1  # the furthest that was measured or saved
         self._began, self._stored_at, self._saved_at = time.monotonic(), 0.0, time.monotonic()
 
     def run(self) -> None:
@@ -126,10 +127,12 @@ class Job:
         self._store(run)
         while not run.done:
             try:
-                self._unstored += run.advance(SLICE_SECONDS)
+                found = run.advance(SLICE_SECONDS)
             except Diverged:
                 self._store(run)
                 raise
+            self._unstored += found
+            self._kept_step = run.step if found else self._kept_step
             if time.monotonic() - self._stored_at >= STORE_SECONDS or len(self._unstored) >= BATCH_ROWS:
                 self._store(run)
             if self._lease.lost.is_set():
@@ -156,7 +159,9 @@ class Job:
         eta = spent / done * (run.total - run.step) if done > 0 else None
         progress = {"step": run.step, "total": run.total, "eta_seconds": eta, "device": run.device}
         if not self._transact(
-            lambda session: states.store(session, self.id, self.attempt, rows, last_seq=self._seq, **progress)
+            lambda session: states.store(
+                session, self.id, self.attempt, rows, self._kept_step, last_seq=self._seq, **progress
+            )
         ):
             self._lease.lost.set()
         self._unstored.clear()
@@ -165,7 +170,8 @@ class Job:
     def _save(self, run: Run) -> None:
         self._store(run)
         checkpoint.save(self.id, run.checkpoint())
-        self._saved_at = time.monotonic()
+        self._kept_step, self._saved_at = run.step, time.monotonic()
+        self._store(run)
 
     def _finals(self, spec: UfmSpec | NetworkSpec) -> Sequence[Measurement]:
         """The last measurement of each seed, from the rows: an earlier attempt may have stored it."""
