@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from torch import Tensor
 from ncore.network_estimate import CLASSES, SYNTHETIC_SAMPLES
 from ncore.spec import Data
 
+SILENT_SECONDS = 20.0
+"""A host that says nothing for so long while a data set is fetched is taken for gone."""
 IDX_OF_BYTES = 8
 """The type of unsigned bytes in the head of MNIST's files, http://yann.lecun.com/exdb/mnist."""
 
@@ -59,7 +63,8 @@ def _torchvision(data: Data, base: Path | None) -> tuple[Stored, Stored, int]:
 
     def read(*, train: bool) -> Stored:
         try:
-            found = source(root, train=train, download=not _is_there(source, root))
+            with _sockets_wait(SILENT_SECONDS):
+                found = source(root, train=train, download=not _is_there(source, root))
         except (RuntimeError, OSError) as error:
             missing = f"data: {data.name!r} is not in {root} (NCORE_DATA_DIR) and cannot be downloaded"
             raise DataError(f"{missing}: {error}") from error
@@ -73,6 +78,17 @@ def _torchvision(data: Data, base: Path | None) -> tuple[Stored, Stored, int]:
         return in_memory(images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2), labels)
 
     return read(train=True), read(train=False), 10
+
+
+@contextmanager
+def _sockets_wait(seconds: float) -> Iterator[None]:
+    """Connections that are opened here give up after so long without a byte; torchvision's would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _files(source: Any, root: Path) -> list[Path]:

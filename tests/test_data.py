@@ -1,13 +1,16 @@
 """The data sets: shapes, order, selection, resizing, augmentation, and the words of what is refused."""
 
 import gzip
+import socket
 import struct
+import urllib.request
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from ncore import sources
 from ncore.data import DataError, augment, load
 from ncore.spec import Data, SpecError, parse_spec
 
@@ -171,6 +174,18 @@ def test_a_directory_that_is_not_there_is_named(tmp_path, name):
         loaded(None, name=name, **path)
     with pytest.raises(DataError, match=str(tmp_path / "nowhere")):
         loaded(tmp_path / "nowhere", name=name, **path)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_host_that_says_nothing_is_not_waited_for_for_ever(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(sources, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # else it keeps the proxies of its first call
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        for scheme in ("http", "https"):
+            monkeypatch.setenv(f"{scheme}_proxy", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        with pytest.raises(DataError, match=rf"'{name}' is not in {tmp_path} .* cannot be downloaded:(.|\n)*timed out"):
+            loaded(tmp_path, name=name)
+    assert socket.getdefaulttimeout() is None
 
 
 def test_folder_with_and_without_a_test_part(tmp_path):
