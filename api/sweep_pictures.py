@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.orm import Session
 
+from api.db import reading
 from api.errors import PROBLEMS, Problem
+from api.etag import UNCHANGED, Tag
 from api.plots import KINDS, Form, Theme, rendered
-from api.sweeps import MAX_COMBINATIONS, Item, Level, SweepOut, look
+from api.sweep_table import Item, Level, advances, find_sweep, item_of, measured, rows_of
+from api.tables import Sweep
 
 if TYPE_CHECKING:
     from api.themes import Theme as Style
@@ -22,6 +26,8 @@ LOG_RATIO = 20.0
 """Values over more than this ratio are drawn on a log axis."""
 LEVEL_LABELS = 8
 """So many values of an axis are written side by side, more from the bottom up."""
+MOST_TICKS = 12
+"""A tick at each value of an axis of numbers that has no more of them."""
 TOLD = ["x:N", "layer:N", "value:Q", "low:Q", "high:Q", "predicted:Q"]
 Row = dict[str, Any]
 
@@ -29,9 +35,10 @@ Row = dict[str, Any]
 @router.get(
     "/sweeps/{sweep_id}/plot.{form}",
     response_class=Response,
-    responses={200: {"content": {kind: {} for kind in KINDS.values()}}},
+    responses={200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED},
 )
 def plot(
+    request: Request,
     sweep_id: str,
     form: Form,
     metric: str = "nc1",
@@ -43,20 +50,28 @@ def plot(
     theme: Theme = "light",
 ) -> Response:
     """The mean over the seeds, and over the axes that are not drawn; a line for each layer, predictions dashed."""
-    sweep = look(sweep_id, [metric], [layer] if layer else [], 0, MAX_COMBINATIONS)
-    over, across = _axes(sweep, x, y)
-    _is_measured(sweep, metric, layer)
+    with reading() as session:
+        sweep = find_sweep(session, sweep_id)
+        advance = advances(session, [sweep_id])[sweep_id]
+        tag = Tag(request, advance.changes)
+        if tag.is_known:
+            return tag.unchanged()
+        over, across = _axes(sweep, x, y)
+        layers = [layer] if layer else []
+        items = [item_of(row, sweep.axes, [metric], layers, across is None) for row in rows_of(session, sweep_id)]
+        if "succeeded" in advance.statuses and not any(item.metrics for item in items):
+            raise _not_measured(session, sweep_id, metric, layer)
     from api.themes import THEMES
 
     if across is None:
-        chart = _lines(sweep.items, over, metric, THEMES[theme])
+        chart = _lines(items, over, metric, THEMES[theme])
     else:
-        chart = _heat_map(sweep, over, across, metric, THEMES[theme])
+        chart = _heat_map(items, sweep.axes, over, across, metric, THEMES[theme])
     told = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
-    return rendered({"description": told, **chart, "config": THEMES[theme].config()}, form)
+    return tag.on(rendered({"description": told, **chart, "config": THEMES[theme].config()}, form))
 
 
-def _axes(sweep: SweepOut, x: str | None, y: str | None) -> tuple[str, str | None]:
+def _axes(sweep: Sweep, x: str | None, y: str | None) -> tuple[str, str | None]:
     for field, name in (("x", x), ("y", y)):
         if name is not None and (name not in sweep.axes or (field == "y" and name == x)):
             allowed = ", ".join(axis for axis in sweep.axes if field == "x" or axis != x)
@@ -66,16 +81,12 @@ def _axes(sweep: SweepOut, x: str | None, y: str | None) -> tuple[str, str | Non
     return over, y or next((axis for axis in several if axis != over), None)
 
 
-def _is_measured(sweep: SweepOut, metric: str, layer: str | None) -> None:
-    """Raises the 422 naming what may be chosen, once something has succeeded."""
-    if any(item.metrics for item in sweep.items) or "succeeded" not in sweep.statuses:
-        return
-    everything = next(item for item in look(sweep.id, [], [], 0, MAX_COMBINATIONS).items if item.metrics).metrics
-    metrics = list(dict.fromkeys(level.metric for level in everything))
-    if metric not in metrics:
-        raise _refused("metric", f"must be one of {', '.join(metrics)}; got {metric!r}")
-    layers = [str(level.layer) for level in everything if level.metric == metric]
-    raise _refused("layer", f"must be one of {', '.join(layers)}; got {layer!r}")
+def _not_measured(session: Session, sweep_id: str, metric: str, layer: str | None) -> Problem:
+    """The 422 naming what may be chosen."""
+    known = measured(rows_of(session, sweep_id))
+    if metric not in known:
+        return _refused("metric", f"must be one of {', '.join(known)}; got {metric!r}")
+    return _refused("layer", f"must be one of {', '.join(known[metric]) or 'none'}; got {layer!r}")
 
 
 def _refused(field: str, message: str) -> Problem:
@@ -98,7 +109,7 @@ def _lines(items: Sequence[Item], over: str, metric: str, style: Style) -> dict[
         "layer:N", title="layer", scale=style.scale(layers, last_first=True)
     )  # fmt: skip
     rows = [{**row, "x": row["x"] if x.shorthand == "x:Q" else str(row["x"])} for row in rows]
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x)
+    base = alt.Chart(alt.Data(values=[])).encode(x=x)
     band = base.mark_rule(opacity=0.4, strokeWidth=3).encode(y=y.axis("low"), y2="high:Q", color=color)
     line = base.mark_line(point=True).encode(y=y.axis("value"), tooltip=TOLD, color=color)
     told = base.mark_line(
@@ -109,10 +120,14 @@ def _lines(items: Sequence[Item], over: str, metric: str, style: Style) -> dict[
     ).encode(y=y.axis("predicted"), detail="layer:N")
     known = any(row["predicted"] is not None for row in rows)
     title = f"{metric} at the end{', predicted dashed' if known else ''}"
-    made: dict[str, Any] = alt.layer(band, line, *([told] if known else [])).properties(
-        width=WIDTH, height=HEIGHT, title=title
-    ).to_dict(validate=False)  # fmt: skip
-    return made
+    return _with_rows(alt.layer(band, line, *([told] if known else [])), rows, title)
+
+
+def _with_rows(chart: Any, rows: Sequence[Row], title: str) -> dict[str, Any]:
+    """The picture with its data, which Altair does not see: to check and copy it takes longer than all else."""
+    drawn: dict[str, Any] = chart.properties(width=WIDTH, height=HEIGHT, title=title).to_dict(validate=False)
+    drawn["data"]["values"] = rows
+    return drawn
 
 
 def _averaged(found: Sequence[tuple[Any, Level]]) -> list[Row]:
@@ -140,41 +155,42 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _abscissa(title: str, values: Sequence[Any]) -> Any:
-    """An axis for numbers, logarithmic where they cover decades, with a tick at each; else one place for each value."""
+    """An axis for numbers, logarithmic where they cover decades, a tick at each of few; else a place for each value."""
     import altair as alt
 
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         return alt.X("x:N", title=title, sort=None, axis=alt.Axis(labelAngle=0))
     scale = alt.Scale(type="log" if _is_log(values) else "linear", nice=False, zero=False, padding=12)
-    return alt.X("x:Q", title=title, scale=scale, axis=alt.Axis(values=sorted(set(values)), format="~g"))
+    ticks = sorted(set(values))
+    axis = alt.Axis(values=ticks if len(ticks) <= MOST_TICKS else alt.Undefined, format="~g")
+    return alt.X("x:Q", title=title, scale=scale, axis=axis)
 
 
-def _heat_map(sweep: SweepOut, over: str, across: str, metric: str, style: Style) -> dict[str, Any]:
+def _heat_map(
+    items: Sequence[Item], axes: Mapping[str, Sequence[Any]], over: str, across: str, metric: str, style: Style
+) -> dict[str, Any]:
     import altair as alt
 
-    layers: list[str | None] = list(dict.fromkeys(level.layer for item in sweep.items for level in item.metrics))
+    layers: list[str | None] = list(dict.fromkeys(level.layer for item in items for level in item.metrics))
     if not layers:
         return _nothing(style)
     cells: dict[tuple[str, str], list[float]] = {}
-    for item in sweep.items:
+    for item in items:
         for level in item.metrics:
             if level.layer == layers[-1] and level.mean is not None:
                 key = (str(item.point[over]), str(item.point[across]))
                 cells.setdefault(key, []).append(level.mean)
     rows = [{"x": x, "y": y, "value": fmean(values)} for (x, y), values in cells.items()]
-    few = len(sweep.axes[over]) <= LEVEL_LABELS
+    few = len(axes[over]) <= LEVEL_LABELS
     scale = alt.Scale(scheme="viridis", type="log" if _is_log([fmean(one) for one in cells.values()]) else "linear")
-    base = alt.Chart(alt.Data(values=rows)).mark_rect().encode(
-        x=alt.X("x:N", title=over, sort=_texts(sweep.axes, over), axis=alt.Axis(labelAngle=0 if few else -90)),
-        y=alt.Y("y:N", title=across, sort=_texts(sweep.axes, across)[::-1]),
+    chart = alt.Chart(alt.Data(values=[])).mark_rect().encode(
+        x=alt.X("x:N", title=over, sort=_texts(axes, over), axis=alt.Axis(labelAngle=0 if few else -90)),
+        y=alt.Y("y:N", title=across, sort=_texts(axes, across)[::-1]),
         color=alt.Color("value:Q", title=metric, scale=scale, legend=alt.Legend(type="gradient", format=".2~g")),
         tooltip=["x:N", "y:N", "value:Q"],
     )  # fmt: skip
     where = "" if layers[-1] is None else f" of {layers[-1]}"
-    made: dict[str, Any] = base.properties(width=WIDTH, height=HEIGHT, title=f"{metric}{where} at the end").to_dict(
-        validate=False
-    )
-    return made
+    return _with_rows(chart, rows, f"{metric}{where} at the end")
 
 
 def _is_log(values: Sequence[float]) -> bool:

@@ -64,6 +64,39 @@ def test_metrics_and_combinations_are_chosen_and_come_as_csv(swept, service):
     assert rows[0]["regularization.features"] == "0.002"
 
 
+def test_a_page_of_the_table_says_what_may_be_chosen_and_the_csv_has_all_pages(swept, service):
+    url = f"{service.url}/sweeps/{swept.id}"
+    page = httpx.get(url, params={"metric": "nc1", "offset": 4, "limit": 1}).json()
+    levels = [(one["metric"], one["layer"]) for one in swept.data["items"][4]["metrics"]]
+    told = [(metric, layer) for metric, layers in page["measured"].items() for layer in layers or [None]]
+    assert sorted(told, key=str) == sorted(levels, key=str)
+    assert httpx.get(url, params={"offset": 99}).json()["measured"] == page["measured"]
+    rows = list(csv.DictReader(io.StringIO(httpx.get(url, params={"format": "csv"}).text)))
+    assert len(rows) == 6 * len(levels)
+    some = httpx.get(url, params={"format": "csv", "metric": "nc1", "offset": 1, "limit": 4}).text.splitlines()
+    assert [line.split(",")[2] for line in some[1:]] == [item["experiment"] for item in swept.data["items"][1:5]]
+
+
+def test_a_csv_longer_than_what_is_read_at_once_is_whole(client):
+    made = client.sweep({"preset": "fig1", "set": {"priority": -1}}, {"seeds": [[i] for i in range(2100)]})
+    made.cancel()
+    rows = list(csv.DictReader(io.StringIO(client.request("GET", f"/sweeps/{made.id}", params={"format": "csv"}).text)))
+    assert [row["seeds"] for row in rows] == [f"[{i}]" for i in range(2100)]
+    assert len(made.refresh().data["items"]) == 2000
+
+
+def test_the_list_says_how_far_each_is(swept, client):
+    made = client.sweep({"preset": "fig1", "set": {"optimizer.steps": 10**8}}, {"seeds": [[0], [1]]}, name="endless")
+    try:
+        newest, *others = client.request("GET", "/sweeps").json()["items"]
+        assert (newest["id"], newest["name"], sum(newest["statuses"].values())) == (made.id, "endless", 2)
+        assert newest["progress"] < 1
+        earlier = next(one for one in others if one["id"] == swept.id)
+        assert (earlier["statuses"], earlier["progress"]) == ({"succeeded": 6}, 1.0)
+    finally:
+        made.cancel().wait(progress=False, timeout_seconds=60)
+
+
 def rows_of(chart):
     return [row for layer in chart.get("layer", [chart]) for row in layer.get("data", {}).get("values", [])] or next(
         iter(chart.get("datasets", {"": chart.get("data", {}).get("values", [])}).values())

@@ -1,0 +1,271 @@
+"""GET /sweeps: how far each is, and the final metrics of one beside what is predicted, as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from api.db import reading
+from api.errors import PROBLEMS, not_found
+from api.etag import UNCHANGED, Tag
+from api.tables import Experiment, Sweep
+from api.theory import predicted_series
+from ncore.spec import parse_spec
+from ncore.theory import predict
+
+router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
+MAX_PAGE = 2000
+CSV_ROWS = 500
+"""Combinations that are read at once for a CSV, so that a large sweep needs no more memory than a small one."""
+Point = dict[str, Any]
+
+
+class Level(BaseModel):
+    """A metric at the end: mean, lowest and highest over the seeds; `predicted` where the theory knows it."""
+
+    metric: str
+    layer: str | None
+    mean: float | None
+    low: float | None
+    high: float | None
+    predicted: float | None
+
+
+class Item(BaseModel):
+    """One combination. `metrics` is empty until it has succeeded."""
+
+    experiment: str
+    status: str
+    point: Point
+    metrics: list[Level]
+    verdict: list[dict[str, Any]]
+
+
+class SweepShort(BaseModel):
+    """`statuses`: how many experiments are in each; `progress`: the share of all steps that has been done."""
+
+    id: str
+    name: str
+    created_at: datetime
+    axes: dict[str, list[Any]]
+    total: int
+    statuses: dict[str, int]
+    progress: float
+
+
+class SweepOut(SweepShort):
+    """`measured`: {metric: its layers} to choose from; `items` in the order of the axes, the last one fastest."""
+
+    base: dict[str, Any]
+    measured: dict[str, list[str]]
+    items: list[Item]
+
+
+class Sweeps(BaseModel):
+    items: list[SweepShort]
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a sweep is. `changes` differ after any change of one of its experiments."""
+
+    statuses: dict[str, int]
+    progress: float
+    changes: list[Any]
+
+
+class Row(NamedTuple):
+    """What is read of the experiment of a combination."""
+
+    id: str
+    status: str
+    spec: dict[str, Any]
+    result: dict[str, Any] | None
+
+
+@router.get("/sweeps", response_model=Sweeps)
+def index(limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Sweeps:
+    """The newest first."""
+    query = select(Sweep).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit)
+    with reading() as session:
+        rows = list(session.scalars(query))
+        found = advances(session, [row.id for row in rows])
+    return Sweeps(items=[SweepShort(**_short(row, found[row.id])) for row in rows])
+
+
+@router.get("/sweeps/{sweep_id}", response_model=SweepOut, responses={200: {"content": {"text/csv": {}}}, **UNCHANGED})
+def look_at(
+    request: Request,
+    response: Response,
+    sweep_id: str,
+    metric: Annotated[list[str], Query()] = [],  # noqa: B006 (FastAPI copies it)
+    layer: Annotated[list[str], Query()] = [],  # noqa: B006
+    offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    limit: Annotated[
+        int | None, Query(ge=1, le=MAX_PAGE, description=f"without it {MAX_PAGE}, and in a CSV all")
+    ] = None,
+    format: Literal["json", "csv"] = "json",  # noqa: A002 (the interface's name)
+) -> Any:
+    """Progress and final metrics, one item a combination; `metric` and `layer` choose columns."""
+    with reading() as session:
+        sweep = find_sweep(session, sweep_id)
+        advance = advances(session, [sweep_id])[sweep_id]
+        tag = Tag(request, advance.changes)
+        if tag.is_known:
+            return tag.unchanged()
+        if format == "json":
+            tag.on(response)
+            return _table(session, sweep, advance, metric, layer, offset, limit or MAX_PAGE)
+    until = sweep.total if limit is None else min(sweep.total, offset + limit)
+    lines = _csv(sweep, metric, layer, range(offset, until, CSV_ROWS), until)
+    return tag.on(StreamingResponse(lines, media_type="text/csv"))
+
+
+def look(sweep_id: str) -> SweepOut:
+    """The first page of the table, all metrics and layers. Raises the 404."""
+    with reading() as session:
+        sweep = find_sweep(session, sweep_id)
+        return _table(session, sweep, advances(session, [sweep_id])[sweep_id], [], [], 0, MAX_PAGE)
+
+
+def find_sweep(session: Session, sweep_id: str) -> Sweep:
+    """The row. Raises the 404."""
+    sweep = session.get(Sweep, sweep_id)
+    if sweep is None:
+        raise not_found("sweep", sweep_id)
+    return sweep
+
+
+def advances(session: Session, sweep_ids: Sequence[str]) -> dict[str, Advance]:
+    """How far each of these sweeps is.
+
+    Attempts only grow, ends only get later and what is deleted does not come back: so the sums are as they were only
+    when all is as it was.
+    """
+    sums = (func.sum(column) for column in (Experiment.step, Experiment.total, Experiment.attempt))
+    columns = (Experiment.sweep_id, Experiment.status, func.count(), *sums, func.max(Experiment.finished_at))
+    query = select(*columns).where(Experiment.sweep_id.in_(sweep_ids)).group_by(Experiment.sweep_id, Experiment.status)
+    found: dict[str, list[Any]] = {sweep_id: [] for sweep_id in sweep_ids}
+    for row in session.execute(query.order_by(Experiment.sweep_id, Experiment.status)).all():
+        found[str(row[0])].append(list(row[1:]))
+    return {sweep_id: _advance(rows) for sweep_id, rows in found.items()}
+
+
+def _advance(rows: list[Any]) -> Advance:
+    done, total = sum(row[2] for row in rows), sum(row[3] for row in rows)
+    return Advance({row[0]: row[1] for row in rows}, float(done / total) if total else 0.0, rows)
+
+
+def _short(sweep: Sweep, advance: Advance) -> dict[str, Any]:
+    own = {name: getattr(sweep, name) for name in ("id", "name", "created_at", "axes", "total")}
+    return {**own, "statuses": advance.statuses, "progress": advance.progress}
+
+
+def _table(
+    session: Session,
+    sweep: Sweep,
+    advance: Advance,
+    metrics: Sequence[str],
+    layers: Sequence[str],
+    offset: int,
+    limit: int,
+) -> SweepOut:
+    rows = list(rows_of(session, sweep.id, offset, limit))
+    found = measured(rows) or measured(first_succeeded(session, sweep.id) if "succeeded" in advance.statuses else [])
+    items = [item_of(row, sweep.axes, metrics, layers) for row in rows]
+    return SweepOut(**_short(sweep, advance), base=sweep.base, measured=found, items=items)
+
+
+def rows_of(session: Session, sweep_id: str, offset: int = 0, limit: int | None = None) -> Iterator[Row]:
+    """The combinations from `offset` on, in the order of the axes."""
+    columns = (getattr(Experiment, name) for name in Row._fields)
+    query = select(*columns).where(Experiment.sweep_id == sweep_id).order_by(Experiment.sweep_index)
+    return (Row(*row) for row in session.execute(query.offset(offset).limit(limit)))
+
+
+def first_succeeded(session: Session, sweep_id: str) -> list[Row]:
+    columns = (getattr(Experiment, name) for name in Row._fields)
+    query = select(*columns).where(Experiment.sweep_id == sweep_id, Experiment.status == "succeeded")
+    return [Row(*row) for row in session.execute(query.order_by(Experiment.sweep_index).limit(1))]
+
+
+def measured(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """{metric: its layers} of what has succeeded; all seeds have the same."""
+    finals = [(row.result or {}).get("final", [])[:1] for row in rows]
+    keys = dict.fromkeys((one["metric"], one["layer"]) for final in finals for seed in final for one in seed["metrics"])
+    found: dict[str, list[str]] = {}
+    for metric, layer in keys:
+        found.setdefault(metric, []).extend([] if layer is None else [layer])
+    return found
+
+
+def item_of(
+    row: Row, axes: Mapping[str, Any], metrics: Sequence[str], layers: Sequence[str], predicted: bool = True
+) -> Item:
+    """A line of the table; without `predicted`, which takes most of the time, all predictions are left out."""
+    result = row.result or {}
+    values = _values(result, metrics, layers)
+    known = predicted_series(predict(parse_spec(row.spec))) if values and predicted else {}
+    point = {path: at(row.spec, path) for path in axes}
+    levels = [_level(*key, found, known.get(key)) for key, found in values.items()]
+    return Item(experiment=row.id, status=row.status, point=point, metrics=levels, verdict=result.get("verdict", []))
+
+
+def at(spec: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path."""
+    value: Any = spec
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _values(
+    result: Mapping[str, Any], metrics: Sequence[str], layers: Sequence[str]
+) -> dict[tuple[str, str | None], list[float]]:
+    """{(metric, layer): a value for each seed where it is defined}."""
+    found: dict[tuple[str, str | None], list[float]] = {}
+    for seed in result.get("final", []):
+        for one in seed["metrics"]:
+            if (not metrics or one["metric"] in metrics) and (not layers or one["layer"] in layers):
+                values = found.setdefault((one["metric"], one["layer"]), [])
+                if one["value"] is not None:
+                    values.append(one["value"])
+    return found
+
+
+def _level(metric: str, layer: str | None, values: Sequence[float], predicted: float | None) -> Level:
+    mean = sum(values) / len(values) if values else None
+    low, high = min(values, default=None), max(values, default=None)
+    return Level(metric=metric, layer=layer, mean=mean, low=low, high=high, predicted=predicted)
+
+
+def _csv(
+    sweep: Sweep, metrics: Sequence[str], layers: Sequence[str], offsets: Iterable[int], until: int
+) -> Iterator[str]:
+    """A row a combination and metric, the axes in front."""
+    yield _lines([[*sweep.axes, "experiment", "status", *Level.model_fields]])
+    for offset in offsets:
+        with reading() as session:  # none is held while the reader takes its time
+            rows = list(rows_of(session, sweep.id, offset, min(CSV_ROWS, until - offset)))
+        yield _lines(cells for row in rows for cells in _cells(item_of(row, sweep.axes, metrics, layers)))
+
+
+def _cells(item: Item) -> list[list[Any]]:
+    front, empty = [*item.point.values(), item.experiment, item.status], [None] * len(Level.model_fields)
+    return [[*front, *level.model_dump().values()] for level in item.metrics] or [[*front, *empty]]
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
