@@ -18,6 +18,7 @@ from api.sweep_table import Item, Level, advances, find_sweep, item_of, measured
 from api.tables import Sweep
 
 if TYPE_CHECKING:
+    from api.axes import Ordinate
     from api.themes import Theme as Style
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
@@ -26,6 +27,9 @@ LOG_RATIO = 20.0
 """Values over more than this ratio are drawn on a log axis."""
 LEVEL_LABELS = 8
 """So many values of an axis are written side by side, more from the bottom up."""
+MOST_LABELS = 20
+"""Of an axis of a heat map."""
+SHORT_NUMBER = "format(toNumber(datum.label), '.6~g')"
 MOST_TICKS = 12
 """A tick at each value of an axis of numbers that has no more of them."""
 TOLD = ["x:N", "layer:N", "value:Q", "low:Q", "high:Q", "predicted:Q"]
@@ -102,13 +106,15 @@ def _lines(items: Sequence[Item], over: str, metric: str, style: Style) -> dict[
     if not rows:
         return _nothing(style)
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    values = [row[key] for row in rows for key in ("low", "high", "predicted") if row[key] is not None]
-    y = Ordinate.over(metric, values, _is_log(values))
+    is_log = _is_log([row[key] for row in rows for key in ("low", "high")])
+    known = sorted({row["predicted"] for row in rows if row["predicted"] is not None})
+    drawable = [value for value in known if value > 0 or not is_log]
+    y = Ordinate.over(metric, [*(row[key] for row in rows for key in ("low", "high")), *drawable], is_log)
     x = _abscissa(over, [row["x"] for row in rows])
     color = alt.ColorValue(style.colours[0]) if len(layers) < 2 else alt.Color(
         "layer:N", title="layer", scale=style.scale(layers, last_first=True)
     )  # fmt: skip
-    rows = [{**row, "x": row["x"] if x.shorthand == "x:Q" else str(row["x"])} for row in rows]
+    rows = [{**row, "x": row["x"] if x.shorthand == "x:Q" else str(row["x"]), **_drawn(row, y)} for row in rows]
     base = alt.Chart(alt.Data(values=[])).encode(x=x)
     band = base.mark_rule(opacity=0.4, strokeWidth=3).encode(y=y.axis("low"), y2="high:Q", color=color)
     line = base.mark_line(point=True).encode(y=y.axis("value"), tooltip=TOLD, color=color)
@@ -118,9 +124,18 @@ def _lines(items: Sequence[Item], over: str, metric: str, style: Style) -> dict[
         color=style.ink,
         point={"shape": "diamond", "filled": False, "color": style.ink},
     ).encode(y=y.axis("predicted"), detail="layer:N")
-    known = any(row["predicted"] is not None for row in rows)
-    title = f"{metric} at the end{', predicted dashed' if known else ''}"
-    return _with_rows(alt.layer(band, line, *([told] if known else [])), rows, title)
+    title = f"{metric} at the end{', predicted dashed' if drawable else ', predicted: 0' if known else ''}"
+    return _with_rows(alt.layer(band, line, *([told] if drawable else [])), rows, title)
+
+
+def _drawn(row: Row, y: Ordinate) -> Row:
+    """The values as they are drawn: on a log axis none below its floor, and no prediction of 0."""
+    predicted = row["predicted"]
+    is_shown = predicted is not None and (predicted > 0 or not y.log)
+    return {
+        **{key: y.drawn(row[key]) for key in ("value", "low", "high")},
+        "predicted": predicted if is_shown else None,
+    }
 
 
 def _with_rows(chart: Any, rows: Sequence[Row], title: str) -> dict[str, Any]:
@@ -158,9 +173,11 @@ def _abscissa(title: str, values: Sequence[Any]) -> Any:
     """An axis for numbers, logarithmic where they cover decades, a tick at each of few; else a place for each value."""
     import altair as alt
 
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+    if not all(map(_is_number, values)):
         return alt.X("x:N", title=title, sort=None, axis=alt.Axis(labelAngle=0))
-    scale = alt.Scale(type="log" if _is_log(values) else "linear", nice=False, zero=False, padding=12)
+    scale = alt.Scale(
+        nice=False, padding=12, **({"type": "log"} if _is_log(values) else {"type": "linear", "zero": False})
+    )
     ticks = sorted(set(values))
     axis = alt.Axis(values=ticks if len(ticks) <= MOST_TICKS else alt.Undefined, format="~g")
     return alt.X("x:Q", title=title, scale=scale, axis=axis)
@@ -181,16 +198,29 @@ def _heat_map(
                 key = (str(item.point[over]), str(item.point[across]))
                 cells.setdefault(key, []).append(level.mean)
     rows = [{"x": x, "y": y, "value": fmean(values)} for (x, y), values in cells.items()]
-    few = len(axes[over]) <= LEVEL_LABELS
     scale = alt.Scale(scheme="viridis", type="log" if _is_log([fmean(one) for one in cells.values()]) else "linear")
     chart = alt.Chart(alt.Data(values=[])).mark_rect().encode(
-        x=alt.X("x:N", title=over, sort=_texts(axes, over), axis=alt.Axis(labelAngle=0 if few else -90)),
-        y=alt.Y("y:N", title=across, sort=_texts(axes, across)[::-1]),
+        x=alt.X("x:N", title=over, sort=_texts(axes, over), axis=_labelled(axes[over], turned=True)),
+        y=alt.Y("y:N", title=across, sort=_texts(axes, across)[::-1], axis=_labelled(axes[across])),
         color=alt.Color("value:Q", title=metric, scale=scale, legend=alt.Legend(type="gradient", format=".2~g")),
         tooltip=["x:N", "y:N", "value:Q"],
     )  # fmt: skip
     where = "" if layers[-1] is None else f" of {layers[-1]}"
     return _with_rows(chart, rows, f"{metric}{where} at the end")
+
+
+def _labelled(values: Sequence[Any], turned: bool = False) -> Any:
+    """Of many values some are labelled, at even distances; if `turned` from the bottom up where they are not few."""
+    import altair as alt
+
+    every = math.ceil(len(values) / MOST_LABELS)
+    label = SHORT_NUMBER if all(map(_is_number, values)) else alt.Undefined
+    angle = -90 if turned and len(values) > LEVEL_LABELS else 0
+    return alt.Axis(values=[str(value) for value in values[::every]], labelExpr=label, labelAngle=angle)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_log(values: Sequence[float]) -> bool:

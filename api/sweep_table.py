@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +28,9 @@ router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
 MAX_PAGE = 2000
 CSV_ROWS = 500
 """Combinations that are read at once for a CSV, so that a large sweep needs no more memory than a small one."""
+UFM_LEVEL = re.compile(r"h(\d+)")
 Point = dict[str, Any]
+Key = tuple[str, str | None]
 
 
 class Level(BaseModel):
@@ -204,9 +207,15 @@ def measured(rows: Iterable[Row]) -> dict[str, list[str]]:
     finals = [(row.result or {}).get("final", [])[:1] for row in rows]
     keys = dict.fromkeys((one["metric"], one["layer"]) for final in finals for seed in final for one in seed["metrics"])
     found: dict[str, list[str]] = {}
-    for metric, layer in keys:
+    for metric, layer in sorted(keys, key=_depth):
         found.setdefault(metric, []).extend([] if layer is None else [layer])
     return found
+
+
+def _depth(key: Key) -> int:
+    """Puts the levels in the order of the forward pass: those of a UFM are measured from the last one on."""
+    level = UFM_LEVEL.fullmatch(key[1] or "")
+    return int(level[1]) if level else 0
 
 
 def item_of(
@@ -217,7 +226,7 @@ def item_of(
     values = _values(result, metrics, layers)
     known = predicted_series(predict(parse_spec(row.spec))) if values and predicted else {}
     point = {path: at(row.spec, path) for path in axes}
-    levels = [_level(*key, found, known.get(key)) for key, found in values.items()]
+    levels = [_level(*key, values[key], known.get(key)) for key in sorted(values, key=_depth)]
     return Item(experiment=row.id, status=row.status, point=point, metrics=levels, verdict=result.get("verdict", []))
 
 
@@ -229,11 +238,9 @@ def at(spec: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _values(
-    result: Mapping[str, Any], metrics: Sequence[str], layers: Sequence[str]
-) -> dict[tuple[str, str | None], list[float]]:
+def _values(result: Mapping[str, Any], metrics: Sequence[str], layers: Sequence[str]) -> dict[Key, list[float]]:
     """{(metric, layer): a value for each seed where it is defined}."""
-    found: dict[tuple[str, str | None], list[float]] = {}
+    found: dict[Key, list[float]] = {}
     for seed in result.get("final", []):
         for one in seed["metrics"]:
             if (not metrics or one["metric"] in metrics) and (not layers or one["layer"] in layers):

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import kill_tree, settings_for, wait_for
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from api.client import Client, Experiment, ExperimentFailed, NotReached
+from api.client import Client, Experiment, ExperimentFailed, NotReached, Sweep
 from api.serve import Child, Service, _api_command, environment, free_port, running
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -108,10 +108,19 @@ def expect_growth(page: Page) -> None:
     assert drawn(page) != picture
 
 
-def edit(page: Page, old: str, new: str) -> None:
-    text = page.locator("#spec").input_value()
+def lose_server(page: Page, served: Service, provoked: list[str]) -> None:
+    """Kills the API while the page is open, and waits until it is back."""
+    provoked += [f"ERR_{name}" for name in ("CONNECTION_REFUSED", "CONNECTION_RESET", "EMPTY_RESPONSE")]
+    provoked += ["ERR_INCOMPLETE_CHUNKED_ENCODING", "503"]
+    kill_tree(served.children["api"].process.pid)
+    expect(page.locator("#connection")).to_be_visible()
+    expect(page.locator("#connection")).to_be_hidden(timeout=60_000)
+
+
+def edit(page: Page, old: str, new: str, editor: str = "#spec") -> None:
+    text = page.locator(editor).input_value()
     assert old in text
-    page.locator("#spec").fill(text.replace(old, new))
+    page.locator(editor).fill(text.replace(old, new))
 
 
 def tab_to(page: Page, name: str, key: str = "Tab") -> None:
@@ -160,11 +169,7 @@ def test_curves_grow_through_a_reload_and_a_lost_server_and_runs_are_cancelled(p
         expect(status_of(page)).to_have_text("running")
         expect_growth(page)
 
-        provoked += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_EMPTY_RESPONSE", "503"]
-        provoked += ["ERR_CONNECTION_RESET"]
-        kill_tree(served.children["api"].process.pid)
-        expect(page.locator("#connection")).to_be_visible()
-        expect(page.locator("#connection")).to_be_hidden(timeout=60_000)
+        lose_server(page, served, provoked)
         expect_growth(page)
         page.get_by_role("button", name="Cancel").click()
         expect(status_of(page)).to_have_text("cancelled")
@@ -260,9 +265,18 @@ def test_an_experiment_is_cloned_and_deleted(page, served):
     expect(page.get_by_text("a copy of me")).to_be_hidden()
 
 
+@pytest.fixture(scope="module")
+def swept(served) -> Sweep:
+    """Two levels, so that there are layers to choose from."""
+    base = {"optimizer.steps": 100, "measure.points": 3, "seeds": [0]}
+    axes = {"regularization.features": [0.001, 0.002], "model.classes": [3, 4]}
+    with Client(served.url) as client:
+        return client.sweep("fig3", axes, base, "decay and classes").wait(progress=False, timeout_seconds=60)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_accessible_and_fits_a_phone(browser, served, ended, scheme):
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+def test_every_page_is_accessible_and_fits_a_phone(browser, served, ended, swept, scheme):
+    page = browser.new_page(viewport={"width": 360, "height": 780}, color_scheme=scheme)
     left, right, broken = (f"experiments/{ended[name].id}" for name in ("left", "right", "broken"))
     places = {
         "#/": "tbody tr",
@@ -272,12 +286,16 @@ def test_every_page_is_accessible_and_fits_a_phone(browser, served, ended, schem
         "#/experiments/none": ".errors",
         "#/compare": "fieldset",
         f"#/compare?{left.replace('s/', '=')}&{right.replace('s/', '=')}": PICTURE,
+        "#/sweeps": "tbody tr",
+        "#/sweeps/new": "#base",
+        f"#/sweeps/{swept.id}": PICTURE,
+        "#/sweeps/none": ".errors",
         "docs": "section",
     }
     for path, sign in places.items():
         page.goto(f"{served.url}/{path}")
         expect(page.locator(sign).first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
         found = Axe().run(page).response["violations"]
         assert not [(path, one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in SERIOUS]
     page.close()

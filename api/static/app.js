@@ -4,6 +4,9 @@ import { list } from "./list.js";
 import { experiment } from "./experiment.js";
 import { submit } from "./submit.js";
 import { compare } from "./compare.js";
+import { sweeps } from "./sweeps.js";
+import { sweep } from "./sweep.js";
+import { sweepForm } from "./sweep_form.js";
 import { element, fill, problem } from "./page.js";
 
 const main = document.getElementById("main");
@@ -23,13 +26,17 @@ async function show() {
   main.replaceChildren(page);
   page.innerHTML = "<p class=quiet>Loading …</p>";
   try {
-    const id = path.match(/^\/experiments\/([^/]+)$/)?.[1];
-    if (id) await experiment(page, signal, id, search);
+    const [, kind, id] = path.match(/^\/(experiments|sweeps)\/([^/]+)$/) ?? [];
+    if (kind === "experiments") await experiment(page, signal, id, search);
+    else if (path === "/sweeps") await sweeps(page, signal);
+    else if (path === "/sweeps/new") await sweepForm(page, signal, search);
+    else if (kind === "sweeps") await sweep(page, signal, id, search);
     else if (path === "/new") await submit(page, signal, search);
     else if (path === "/compare") await compare(page, signal, search);
     else await list(page, signal, search);
   } catch (error) {
-    if (!signal.aborted) fill(page, problem(error), element("p", {}, element("a", { href: "#/" }, "All experiments")));
+    const [all, name] = path.startsWith("/sweeps") ? ["#/sweeps", "All sweeps"] : ["#/", "All experiments"];
+    if (!signal.aborted) fill(page, problem(error), element("p", {}, element("a", { href: all }, name)));
   }
 }
 

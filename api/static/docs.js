@@ -22,6 +22,9 @@ const text = (words) => words.split("`").map((part, i) => (i % 2 ? element("code
 const row = (...cells) => element("tr", {}, cells.map((cell) => element("td", {}, cell)));
 const value = (item) => (item === undefined ? "" : JSON.stringify(item));
 
+const table = (label, rows) => element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+  element("table", {}, element("tbody", {}, rows)));
+
 const api = await ask("openapi.json");
 const main = document.getElementById("main");
 main.replaceChildren(element("h1", {}, `${api.info.title} ${api.info.version}`), element("p", {}, text(api.info.description ?? "")));
@@ -31,8 +34,8 @@ for (const [path, methods] of Object.entries(api.paths)) {
     main.append(element("section", {},
       element("h2", {}, element("code", {}, `${method.toUpperCase()} ${path}`)),
       element("p", {}, text(route.description ?? route.summary ?? "")),
-      route.parameters?.length ? element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, route.parameters.map((one) =>
-        row(element("code", {}, one.name), one.in, name(one.schema), value(one.schema?.default)))))) : null,
+      route.parameters?.length ? table(`Parameters of ${method.toUpperCase()} ${path}`, route.parameters.map((one) =>
+        row(element("code", {}, one.name), one.in, name(one.schema), value(one.schema?.default)))) : null,
       body ? element("p", {}, "Body: ", name(body)) : null,
       element("p", { class: "quiet" }, "Answers: ", Object.entries(route.responses).flatMap(([status, answer], i) => [
         i ? ", " : "", `${status} `, name(Object.values(answer.content ?? {})[0]?.schema)]))));
@@ -41,6 +44,6 @@ for (const [path, methods] of Object.entries(api.paths)) {
 main.append(element("h1", {}, "Schemas"));
 for (const [title, schema] of Object.entries(api.components?.schemas ?? {})) {
   main.append(element("section", { id: title }, element("h2", {}, title), element("p", {}, text(schema.description ?? "")),
-    element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, Object.entries(schema.properties ?? {}).map(([key, property]) =>
-      row(element("code", {}, key), name(property), value(property.default), text(property.description ?? ""))))))));
+    table(`Fields of ${title}`, Object.entries(schema.properties ?? {}).map(([key, property]) =>
+      row(element("code", {}, key), name(property), value(property.default), text(property.description ?? ""))))));
 }

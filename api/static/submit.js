@@ -2,7 +2,7 @@ import { ask, send, Problem } from "./server.js";
 import { element } from "./page.js";
 
 // The place of a dotted path in the text: keys one after another, so that the fault can be shown where it stands.
-function find(text, field) {
+export function find(text, field) {
   let from = 0, hit = null;
   for (const key of field.split(".")) {
     const at = text.indexOf(`"${key}"`, from);
@@ -12,6 +12,17 @@ function find(text, field) {
   }
   return hit;
 }
+
+// The editor with the focus, and what is at `place` selected and in sight.
+export function select(editor, place) {
+  const line = parseFloat(getComputedStyle(editor).lineHeight);
+  editor.focus();
+  if (!place) return;
+  editor.setSelectionRange(...place);
+  editor.scrollTop = line * (editor.value.slice(0, place[0]).split("\n").length - 4);
+}
+
+export const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
 export async function submit(page, signal, search) {
   document.title = "New experiment · ncore";
@@ -30,21 +41,13 @@ export async function submit(page, signal, search) {
   const start = element("select", { onchange: (event) => choose(event.target.value) },
     presets.map((preset) => element("option", { value: preset.name }, preset.title ?? preset.name)));
 
-  const select = (place) => {
-    const line = parseFloat(getComputedStyle(editor).lineHeight);
-    editor.focus();
-    if (!place) return;
-    editor.setSelectionRange(...place);
-    editor.scrollTop = line * (editor.value.slice(0, place[0]).split("\n").length - 4);
-  };
   const mark = (errors, message) => {
     editor.setAttribute("aria-invalid", "true");
     faults.replaceChildren(element("div", { class: "errors" }, element("p", {}, errors.length ? "The spec cannot be run:" : message),
       element("ul", {}, errors.map(({ field, message: text }) => element("li", {},
-        element("button", { type: "button", onclick: () => select(find(editor.value, field)) }, field || "spec"), ` ${text}`)))));
-    select(errors.map(({ field }) => find(editor.value, field)).find(Boolean));
+        element("button", { type: "button", onclick: () => select(editor, find(editor.value, field)) }, field || "spec"), ` ${text}`)))));
+    select(editor, errors.map(({ field }) => find(editor.value, field)).find(Boolean));
   };
-  const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
   const form = element("form", { onsubmit: async (event) => {
     event.preventDefault();
