@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ncore.pooled_norm import pool_before_normalising
 from ncore.small_maps import use_matrix_products
 from ncore.spec import ConvNetModel, MlpModel, NetworkHead, ResNetModel
 
@@ -82,7 +81,6 @@ def build(
         cut_dead_taps(network, channels, image_size)
     if products:
         use_matrix_products(network, map_sizes(network, channels, image_size))
-        pool_before_normalising(network)
     return network
 
 
