@@ -43,8 +43,6 @@ SCHEMES: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]] = {
     ),
 }
 """A (outputs, m), G (m, 3), B (m, size) for maps of `size` pixels and a stride, with padding 1."""
-WINDOWED_SIZE = 64
-"""Above it the windows of grey images take more memory than they are worth."""
 
 
 @cache
@@ -96,26 +94,6 @@ class OnePixelConvolution(nn.Conv2d):
         return y[:, :, None, None]
 
 
-class PointwiseConvolution(nn.Conv2d):
-    """A 1 × 1 convolution without padding: a linear map of each pixel that its stride meets."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows, columns = self.stride
-        seen = x[:, :, ::rows, ::columns].permute(0, 2, 3, 1)
-        return functional.linear(seen, self.weight.flatten(1)).permute(0, 3, 1, 2)
-
-
-class OneChannelConvolution(nn.Conv2d):
-    """A convolution of grey images as one product with all of its windows, which are copied out for it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows, columns = self.kernel_size
-        above, left = (int(side) for side in self.padding)
-        padded = functional.pad(x, (left, left, above, above))[:, 0]
-        windows = padded.unfold(1, rows, self.stride[0]).unfold(2, columns, self.stride[1]).flatten(3)
-        return functional.linear(windows, self.weight.flatten(1)).permute(0, 3, 1, 2)
-
-
 def use_matrix_products(network: nn.Module, map_sizes: dict[str, int]) -> None:
     """Makes the convolutions of `network` that can be matrix products so; `map_sizes` is of their inputs, by name."""
     for name, size in map_sizes.items():
@@ -131,10 +109,6 @@ def _way(convolution: nn.Conv2d, size: int) -> type[nn.Conv2d]:
     kernel, stride, padding = convolution.kernel_size[0], convolution.stride[0], convolution.padding[0]
     if padding == 0 and (size - kernel) // stride == 0:
         return OnePixelConvolution
-    if (kernel, padding) == (1, 0):
-        return PointwiseConvolution
-    if convolution.in_channels == 1 and size <= WINDOWED_SIZE:
-        return OneChannelConvolution
     if (kernel, padding) == (3, 1) and (size, stride) in SCHEMES:
         return SmallMapConvolution
     wide = min(convolution.in_channels, convolution.out_channels) >= LEAST_CHANNELS

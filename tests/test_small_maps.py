@@ -8,9 +8,7 @@ from torch.nn import functional
 from ncore.networks import build, map_sizes
 from ncore.small_maps import (
     SCHEMES,
-    OneChannelConvolution,
     OnePixelConvolution,
-    PointwiseConvolution,
     SmallMapConvolution,
     use_matrix_products,
 )
@@ -67,26 +65,6 @@ def test_one_pixel_is_a_linear_map(size, kernel, stride):
         assert distance(found, expected) < 1e-13
 
 
-@pytest.mark.parametrize(("size", "stride"), [(8, 1), (4, 2), (5, 2)])
-def test_a_kernel_of_one_tap_is_a_linear_map_of_each_pixel(size, stride):
-    plain, ours = pair(size, 1, stride, 0)
-    assert isinstance(ours, PointwiseConvolution)
-    for found, expected in zip(results(ours, pixels(size)), results(plain, pixels(size)), strict=True):
-        assert found.shape == expected.shape
-        assert distance(found, expected) < 1e-13
-
-
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding"), [(28, 7, 2, 3), (9, 3, 1, 1), (32, 6, 2, 2), (8, 3, 2, 0)]
-)
-def test_grey_images_are_convolved_window_by_window(size, kernel, stride, padding):
-    plain, ours = pair(size, kernel, stride, padding, (1, 12))
-    assert isinstance(ours, OneChannelConvolution)
-    for found, expected in zip(results(ours, pixels(size, 1)), results(plain, pixels(size, 1)), strict=True):
-        assert found.shape == expected.shape
-        assert distance(found, expected) < 1e-13
-
-
 def test_tiles_give_the_convolution_and_its_gradients():
     plain, ours = pair(8, 3, 1, 1, (128, 130))
     assert isinstance(ours, TiledConvolution)
@@ -113,7 +91,6 @@ def test_what_they_are_not_for_stays_as_it_is():
         "groups": (nn.Conv2d(4, 4, 3, 1, 1, groups=2, bias=False), 4),
         "dilated": (nn.Conv2d(4, 4, 3, 1, 2, dilation=2, bias=False), 4),
         "wide": (nn.Conv2d(4, 4, 5, 1, 2, bias=False), 4),
-        "grey and large": (nn.Conv2d(1, 4, 3, 1, 1, bias=False), 96),
     }
     network = nn.ModuleDict({name: module for name, (module, _) in kept.items()})
     use_matrix_products(network, {name: size for name, (_, size) in kept.items()})
@@ -124,7 +101,7 @@ def test_a_resnet_on_small_images_uses_them_from_its_second_stage_on():
     network = build(ResNetModel(stem="imagenet"), 10, 1, 32, 0, products=True)
     kinds = {name: type(network.get_submodule(name)) for name in map_sizes(network, 1, 32)}
     by_stage = [{kind for name, kind in kinds.items() if f"layer{i}" in name} for i in (1, 2, 3, 4)]
-    assert by_stage[0] == {OneChannelConvolution, nn.Conv2d}
+    assert by_stage[0] == {nn.Conv2d}
     assert SmallMapConvolution in by_stage[1] & by_stage[2]
     assert by_stage[3] == {OnePixelConvolution}
 
