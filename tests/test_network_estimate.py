@@ -101,6 +101,7 @@ def test_more_than_the_limit_is_refused_with_the_estimate():
 
 
 MLP, RESNET = {"kind": "mlp"}, {"kind": "resnet", "depth": 50}
+WIDE = {"kind": "mlp", "widths": [16_384] * 3}
 
 
 @pytest.mark.parametrize(
@@ -112,15 +113,22 @@ MLP, RESNET = {"kind": "mlp"}, {"kind": "resnet", "depth": 50}
         (RESNET, {"image_size": 512}, 64, "data.image_size", "512 x 512 pixels, 64 in a batch"),
         ({**MLP, "widths": [16_384, 16_384]}, {"image_size": 256}, 8, "model", "the weights and their gradients"),
         (
-            {**MLP, "widths": [16_384, 8192]},
-            {"samples_per_class": 40_000, "image_size": 4},
+            WIDE,
+            {"samples_per_class": 5000, "image_size": 4},
             8,
             "data.samples_per_class",
-            "the features of 400000 images in hidden1, hidden2 (model.layers)",
+            "the features of 50000 images in hidden1, hidden2, hidden3 (model.layers)",
+        ),
+        (
+            WIDE,
+            {"samples_per_class": 40_000, "image_size": 4},
+            8,
+            "model",
+            "the sums over the features in hidden1, hidden2",
         ),
         (MLP, {"samples_per_class": 30, "classes": 10_000, "image_size": 4}, 8, "data.samples_per_class", "the logits"),
     ],
-    ids=["images", "batch", "all in a batch", "pixels", "weights", "features", "logits"],
+    ids=["images", "batch", "all in a batch", "pixels", "weights", "features", "sums", "logits"],
 )
 def test_the_field_whose_share_is_largest_is_named_with_its_bytes(model, data, batch, field, words):
     spec = spec_of(model, **data)

@@ -96,7 +96,8 @@ def test_a_panel_has_the_same_layer_in_the_same_colour_everywhere(fig3):
 
 def test_the_layers_of_a_network_stand_in_the_order_of_the_forward_pass_over_epochs():
     model = {"kind": "mlp", "widths": [16] * 11}
-    subject = subject_of(parse_spec(with_changes(PRESETS["fig5-mse-small"].spec, {"model": model})), 400)
+    changes = {"model": model, "optimizer.epochs": 40, "optimizer.milestones": []}
+    subject = subject_of(parse_spec(with_changes(PRESETS["fig5-mse-small"].spec, changes)), 400)
     series = [
         {**one_series([3.0, 2.0, 1.0], "nc1", f"hidden{i + 1}"), "steps": [0, 20, 40]} for i in reversed(range(11))
     ]
