@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from api.db import reading
 from api.errors import PROBLEMS, Problem
-from api.etag import UNCHANGED, Tag
+from api.etag import UNCHANGED
 from api.plots import KINDS, Form, Theme, rendered
-from api.sweep_table import Item, Level, advances, find_sweep, item_of, measured, rows_of
+from api.sweep_table import Item, Level, item_of, look_up, measured, rows_of
 from api.tables import Sweep
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ def plot(
 ) -> Response:
     """The mean over the seeds, and over the axes that are not drawn; a line for each layer, predictions dashed."""
     with reading() as session:
-        sweep = find_sweep(session, sweep_id)
-        advance = advances(session, [sweep_id])[sweep_id]
-        tag = Tag(request, advance.changes)
+        sweep, advance, tag = look_up(session, request, sweep_id)
         if tag.is_known:
             return tag.unchanged()
         over, across = _axes(sweep, x, y)

@@ -121,9 +121,7 @@ def look_at(
 ) -> Any:
     """Progress and final metrics, one item a combination; `metric` and `layer` choose columns."""
     with reading() as session:
-        sweep = find_sweep(session, sweep_id)
-        advance = advances(session, [sweep_id])[sweep_id]
-        tag = Tag(request, advance.changes)
+        sweep, advance, tag = look_up(session, request, sweep_id)
         if tag.is_known:
             return tag.unchanged()
         if format == "json":
@@ -139,6 +137,13 @@ def look(sweep_id: str) -> SweepOut:
     with reading() as session:
         sweep = find_sweep(session, sweep_id)
         return _table(session, sweep, advances(session, [sweep_id])[sweep_id], [], [], 0, MAX_PAGE)
+
+
+def look_up(session: Session, request: Request, sweep_id: str) -> tuple[Sweep, Advance, Tag]:
+    """The row, how far it is, and the tag of that. Raises the 404."""
+    sweep = find_sweep(session, sweep_id)
+    advance = advances(session, [sweep_id])[sweep_id]
+    return sweep, advance, Tag(request, advance.changes)
 
 
 def find_sweep(session: Session, sweep_id: str) -> Sweep:

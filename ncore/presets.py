@@ -186,7 +186,7 @@ def _network(name: str, figure: str, data: str, loss: str, *, small: bool = Fals
     size = (
         "200 images a class, 80 epochs of batches of 64 and the cuts after 50 and 70 are ours, so that two CPU cores "
         "need a few minutes, and so is the weight decay of 5e-3: step × decay × steps before the first cut is 0.4, "
-        "near the paper's 0.47, so that what the loss does not hold up has as long to decay"
+        "near the full preset's 0.47, so that what the loss does not hold up has as long to decay"
         if small
         else "The network, loss, step 0.05 cut by 10 every 40 epochs and weight decay 5e-4 are the paper's; "
         "momentum 0.9, batch 128, 120 epochs, images of 32 pixels and the schedule of measuring are ours"

@@ -180,7 +180,7 @@ def test_a_data_directory_that_is_gone_is_named(client, data_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="a worker limits its memory (RLIMIT_DATA) on Linux only")
 def test_more_memory_than_the_worker_has_is_told_with_what_to_lower(client):
     large = {"model": {"kind": "convnet", "channels": [64]}, "measure": {"points": 2}, "optimizer.batch_size": 4096}
     large["data"] = {"name": "synthetic", "samples_per_class": 300, "image_size": 32}
