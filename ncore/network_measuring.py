@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from ncore.data import DataSet, Images
 from ncore.features import ClassStatistics, Samples
-from ncore.measurement import Series
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.nc4 import Decisions, nc4
 from ncore.network_estimate import KEPT_FEATURES_BYTES, evaluated_at_a_time, features_bytes, keeps_features
 from ncore.networks import Network
+from ncore.run import Series
 from ncore.spec import NetworkSpec
 from ncore.ufm.measuring import RANK_TOLERANCE
 

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ncore.data import PADDING, DataSet, augment, load
-from ncore.diverged import Diverged
-from ncore.measurement import Measurement
 from ncore.network_estimate import KEPT_FEATURES_BYTES
 from ncore.network_measuring import NetworkGauge, data_loss
 from ncore.networks import Network, build
+from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import MeasureEpochs, NetworkSpec
 

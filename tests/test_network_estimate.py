@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from api.experiments import check_limits
+from api.submission import check_limits
 from ncore.data import load
 from ncore.estimate import memory_bytes
 from ncore.network_estimate import images, maps, parameters

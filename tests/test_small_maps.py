@@ -6,12 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from ncore.networks import build, map_sizes
-from ncore.small_maps import (
-    SCHEMES,
-    OnePixelConvolution,
-    SmallMapConvolution,
-    use_matrix_products,
-)
+from ncore.small_maps import SCHEMES, OnePixelConvolution, SmallMapConvolution, use_matrix_products
 from ncore.spec import ResNetModel
 from ncore.tiles import TiledConvolution
 

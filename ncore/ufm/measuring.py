@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ncore.features import ClassStatistics
-from ncore.measurement import Series
 from ncore.metrics import level_metrics
+from ncore.run import Series
 from ncore.spec import UfmSpec
 from ncore.ufm.steps import layers
 
