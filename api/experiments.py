@@ -21,7 +21,7 @@ from api.settings import get_settings
 from api.store import get_store
 from api.tables import Experiment, Sweep, new_id
 from ncore.estimate import measurements, memory_bytes, wants_gpu
-from ncore.largest_share import largest_share
+from ncore.network.estimate import largest_share
 from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 

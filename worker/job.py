@@ -19,7 +19,7 @@ from api.db import writing
 from api.settings import get_settings
 from api.tables import Experiment, MeasurementRow
 from ncore.measurement import Measurement
-from ncore.sources import DataError
+from ncore.network.sources import DataError
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
 from ncore.train import DeviceError, Diverged, Run, begin, outcome
 from worker import checkpoint, memory
