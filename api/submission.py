@@ -17,7 +17,7 @@ from api.database.tables import Experiment, Sweep, new_id
 from api.settings import get_settings
 from api.web.errors import Problem
 from ncore.estimate import measurements, memory_bytes, wants_gpu
-from ncore.largest_share import largest_share
+from ncore.network.estimate import largest_share
 from ncore.spec import NetworkSpec, SpecError, UfmSpec
 
 Submitted = TypeVar("Submitted", Experiment, Sweep)

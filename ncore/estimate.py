@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ncore.network_estimate import network_bytes
+from ncore.network.estimate import network_bytes
 from ncore.spec import MeasureSteps, NetworkSpec, UfmSpec
 from ncore.ufm.estimate import EXPLICIT, GPU_STEP_FLOPS, MAX_DRAWN_NUMBERS, NUMBER_BYTES, ufm_step_flops
 

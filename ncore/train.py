@@ -29,7 +29,7 @@ def begin(
 
     `start` (UFM only): {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each optional; an array with one more dimension
     in front holds one entry for each seed. `data_dir` (networks) defaults to the environment's NCORE_DATA_DIR.
-    Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.data` raises.
+    Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.network.data` raises.
     """
     device = pick_device(spec.device)
     if isinstance(spec, UfmSpec):
@@ -38,7 +38,7 @@ def begin(
         raise ValueError("start: only a UFM can begin from given arrays")
     if spec.precision == "tf32" and device == "cpu":
         raise DeviceError("precision: 'tf32' is a GPU's way to multiply, and this is the CPU; use float32")
-    from ncore.network_run import NetworkRun, told_when_out_of_memory
+    from ncore.network.run import NetworkRun, told_when_out_of_memory
 
     with told_when_out_of_memory(device):
         return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"))

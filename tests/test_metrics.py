@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from mpmath import mp, mpf
+from ncore.metrics.statistics import ClassStatistics
 
-from ncore.features import ClassStatistics
 from ncore.metrics import METRICS, WEIGHT_METRICS, Accumulator, level_metrics, measure
 
 mp.dps = 50

@@ -17,8 +17,8 @@ from api.database import states
 from api.database.sessions import writing
 from api.database.tables import Experiment, MeasurementRow
 from api.settings import get_settings
+from ncore.network.sources import DataError
 from ncore.run import DeviceError, Measurement, Run
-from ncore.sources import DataError
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
 from ncore.train import Diverged, begin, outcome
 from worker import checkpoint, memory

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics
 from ncore.metrics import level_metrics
+from ncore.metrics.statistics import ClassStatistics
 from ncore.run import Series
 from ncore.spec import UfmSpec
 from ncore.ufm.steps import layers

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from ncore.tiles import LEAST_CHANNELS, TILED_SIZE, TiledConvolution
-from ncore.toom_cook import toom_cook
+from ncore.network.convolution.tiles import LEAST_CHANNELS, TILED_SIZE, TiledConvolution
+from ncore.network.convolution.toom_cook import toom_cook
 
 
 def _one_tile() -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""3 × 3 convolutions on maps of several 4 × 4 tiles: the products of `ncore.small_maps`, tile by tile.
+"""3 × 3 convolutions on maps of several 4 × 4 tiles: the products of `small_maps`, tile by tile.
 
 36 products of (tiles × C_in) with (C_in × C_out) matrices, where there are 144 taps of 4 × 4 pixels (F(4 × 4, 3 × 3) in
 Lavin & Gray 2016, arXiv:1509.09308). What goes around the products is memory traffic, so it pays from 128 channels on.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ncore.toom_cook import INPUTS, OUTPUTS, toom_cook
+from ncore.network.convolution.toom_cook import INPUTS, OUTPUTS, toom_cook
 
 TILED_SIZE = 8
 """On 16 × 16 maps the traffic takes what the products gain."""

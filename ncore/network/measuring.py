@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncore.data import DataSet, Images
-from ncore.features import ClassStatistics, Samples
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.nc4 import Decisions, nc4
-from ncore.network_estimate import KEPT_FEATURES_BYTES, evaluated_at_a_time, features_bytes, keeps_features
-from ncore.networks import Network
+from ncore.metrics.statistics import ClassStatistics, Samples
+from ncore.network.data import DataSet, Images
+from ncore.network.estimate import KEPT_FEATURES_BYTES, evaluated_at_a_time, features_bytes, keeps_features
+from ncore.network.models import Network
 from ncore.run import Series
 from ncore.spec import NetworkSpec
 from ncore.ufm.measuring import RANK_TOLERANCE

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncore.sources import SOURCES, DataError, Stored
+from ncore.network.sources import SOURCES, DataError, Stored
 from ncore.spec import Data
 
 __all__ = ["DataError", "DataSet", "Images", "augment", "load"]

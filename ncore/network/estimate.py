@@ -1,4 +1,4 @@
-"""What a network's experiment will need in memory, from its spec alone and without torch."""
+"""The memory a network's experiment will need and the largest share of it, from its spec alone and without torch."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ EVALUATED_PIXELS, EVALUATED_IMAGES = 2**18, 256
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 COPIES = 4
 """Weights, gradients, velocities, and what a checkpoint or a step holds meanwhile."""
+LEAST_BATCH = 2
 PASSES = 1.5
 """Maps kept for the way back, and the gradients that are on their way."""
 EVALUATED_MAPS = 3
@@ -162,3 +163,28 @@ def _resnet_parameters(model: ResNetModel, channels: int) -> tuple[int, int]:
                 total += before * wide * width
             before = wide * width
     return total, before
+
+
+def largest_share(spec: NetworkSpec, limit_bytes: float) -> tuple[str, float, str]:
+    """(dotted path of the field that would lower it, bytes, what they are for in words) of the largest share."""
+    shares = network_shares(spec)
+    largest = max(shares, key=lambda name: shares[name])
+    train, test = images(spec.data)
+    batch, size = spec.optimizer.batch_size, spec.data.image_size
+    fields = {"weights": "model", "sums": "model", "maps": _field_of_maps(spec, limit_bytes)}
+    words = {
+        "images": f"{train + test} images of {size} x {size} pixels",
+        "logits": f"the logits of {train + test} images",
+        "features": f"the features of {train} images in {', '.join(spec.model.measured)} (model.layers)",
+        "sums": f"the sums over the features in {', '.join(spec.model.measured)} (model.layers)",
+        "weights": f"the weights and their gradients, of images of {size} x {size} pixels",
+        "maps": f"the maps of images of {size} x {size} pixels, {min(batch, train or batch)} in a batch",
+    }
+    return fields.get(largest, "data.samples_per_class"), shares[largest], words[largest]
+
+
+def _field_of_maps(spec: NetworkSpec, limit_bytes: float) -> str:
+    """The batch's size where a smaller one would do, else the images' size."""
+    least = spec.optimizer.model_copy(update={"batch_size": LEAST_BATCH})
+    fits = network_bytes(spec.model_copy(update={"optimizer": least})) <= limit_bytes
+    return "optimizer.batch_size" if fits else "data.image_size"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.network_estimate import CLASSES, SYNTHETIC_SAMPLES
+from ncore.network.estimate import CLASSES, SYNTHETIC_SAMPLES
 from ncore.spec import Data
 
 SILENT_SECONDS = 20.0

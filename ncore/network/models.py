@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ncore.small_maps import use_matrix_products
+from ncore.network.convolution.small_maps import use_matrix_products
 from ncore.spec import ConvNetModel, MlpModel, NetworkHead, ResNetModel
 
 Model = ResNetModel | MlpModel | ConvNetModel

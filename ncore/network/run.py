@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ncore.data import PADDING, DataSet, augment, load
-from ncore.network_estimate import KEPT_FEATURES_BYTES
-from ncore.network_measuring import NetworkGauge, data_loss
-from ncore.networks import Network, build
+from ncore.network.data import PADDING, DataSet, augment, load
+from ncore.network.estimate import KEPT_FEATURES_BYTES
+from ncore.network.measuring import NetworkGauge, data_loss
+from ncore.network.models import Network, build
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import MeasureEpochs, NetworkSpec
