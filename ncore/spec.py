@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from ncore.plain import NotPlain, plain
+
 MAX_LEVELS = 16
 MAX_SEEDS = 1024
 MAX_STEPS = 10**9
@@ -335,7 +337,18 @@ _adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
 
 
 def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
-    """The spec in `body` (what a JSON document holds). Raises SpecError naming every faulty field."""
+    """The spec in `body`: what a JSON document holds, with numbers of numpy and torch too, or a spec already.
+
+    Raises SpecError naming every faulty field.
+    """
+    if isinstance(body, UfmSpec | NetworkSpec):
+        return body
+    try:
+        body = plain(body)
+    except NotPlain as error:
+        raise SpecError([{"field": error.field, "message": error.message}]) from None
+    except RecursionError:
+        raise SpecError([{"field": "", "message": "is nested too deeply"}]) from None
     if not isinstance(body, Mapping):
         raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
     if _kind(body) is None:
