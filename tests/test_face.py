@@ -60,7 +60,7 @@ def test_spec_dict_and_name_train_and_predict_the_same():
 
 NUMBERS = [
     (np.float64(0.01), 0.01), (np.float32(0.25), 0.25), (np.int64(3), 3), (np.bool_(True), True),
-    (np.arange(3), [0, 1, 2]),    (list(np.arange(2)), [0, 1]), (range(2), [0, 1]), ({2, 1}, [1, 2]), ((1, 2), [1, 2]), 
+    (np.arange(3), [0, 1, 2]),    (list(np.arange(2)), [0, 1]), (range(2), [0, 1]), ({2, 1}, [1, 2]), ((1, 2), [1, 2]),
     (torch.tensor(0.5), 0.5),
     (torch.arange(2), [0, 1]), (np.str_("a"), "a"), (Fraction(1, 4), 0.25), (Decimal("0.5"), 0.5), (Path("a"), "a"),
     (pl.Series([1, 2]), [1, 2]), (np.array(5), 5), ({"a": {"b": np.float16(2)}}, {"a": {"b": 2.0}}), (iter([1]), [1]),
