@@ -5,50 +5,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncore.diverged import Diverged
-from ncore.measurement import Measurement
 from ncore.provenance import provenance
+from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.stopping import Check, Stopped, go_on, interruptible
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
 __all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "outcome", "pick_device", "train"]
-
-
-class DeviceError(RuntimeError):
-    """The spec asks for a device that is not here, or for what the device cannot do."""
-
-
-class Run(Protocol):
-    """An experiment under way."""
-
-    step: int
-    total: int
-    engine: str
-    device: str
-
-    @property
-    def done(self) -> bool: ...
-
-    def advance(self, seconds: float | None = None) -> list[Measurement]:
-        """Trains on until something was measured, or about `seconds` have passed (then maybe [])."""
-
-    def checkpoint(self) -> dict[str, Tensor]:
-        """Everything needed to go on, by `begin(spec, checkpoint=…)`, as if nothing had happened."""
-
-    def final_state(self) -> dict[str, Tensor]:
-        """Weights and features as they are now, by name, on the CPU: what an experiment leaves as its artifact. Without
-        the features where they do not fit."""
-
-    @property
-    def left_out(self) -> str | None:
-        """What `final_state` has to do without, and why; None where nothing is missing."""
 
 
 def begin(

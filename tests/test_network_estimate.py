@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from api.experiments import check_limits
+from api.submission import check_limits
 from ncore.estimate import memory_bytes
 from ncore.network.data import load
 from ncore.network.estimate import images, maps, parameters

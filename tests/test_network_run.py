@@ -14,8 +14,9 @@ from ncore.metrics import measure
 from ncore.network.data import load
 from ncore.network.models import averaged, build
 from ncore.network.run import NetworkRun
+from ncore.run import DeviceError
 from ncore.spec import parse_spec, with_changes
-from ncore.train import DeviceError, Diverged, begin, outcome
+from ncore.train import Diverged, begin, outcome
 
 BODY = {
     "model": {"kind": "convnet", "channels": [4, 8], "head_layers": 1},

@@ -5,12 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ncore.network.convolution.small_maps import (
-    SCHEMES,
-    OnePixelConvolution,
-    SmallMapConvolution,
-    use_matrix_products,
-)
+from ncore.network.convolution.small_maps import SCHEMES, OnePixelConvolution, SmallMapConvolution, use_matrix_products
 from ncore.network.convolution.tiles import TiledConvolution
 from ncore.network.models import build, map_sizes
 from ncore.spec import ResNetModel

@@ -3,22 +3,21 @@ the test set, in pieces."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncore.features import ClassStatistics, Samples
-from ncore.measurement import Series
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.nc4 import Decisions, nc4
+from ncore.metrics.rank import numerical_rank
+from ncore.metrics.statistics import ClassStatistics, Samples
 from ncore.network.data import DataSet, Images
 from ncore.network.estimate import KEPT_FEATURES_BYTES, evaluated_at_a_time, features_bytes, keeps_features
 from ncore.network.models import Network
+from ncore.run import Series
 from ncore.spec import NetworkSpec
-from ncore.ufm.measuring import RANK_TOLERANCE
 
 
 class NetworkGauge:
@@ -139,12 +138,8 @@ class NetworkGauge:
         return data_loss(self.spec, logits, self._targets[labels]).mean()
 
     def _rank(self, products: Tensor) -> Tensor:
-        """Numerical rank of W H̄ (the logit means without the bias), NaN where it is not finite."""
-        means = Samples(products, self.data.train.labels, self.classes).means
-        if not bool(means.isfinite().all()):
-            return means.new_full((), math.nan)
-        singular = torch.linalg.svdvals(means)
-        return ((singular > RANK_TOLERANCE * singular[0]) & (singular > 0)).sum()
+        """Numerical rank of W H̄, the logit means without the bias."""
+        return numerical_rank(Samples(products, self.data.train.labels, self.classes).means)
 
 
 def _of_level(layer: str, statistics: ClassStatistics, weight: Tensor | None = None) -> dict[Series, Tensor]:

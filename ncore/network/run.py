@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ncore.diverged import Diverged
-from ncore.measurement import Measurement
 from ncore.network.data import PADDING, DataSet, augment, load
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkGauge, data_loss
 from ncore.network.models import Network, build
+from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
 from ncore.spec import MeasureEpochs, NetworkSpec
 from ncore.stopping import Check, go_on

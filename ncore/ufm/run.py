@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.diverged import Diverged
-from ncore.measurement import Measurement
+from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
 from ncore.spec import UfmSpec
 from ncore.stopping import Check, go_on

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.estimate import EXPLICIT, MAX_DRAWN_NUMBERS
 from ncore.spec import UfmSpec
 from ncore.stopping import Check, go_on
+from ncore.ufm.estimate import EXPLICIT, MAX_DRAWN_NUMBERS
 
 DRAWN_AT_ONCE = 2**22
 """Numbers that are drawn between two checks; a multiple of 16, so that the pieces are the bits of the whole."""
@@ -40,9 +40,7 @@ class Start:
     gram: Tensor | None = None  # Σ_{i∈k} q_i q_iᵀ: (K, r, r)
 
 
-def make_start(
-    spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None, check: Check = go_on
-) -> Start:
+def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None, check: Check = go_on) -> Start:
     """Draws H₁, W_1, …, W_M ~ N(0, init_scale²) in this order from `seed` (b starts at 0), or takes what is `given`.
 
     `given`: {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each of them optional, samples ordered by class.
