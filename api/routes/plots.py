@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api.database.measurements import load
 from api.database.sessions import reading
 from api.shown import find
-from api.web.errors import PROBLEMS, Problem
+from api.web.errors import PROBLEMS, refused
 from api.web.etag import UNCHANGED, Tag, state_of
 from ncore.pictures.files import KINDS, Form, Theme, rendered
 from ncore.pictures.panels import PanelName, needed
@@ -64,8 +64,7 @@ def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) ->
     """Raises the 422 naming what may be chosen: a picture without curves would not say what is wrong."""
     wrong = next((one for one in chosen if one not in allowed), None)
     if wrong is not None:
-        fault = {"field": field, "message": f"must be one of {', '.join(map(str, allowed))}; got {wrong!r}"}
-        raise Problem(422, f"{field}: {fault['message']}", [fault])
+        raise refused(field, f"must be one of {', '.join(map(str, allowed))}; got {wrong!r}")
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
