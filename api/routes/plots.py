@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from api.database.measurements import load
 from api.database.sessions import reading
+from api.drawing import CrowdedError, Drawing, PictureError
 from api.shown import find
-from api.web.errors import PROBLEMS, refused
+from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
 from ncore.pictures.files import KINDS, Form, Theme, rendered
 from ncore.pictures.panels import PanelName, needed
@@ -19,14 +22,35 @@ from ncore.spec import parse_spec
 if TYPE_CHECKING:
     from ncore.pictures.subject import Subject
 
-router = APIRouter(tags=["pictures"], responses=PROBLEMS)
+
+@asynccontextmanager
+async def drawing(_: Any) -> AsyncIterator[dict[str, Drawing]]:
+    """The API's `request.state.drawing`, from its start to its end."""
+    made = Drawing()
+    yield {"drawing": made}
+    made.stop()
+
+
+log = logging.getLogger("ncore.api")
+router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_COMPARED = 20
 _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
-def picture(vega_lite: dict[str, Any], form: Form) -> Response:
-    """The answer that is this picture."""
-    return Response(rendered(vega_lite, form), media_type=KINDS[form])
+def picture(request: Request, vega_lite: dict[str, Any], form: Form) -> Response:
+    """The answer that is this picture. Raises the 503 where too many wait, the 500 where it cannot be drawn."""
+    try:
+        content = rendered(vega_lite, form, request.state.drawing.convert)
+    except CrowdedError as error:
+        raise too_many(error) from None
+    except PictureError as error:
+        log.warning("%s was not drawn: %s", request.url.path, error)
+        raise Problem(500, f"the picture could not be drawn: {error}") from None
+    return Response(content, media_type=KINDS[form])
+
+
+def too_many(error: CrowdedError) -> Problem:
+    return Problem(503, str(error), headers={"Retry-After": "2"})
 
 
 @router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
@@ -57,7 +81,7 @@ def plot(
         series, _ = load(session, experiment_id, metrics=metrics, layers=layers, seeds=seed, points=points)
         _known("layer", layer, subject.layers)
         _known("seed", seed, spec.seeds)
-    return tag.on(picture(curves.figure(series, subject, panel, theme, columns, hover=form == "json"), form))
+    return tag.on(picture(request, curves.figure(series, subject, panel, theme, columns, hover=form == "json"), form))
 
 
 def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
@@ -98,4 +122,6 @@ def compare(
             drawn.append((subject_of(parse_spec(row.spec), row.total, name), chosen))
     if measured:
         _known("metric", [metric], sorted(measured))
-    return tag.on(picture(curves.comparison(drawn, metric, x == "fraction", theme, hover=form == "json"), form))
+    return tag.on(
+        picture(request, curves.comparison(drawn, metric, x == "fraction", theme, hover=form == "json"), form)
+    )

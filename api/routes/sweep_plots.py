@@ -54,7 +54,7 @@ def plot(
     else:
         chart = heat_map(items, sweep.axes, over, across, metric, THEMES[theme])
     told = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
-    return tag.on(picture({"description": told, **chart, "config": THEMES[theme].config()}, form))
+    return tag.on(picture(request, {"description": told, **chart, "config": THEMES[theme].config()}, form))
 
 
 def _axes(sweep: Sweep, x: str | None, y: str | None) -> tuple[str, str | None]:
