@@ -16,8 +16,8 @@ from api.shown import find
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
 from ncore.pictures.files import KINDS, Form, Theme, rendered
-from ncore.pictures.panels import PanelName, needed
-from ncore.spec import parse_spec
+from ncore.pictures.panels import PANELS, PanelName, needed
+from ncore.spec import MAX_SEEDS, TEXT, parse_spec
 
 if TYPE_CHECKING:
     from ncore.pictures.subject import Subject
@@ -34,6 +34,10 @@ async def drawing(_: Any) -> AsyncIterator[dict[str, Drawing]]:
 log = logging.getLogger("ncore.api")
 router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_COMPARED = 20
+MAX_LAYERS = 64
+ShortText = Annotated[str, Query(max_length=64, pattern=TEXT)]
+MetricName = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:@+-]*$")]
+"""A metric's name: without blanks, since stored names are followed by a blank and the layer."""
 _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
@@ -58,9 +62,9 @@ def plot(
     request: Request,
     experiment_id: str,
     form: Form,
-    panel: Annotated[list[PanelName], Query()] = [],  # noqa: B006 (FastAPI copies it)
-    layer: Annotated[list[str], Query()] = [],  # noqa: B006
-    seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query()] = [],  # noqa: B006
+    panel: Annotated[list[PanelName], Query(max_length=len(PANELS))] = [],  # noqa: B006 (FastAPI copies it)
+    layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
+    seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query(max_length=MAX_SEEDS)] = [],  # noqa: B006
     theme: Theme = "light",
     columns: Annotated[int, Query(ge=1, le=6)] = 2,
 ) -> Response:
@@ -88,16 +92,16 @@ def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) ->
     """Raises the 422 naming what may be chosen: a picture without curves would not say what is wrong."""
     wrong = next((one for one in chosen if one not in allowed), None)
     if wrong is not None:
-        raise refused(field, f"must be one of {', '.join(map(str, allowed))}; got {wrong!r}")
+        raise refused(field, f"must be one of {', '.join(map(str, allowed)) or 'none'}; got {wrong!r}")
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
 def compare(
     request: Request,
     form: Form,
-    experiment: Annotated[list[str], Query(min_length=1, max_length=MAX_COMPARED)],
-    metric: str = "nc1",
-    layer: Annotated[list[str], Query()] = [],  # noqa: B006
+    experiment: Annotated[list[ShortText], Query(min_length=1, max_length=MAX_COMPARED)],
+    metric: MetricName = "nc1",
+    layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
     x: Literal["step", "fraction"] = "step",
     theme: Theme = "light",
 ) -> Response:

@@ -10,14 +10,20 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.sweeps import rows_of
 from api.database.tables import Sweep
-from api.routes.plots import picture
+from api.routes.plots import MetricName, ShortText, picture
 from api.routes.sweep_table import item_of, look_up, measured
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED
 from ncore.pictures.files import KINDS, Form, Theme
 from ncore.pictures.sweep import heat_map, line_chart
+from ncore.spec import TEXT
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
+
+AxisName = Annotated[str, Query(max_length=200, pattern=TEXT, description="an axis; the first one with several values")]
+SecondAxisName = Annotated[
+    str, Query(max_length=200, pattern=TEXT, description="a second axis, for a heat map; the next with several values")
+]
 
 
 @router.get(
@@ -29,12 +35,10 @@ def plot(
     request: Request,
     sweep_id: str,
     form: Form,
-    metric: str = "nc1",
-    layer: str | None = None,
-    x: Annotated[str | None, Query(description="an axis; the first one with several values")] = None,
-    y: Annotated[
-        str | None, Query(description="a second axis, for a heat map; the next one with several values")
-    ] = None,
+    metric: MetricName = "nc1",
+    layer: ShortText | None = None,
+    x: AxisName | None = None,
+    y: SecondAxisName | None = None,
     theme: Theme = "light",
 ) -> Response:
     """The mean over the seeds, and over the axes that are not drawn; a line for each layer, predictions dashed."""
