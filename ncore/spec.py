@@ -21,17 +21,19 @@ from pydantic import (
     model_validator,
 )
 
+from ncore.faults import SpecError, fault_of, shortened
+from ncore.text import Entries, Matching, Plain
+
+__all__ = ["BaseSpec", "NetworkSpec", "SpecError", "UfmSpec", "parse_spec", "with_changes"]
+
 MAX_LEVELS = 16
+MAX_CLASSES = 10_000
 MAX_SEEDS = 1024
+MAX_TAGS = 32
+MAX_MILESTONES = 1000
 MAX_STEPS = 10**9
-
-
-class SpecError(ValueError):
-    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
-        self.errors = errors
+MAX_PATH = 8
+"""Parts of a dotted path: more than any field has."""
 
 
 Int = Annotated[int, Strict()]
@@ -51,20 +53,19 @@ def _number_or_list(value: Any) -> str:
 Count = Annotated[Int, Field(ge=1, le=10**8)]
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-TEXT = r"^[^\x00]*$"
-"""PostgreSQL cannot hold the character NUL in a text."""
-Label = Annotated[str, Field(min_length=1, max_length=64, pattern=TEXT)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+Label = Annotated[str, Field(min_length=1, max_length=64), Plain()]
+Device = Annotated[str, Field(max_length=8), Matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda or cuda:N")]
 PerClass = Annotated[
-    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
+    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Entries(2, MAX_CLASSES), Tag("list")],
     Discriminator(_number_or_list),
 ]
 Several = Annotated[Int, Field(ge=2, le=10**8, description="of one image nothing varies within its class")]
 ImagesPerClass = Annotated[
-    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Tag("list")], Discriminator(_number_or_list)
+    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Entries(2, MAX_CLASSES), Tag("list")],
+    Discriminator(_number_or_list),
 ]
 PerLayer = Annotated[
-    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
+    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Entries(1, MAX_LEVELS), Tag("list")],
     Discriminator(_number_or_list),
 ]
 
@@ -73,9 +74,9 @@ class UfmModel(Part):
     """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
 
     kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=10_000)
+    classes: Int = Field(ge=2, le=MAX_CLASSES)
     samples_per_class: PerClass
-    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
     activation: Literal["identity", "relu"] = "identity"
     bias: StrictBool = False
     init_scale: Real = Field(default=1.0, gt=0, le=1e6)
@@ -103,8 +104,8 @@ class NetworkHead(Part):
     fixed_etf: StrictBool = False
     head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
     head_activation: Literal["identity", "relu"] = "relu"
-    layers: tuple[Label, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
+    layers: Annotated[tuple[Label, ...], Entries(1, MAX_LEVELS + 4)] | None = Field(
+        default=None, description="measured; null: every stage and extra layer"
     )
 
     @property
@@ -142,9 +143,7 @@ class ResNetModel(NetworkHead):
 
 class MlpModel(NetworkHead):
     kind: Literal["mlp"] = "mlp"
-    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
-        default=(256, 256), min_length=1, max_length=MAX_LEVELS
-    )
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=16_384)], ...], Entries(1, MAX_LEVELS)] = (256, 256)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -155,7 +154,7 @@ class ConvNetModel(NetworkHead):
     """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
 
     kind: Literal["convnet"] = "convnet"
-    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
+    channels: Annotated[tuple[Annotated[Int, Field(ge=1, le=4096)], ...], Entries(1, 6)] = (16, 32, 64)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -167,7 +166,7 @@ NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discrimina
 
 class Data(Part):
     name: Literal["mnist", "fashion_mnist", "cifar10", "digits", "folder", "synthetic"]
-    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=1024), Plain()] | None = None
     samples_per_class: ImagesPerClass | None = None
     image_size: Int = Field(default=32, ge=4, le=512)
     augment: StrictBool = False
@@ -211,7 +210,7 @@ class Sgd(Part):
     weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
     epochs: Int = Field(default=120, ge=1, le=100_000)
     batch_size: Int = Field(default=128, ge=1, le=65_536)
-    milestones: tuple[Annotated[Int, Field(ge=1)], ...] = (40, 80)
+    milestones: Annotated[tuple[Annotated[Int, Field(ge=1, le=MAX_STEPS)], ...], Entries(0, MAX_MILESTONES)] = (40, 80)
     gamma: Real = Field(default=0.1, gt=0, le=1)
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
 
@@ -224,7 +223,7 @@ class MeasureSteps(Part):
 
 
 class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1)
+    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS)
 
 
 def _measure_tag(value: Any) -> str:
@@ -239,10 +238,10 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: str = Field(default="", max_length=200, pattern=TEXT)
-    tags: tuple[Label, ...] = Field(default=(), max_length=32)
+    name: Annotated[str, Field(max_length=200), Plain()] = ""
+    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
     loss: Literal["mse", "cross_entropy"] = "mse"
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
 
@@ -337,7 +336,7 @@ _adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
 def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
     """The spec in `body` (what a JSON document holds). Raises SpecError naming every faulty field."""
     if not isinstance(body, Mapping):
-        raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
+        raise SpecError([{"field": "", "message": f"must be an object; got {shortened(body)}"}])
     if _kind(body) is None:
         raise SpecError([_kind_error(body.get("model"))])
     try:
@@ -348,25 +347,14 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
-        return {"field": "model", "message": "must be given: an object with a `kind`"}
+        return {"field": "model", "message": f"must be an object with a `kind`; got {shortened(model)}"}
     allowed = ", ".join(UfmSpec.kinds + NetworkSpec.kinds)
-    return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
+    return {"field": "model.kind", "message": f"must be one of {allowed}; got {shortened(model.get('kind'))}"}
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
-    found = []
-    for item in error.errors(include_url=False):
-        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
-        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
-            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
-            path = f"{path}.{field}" if path else field
-        elif item["type"] not in ("missing", "extra_forbidden"):
-            message = f"{message}; got {_short(item['input'])}"
-        elif item["type"] == "extra_forbidden":
-            message = "unknown field"
-        found.append({"field": path, "message": message})
-    return found
+    return [fault_of(item, _path(item["loc"])) for item in error.errors(include_url=False)]
 
 
 _TAGS = {"ufm", "network", "resnet", "mlp", "convnet", "epochs", "steps", "number", "list"}
@@ -379,16 +367,13 @@ def _path(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
     changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
     for path, value in changes.items():
-        *parents, last = path.split(".")
+        *parents, last = path.split(".", MAX_PATH)
+        if len(parents) == MAX_PATH:
+            raise SpecError([{"field": path, "message": f"is no field: paths have at most {MAX_PATH} parts"}])
         inner = changed
         for parent in parents:
             if not isinstance(inner.get(parent, {}), Mapping):
