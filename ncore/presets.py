@@ -239,7 +239,9 @@ def body_of_request(body: Any) -> Any:
         return body
     unknown = set(body) - {"preset", "set"}
     if unknown:
-        raise SpecError([{"field": field, "message": "unknown field beside `preset`"} for field in sorted(map(str, unknown))])
+        raise SpecError(
+            [{"field": field, "message": "unknown field beside `preset`"} for field in sorted(map(str, unknown))]
+        )
     if not isinstance(body["preset"], str) or body["preset"] not in PRESETS:
         allowed = ", ".join(PRESETS)
         raise SpecError([{"field": "preset", "message": f"must be one of {allowed}; got {shortened(body['preset'])}"}])
