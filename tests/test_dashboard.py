@@ -409,16 +409,13 @@ ODD = {
 """Names as rows of earlier versions may hold them, and how they are shown; None: by the id."""
 
 
-def test_names_of_odd_characters_are_shown_readable_on_every_page(page, served, ended, swept):
+def test_names_of_odd_characters_are_shown_readable_on_every_page(browser, served, ended, swept):
     right = ended["right"].id
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.context.new_cdp_session(page).send(
-        "Network.setCacheDisabled", {"cacheDisabled": True}
-    )  # names change here alone
     for odd, shown in ODD.items():
         with sqlite3.connect(served.settings.home / "ncore.db") as database:
             database.execute("UPDATE experiments SET name = ?, tags = ? WHERE id = ?", (odd, json.dumps([odd]), right))
             database.execute("UPDATE sweeps SET name = ? WHERE id = ?", (odd, swept.id))
+        page = browser.new_page(viewport={"width": 390, "height": 800})
         for place in ("#/", f"#/experiments/{right}", "#/compare", "#/sweeps", f"#/sweeps/{swept.id}"):
             page.goto(f"{served.url}/{place}")
             known = shown or (swept.id if "sweeps" in place else right)
@@ -429,6 +426,7 @@ def test_names_of_odd_characters_are_shown_readable_on_every_page(page, served, 
             assert not page.locator("main img, main b").count()
             if place.count("/") == 2:
                 assert page.title() == f"{known} · ncore"
+        page.close()
     with sqlite3.connect(served.settings.home / "ncore.db") as database:
         database.execute("UPDATE experiments SET name = ?, tags = '[]' WHERE id = ?", (ended["right"].name, right))
 

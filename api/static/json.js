@@ -32,6 +32,9 @@ const joins = (text, at) => /[\p{L}\p{M}\p{Extended_Pictographic}\ufe0f]$/u.test
 export const visible = (text) => text.replace(ODD, (odd, at) => (odd === "\t" || odd === "\n"
   || (JOINERS.test(odd) && joins(text, at)) ? odd : escaped(odd)));
 
+/** Whether there is anything to be seen. @param {string} text */
+export const hasInk = (text) => /[\p{L}\p{N}\p{P}\p{S}]/u.test(text.replace(ODD, ""));
+
 /** The value as JSON, its odd characters escaped.
  * @param {unknown} value @param {number} [indent] */
 export const print = (value, indent) => {

@@ -1,6 +1,6 @@
 // What every page is built of: elements, numbers, times, pictures.
 
-import { visible } from "./json.js";
+import { hasInk, visible } from "./json.js";
 
 const READ_ALOUD = ["aria-label", "title", "placeholder"];
 
@@ -24,7 +24,7 @@ export function element(tag, attributes = {}, ...children) {
 export const fill = (node, ...children) => node.replaceChildren(...shown(children));
 
 // What something is called: its name, or its id where the name has nothing to be seen.
-export const nameOf = ({ name, id }) => (/[\p{L}\p{N}\p{P}\p{S}]/u.test(name ?? "")
+export const nameOf = ({ name, id }) => (hasInk(name ?? "")
   ? visible(name).replace(/\s+/g, " ") : id);
 
 // A name of any length and direction, which cannot turn or push what stands around it.
