@@ -35,8 +35,8 @@ class Probe:
     `classes`: K; None: the classifier's outputs. `pool`: how maps (n, C, H, W) and tokens (n, T, D) become vectors:
     `mean` over space or tokens, `cls` (the first token), `none` (flattened), or a function of the output.
     `batch_to_inputs(batch)` gives (inputs, labels), inputs a tensor, a tuple of arguments or a dict of keywords, for
-    batches that are neither (inputs, labels) nor a dict. `max_batches` ends a pass early. `missing`: what to do where a class
-    has no samples: `error`, or `present` for the metrics of those that have.
+    batches that are neither (inputs, labels) nor a dict. `max_batches` ends a pass early. `missing`: what to do where a
+    class has no samples: `error`, or `present` for the metrics of those that have.
 
     The model's modes and the random generators (torch, numpy, random) are as before afterwards. A compiled model is
     measured by its original module; of a DistributedDataParallel one each rank passes over its own batches, and all get
@@ -313,7 +313,7 @@ def _meeting(features: Mapping[str, Tensor], inputs: Tensor | None) -> str | Non
     """The layer whose features are what the classifier takes: told by the numbers, whatever lies between by name."""
     if inputs is None:
         return None
-    for layer, x in reversed(features.items()):
+    for layer, x in reversed(list(features.items())):
         if x.shape == inputs.shape and torch.allclose(x.double(), inputs.double(), rtol=1e-3, atol=1e-6):
             return layer
     return None
