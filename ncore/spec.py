@@ -18,10 +18,12 @@ from pydantic import (
     model_validator,
 )
 
+from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
-from ncore.kinds.fields import MAX_LEVELS, TEXT, Int, Label, Part, Real, number_or_list
+from ncore.kinds.fields import MAX_CLASSES, MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
 from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
+from ncore.plain import NotPlain, plain
 
 __all__ = [
     "BaseSpec",
@@ -47,27 +49,22 @@ __all__ = [
 ]
 
 MAX_SEEDS = 1024
+MAX_TAGS = 32
 MAX_STEPS = 10**9
-
-
-class SpecError(ValueError):
-    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
-        self.errors = errors
+MAX_PATH = 8
+"""Parts of a dotted path: more than any field has."""
 
 
 Count = Annotated[Int, Field(ge=1, le=10**8)]
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+Device = Annotated[str, Field(max_length=8), Matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda or cuda:N")]
 PerClass = Annotated[
-    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
+    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Entries(2, MAX_CLASSES), Tag("list")],
     Discriminator(number_or_list),
 ]
 PerLayer = Annotated[
-    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
+    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Entries(1, MAX_LEVELS), Tag("list")],
     Discriminator(number_or_list),
 ]
 
@@ -76,9 +73,9 @@ class UfmModel(Part):
     """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
 
     kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=10_000)
+    classes: Int = Field(ge=2, le=MAX_CLASSES)
     samples_per_class: PerClass
-    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
     activation: Literal["identity", "relu"] = "identity"
     bias: StrictBool = False
     init_scale: Real = Field(default=1.0, gt=0, le=1e6)
@@ -125,7 +122,7 @@ class MeasureSteps(Part):
 
 
 class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1)
+    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS)
 
 
 def _measure_tag(value: Any) -> str:
@@ -140,10 +137,10 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: str = Field(default="", max_length=200, pattern=TEXT)
-    tags: tuple[Label, ...] = Field(default=(), max_length=32)
+    name: Annotated[str, Field(max_length=200), Plain()] = ""
+    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
     loss: Literal["mse", "cross_entropy"] = "mse"
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
 
@@ -241,9 +238,20 @@ _adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
 
 
 def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
-    """The spec in `body` (what a JSON document holds). Raises SpecError naming every faulty field."""
+    """The spec in `body`: what a JSON document holds, with numbers of numpy and torch too, or a spec already.
+
+    Raises SpecError naming every faulty field.
+    """
+    if isinstance(body, UfmSpec | NetworkSpec):
+        return body
+    try:
+        body = plain(body)
+    except NotPlain as error:
+        raise SpecError([{"field": error.field, "message": error.message}]) from None
+    except RecursionError:
+        raise SpecError([{"field": "", "message": "is nested too deeply"}]) from None
     if not isinstance(body, Mapping):
-        raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
+        raise SpecError([{"field": "", "message": f"must be an object; got {shortened(body)}"}])
     if _kind(body) is None:
         raise SpecError([_kind_error(body.get("model"))])
     try:
@@ -254,25 +262,14 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
-        return {"field": "model", "message": "must be given: an object with a `kind`"}
+        return {"field": "model", "message": f"must be an object with a `kind`; got {shortened(model)}"}
     allowed = ", ".join((UFM, *NETWORKS))
-    return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
+    return {"field": "model.kind", "message": f"must be one of {allowed}; got {shortened(model.get('kind'))}"}
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
-    found = []
-    for item in error.errors(include_url=False):
-        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
-        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
-            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
-            path = f"{path}.{field}" if path else field
-        elif item["type"] not in ("missing", "extra_forbidden"):
-            message = f"{message}; got {_short(item['input'])}"
-        elif item["type"] == "extra_forbidden":
-            message = "unknown field"
-        found.append({"field": path, "message": message})
-    return found
+    return [fault_of(item, _path(item["loc"])) for item in error.errors(include_url=False)]
 
 
 _TAGS = {"ufm", "network", "epochs", "steps", "number", "list", "class index", "class name"}
@@ -287,16 +284,13 @@ def _path(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
     changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
     for path, value in changes.items():
-        *parents, last = path.split(".")
+        *parents, last = path.split(".", MAX_PATH)
+        if len(parents) == MAX_PATH:
+            raise SpecError([{"field": path, "message": f"is no field: paths have at most {MAX_PATH} parts"}])
         inner = changed
         for parent in parents:
             if not isinstance(inner.get(parent, {}), Mapping):

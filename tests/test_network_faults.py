@@ -12,7 +12,7 @@ from test_data import write_folder, write_mnist
 from test_stopping import many_pictures
 
 from api.service import running
-from ncore.client.client import ApiError, Client
+from ncore.client import ApiError, Client
 
 BODY = {
     "model": {"kind": "mlp", "widths": [16]},

@@ -7,7 +7,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from ncore.kinds.fields import Int, Label, OneOf, Part, Real, Reference, number_or_list
+from ncore.kinds.fields import (
+    MAX_CLASSES,
+    Entries,
+    Int,
+    Label,
+    OneOf,
+    Part,
+    Plain,
+    Real,
+    Reference,
+    number_or_list,
+)
 
 CLASSES, SYNTHETIC_SAMPLES = 10, 100
 """Classes of synthetic images unless asked for, and images a class."""
@@ -57,11 +68,10 @@ DATA_SETS: dict[str, Source] = {
 }
 """The data sets by their name."""
 
-PATH = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029\uFDD0-\uFDEF\uFFFE\uFFFF]*$"
-"""No control characters, no separators of lines, no characters that are none."""
 Several = Annotated[Int, Field(ge=2, le=10**8, description="of one image nothing varies within its class")]
 ImagesPerClass = Annotated[
-    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Tag("list")], Discriminator(number_or_list)
+    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Entries(2, MAX_CLASSES), Tag("list")],
+    Discriminator(number_or_list),
 ]
 
 
@@ -82,19 +92,19 @@ class Imbalance(Part):
 
 
 ClassName = Annotated[
-    Annotated[Int, Field(ge=0, lt=10_000), Tag("class index")] | Annotated[Label, Tag("class name")],
+    Annotated[Int, Field(ge=0, lt=MAX_CLASSES), Tag("class index")] | Annotated[Label, Tag("class name")],
     Discriminator(lambda value: "class name" if isinstance(value, str) else "class index"),
 ]
 SomeClasses = Annotated[
-    Annotated[Int, Field(ge=2, le=10_000), Tag("number")]
-    | Annotated[tuple[ClassName, ...], Field(min_length=2, max_length=10_000), Tag("list")],
+    Annotated[Int, Field(ge=2, le=MAX_CLASSES), Tag("number")]
+    | Annotated[tuple[ClassName, ...], Entries(2, MAX_CLASSES), Tag("list")],
     Discriminator(number_or_list),
 ]
 
 
 class Data(Part):
     name: Annotated[str, OneOf(DATA_SETS)]
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=PATH)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=1024), Plain()] | None = None
     samples_per_class: ImagesPerClass | None = None
     image_size: Int = Field(default=32, ge=4, le=512)
     augment: StrictBool = False

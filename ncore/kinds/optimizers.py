@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, StrictBool, model_validator
 
 from ncore.kinds.fields import ByKind, Int, Part, Real, Reference
-from ncore.kinds.schedules import MAX_MILESTONES, AnySchedule, LearningRateSchedule, Milestones
+from ncore.kinds.schedules import AnySchedule, Epochs, LearningRateSchedule, Milestones
 
 Momentum = Annotated[Real, Field(ge=0, lt=1)]
 
@@ -24,7 +24,7 @@ class NetworkOptimizer(Part):
     weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
     epochs: Int = Field(default=120, ge=1, le=100_000)
     batch_size: Int = Field(default=128, ge=1, le=65_536)
-    milestones: tuple[Annotated[Int, Field(ge=1)], ...] = Field(default=(40, 80), max_length=MAX_MILESTONES)
+    milestones: Epochs = (40, 80)
     gamma: Real = Field(default=0.1, gt=0, le=1)
     schedule: AnySchedule | None = None
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)

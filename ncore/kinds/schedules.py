@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ncore.kinds.fields import ByKind, Int, Part, Real
+from ncore.kinds.fields import ByKind, Entries, Int, Part, Real
 
 MAX_MILESTONES = 1000
+Epochs = Annotated[tuple[Annotated[Int, Field(ge=1, le=10**9)], ...], Entries(0, MAX_MILESTONES)]
 
 
 class LearningRateSchedule(Part):
@@ -34,7 +35,7 @@ class Milestones(LearningRateSchedule):
     """Times gamma at the beginning of each of these epochs."""
 
     kind: Literal["milestones"] = "milestones"
-    milestones: tuple[Annotated[Int, Field(ge=1)], ...] = Field(default=(40, 80), max_length=MAX_MILESTONES)
+    milestones: Epochs = (40, 80)
     gamma: Real = Field(default=0.1, gt=0, le=1)
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002

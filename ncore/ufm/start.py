@@ -11,7 +11,7 @@ momentum too) *is* gradient descent on H₁, and F keeps the relative accuracy o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,21 +160,3 @@ def _wishart_root(generator: torch.Generator, scale: float, d: int, freedom: int
     # a chi² variable is twice a gamma one; torch draws gammas from a generator only through this function
     chi = (2 * torch._standard_gamma(halves, generator)).sqrt()  # noqa: SLF001 (there is no other seeded gamma)
     return lower + torch.diag(chi) * scale
-
-
-def stack(starts: Sequence[Start]) -> dict[str, Tensor]:
-    """The replicas as one batch (S, …); shorter ones are padded by zero columns, whose label is −1."""
-    names = ("columns", "targets", "ones", "labels", "q", "gram")
-    batch = {}
-    for name in names:
-        parts = [getattr(start, name) for start in starts]
-        if parts[0] is not None:
-            length = max(part.shape[-1] for part in parts)
-            fill = -1 if name == "labels" else 0
-            batch[name] = torch.stack(
-                [torch.nn.functional.pad(part, (0, length - part.shape[-1]), value=fill) for part in parts]
-            )
-    for j in range(len(starts[0].weights)):
-        batch[f"W_{j + 1}"] = torch.stack([start.weights[j] for start in starts])
-    batch["b"] = torch.stack([start.bias for start in starts])
-    return batch
