@@ -36,7 +36,6 @@ def _network(spec: NetworkSpec) -> str:
     model, optimizer, data = spec.model, spec.optimizer, spec.data
     return (
         f"{model.words} on {data.words}; "
-        f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; SGD, step {optimizer.learning_rate:g}, "
-        f"momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, batch {optimizer.batch_size}, "
+        f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; {optimizer.words}, batch {optimizer.batch_size}, "
         f"{optimizer.epochs} epochs"
     )
