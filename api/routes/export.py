@@ -17,20 +17,24 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.database.measurements import load, stream
+from api.database.curves import load_curves
+from api.database.measurements import stream
 from api.database.sessions import reading
 from api.drawing import CrowdedError, PictureError
 from api.routes.plots import too_many
 from api.routes.theory import theory_of
 from api.shown import ExperimentOut, find, shown
 from api.web.errors import PROBLEMS
+from ncore.pictures import curves
 from ncore.pictures.files import Converter, Form, rendered
+from ncore.pictures.panels import needed
+from ncore.pictures.setting import setting_of
 from ncore.series import COLUMNS, table_of
 from ncore.spec import parse_spec
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 CHUNK_BYTES = 1 << 18
-LIBRARIES = ("ncore", "altair", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
+LIBRARIES = ("ncore", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
 FORMS: tuple[Form, ...] = ("svg", "pdf")
 README = """# {title}
 
@@ -123,17 +127,13 @@ def _write_series(session: Session, experiment_id: str, folder: Path) -> None:
 
 def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path, convert: Converter) -> list[str]:
     """Returns a line for each picture that could not be drawn."""
-    from ncore.pictures import curves
-    from ncore.pictures.panels import needed
-    from ncore.pictures.subject import subject_of
-
     folder.mkdir()
-    subject = subject_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
-    series, _ = load(session, experiment.id, metrics=needed(subject.panels), points=curves.MAX_POINTS)
-    drawn = {"all": list(subject.panels)} | {name: [name] for name in subject.panels}
+    setting = setting_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
+    found = load_curves(session, experiment.id, needed(setting.panels))
+    drawn = {"all": list(setting.panels)} | {name: [name] for name in setting.panels}
     missing = []
     for name, panels in drawn.items():
-        chart = curves.figure(series, subject, panels)
+        chart = curves.figure(found, setting, panels)
         for form in FORMS:
             try:
                 (folder / f"{name}.{form}").write_bytes(rendered(chart, form, convert))

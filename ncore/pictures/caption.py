@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ncore.spec import NetworkSpec, UfmSpec
 
 
-def caption(spec: UfmSpec | NetworkSpec) -> str:
-    seeds = f"{len(spec.seeds)} seeds (median, range)" if len(spec.seeds) > 1 else f"seed {spec.seeds[0]}"
+def caption(spec: UfmSpec | NetworkSpec, shown: Sequence[int] = ()) -> str:
+    """The setting, and which seeds are shown; all if empty."""
+    seeds = [seed for seed in spec.seeds if not shown or seed in shown]
+    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else f"seed {seeds[0]}"
     setting = _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
-    return f"{setting}; {seeds}"
+    return f"{setting}; {told}"
 
 
 def _loss(spec: UfmSpec | NetworkSpec) -> str:
