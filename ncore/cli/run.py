@@ -15,7 +15,7 @@ from ncore.pictures.files import Form, rendered
 from ncore.pictures.subject import subject_of
 from ncore.presets import spec_of
 from ncore.run import Measurement
-from ncore.series import as_csv, as_series
+from ncore.series import as_series, csv_parts
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.theory import predict
 from ncore.theory.comparison import compare
@@ -60,7 +60,7 @@ def run_here(body: Any, out: Path | None, console: Console) -> int:
 def _save(
     out: Path, spec: UfmSpec | NetworkSpec, found: list[dict[str, Any]], result: dict[str, Any] | None, steps: int
 ) -> None:
-    (out / "metrics.csv").write_bytes(as_csv(found)[0])
+    (out / "metrics.csv").write_bytes(b"".join(csv_parts(found)))
     for name, content in (("metrics", found), ("result", result), ("spec", spec.model_dump(mode="json"))):
         (out / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     chart = curves.figure(found, subject_of(spec, steps))
