@@ -32,7 +32,7 @@ COPY --from=wheel /dist /tmp/dist
 RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl
 USER ncore
 EXPOSE 8000
-CMD ["uvicorn", "api.app:app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--timeout-graceful-shutdown", "3"]
+CMD ["uvicorn", "api.app:app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--http", "api.web.sockets:Sockets", "--timeout-graceful-shutdown", "3"]
 
 FROM packages AS worker
 COPY locks/worker.lock /opt/ncore/

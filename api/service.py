@@ -22,6 +22,7 @@ from api.settings import Settings
 from ncore.cli.service import search_path
 
 START_SECONDS = 60.0
+SOCKETS = "api.web.sockets:Sockets"
 
 
 class ServiceError(RuntimeError):
@@ -176,5 +177,5 @@ def _packaged_server() -> str:
 
 
 def _api_command(settings: Settings) -> list[str]:
-    options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log"]
+    options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log", "--http", SOCKETS]
     return [sys.executable, "-m", "uvicorn", "api.app:app", *options, "--timeout-graceful-shutdown", "3"]

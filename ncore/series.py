@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from itertools import islice
+from itertools import islice, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +82,13 @@ def csv_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     """A CSV file in parts, a row a point."""
     yield csv_lines([COLUMNS]).encode()
     for one in series:
-        points = points_of(one)
-        while some := list(islice(points, WRITTEN)):
-            yield csv_lines(some).encode()
+        front = [repeat(_cell(one[name])) for name in ("metric", "layer", "seed")]
+        for begin in range(0, len(one["steps"]), WRITTEN):
+            text, some = io.StringIO(), slice(begin, begin + WRITTEN)
+            csv.writer(text, lineterminator="\n").writerows(
+                zip(*front, one["steps"][some], one["values"][some], strict=False)
+            )
+            yield text.getvalue().encode()
 
 
 def ndjson_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
@@ -104,7 +108,8 @@ def parquet_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
     with tempfile.TemporaryFile() as file:
         with pq.ParquetWriter(file, table_of([]).schema) as writer:
             for one in series:
-                writer.write_table(table_of(list(points_of(one))))
+                front = [[one[name]] * len(one["steps"]) for name in ("metric", "layer", "seed")]
+                writer.write_table(_table([*front, one["steps"], one["values"]]))
         file.seek(0)
         while part := file.read(CHUNK_BYTES):
             yield part
@@ -112,10 +117,14 @@ def parquet_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
 
 def table_of(points: Sequence[Point]) -> pa.Table:
     """An Arrow table of the points, of the same types whatever they are."""
+    return _table([[point[i] for point in points] for i in range(len(COLUMNS))])
+
+
+def _table(columns: Sequence[Any]) -> pa.Table:
     import pyarrow as pa
 
     kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.float64())
-    arrays = [pa.array([point[i] for point in points], kind) for i, kind in enumerate(kinds)]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
     return pa.table(arrays, names=list(COLUMNS))
 
 

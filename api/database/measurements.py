@@ -38,12 +38,14 @@ def series_of(
     Steps ascend; `metrics` and `layers`, where not empty, choose; the layer "" stands for the metrics that have none.
     """
     query = select(*COLUMNS_READ).where(MeasurementRow.experiment_id == experiment_id)
-    query = query.where(MeasurementRow.seq > since, MeasurementRow.seq <= last_seq)
     if last_seq - since <= FEW_ROWS:
+        query = query.where(MeasurementRow.seq > since, MeasurementRow.seq <= last_seq)
         with reading() as session:
             few = _as_series(_rows(session, query.where(MeasurementRow.seed.in_(seeds))), metrics, layers)
         yield from few
         return
+    number = MeasurementRow.seq + 0  # the index of numbers would only cost a sort here
+    query = query.where(number > since, number <= last_seq)
     for seed in sorted(seeds):
         with _heavy, reading() as session:
             found = _as_series(_rows(session, query.where(MeasurementRow.seed == seed)), metrics, layers)
@@ -124,15 +126,28 @@ class _Columns:
         """Turns rows into columns all at once, which is much faster than one by one."""
         turned = list(zip(*self._rows, strict=True))
         for column, place in zip(self.columns, self._places if turned else (), strict=bool(turned)):
-            column.extend(math.nan if value is None else value for value in turned[place])
+            column.extend(_as_numbers(turned[place]))
         self._rows.clear()
 
     def series(self, place: int) -> Series:
         """The series of one of `names`; its numbers are not kept."""
-        values = [None if value != value else value for value in self.columns[place]]  # noqa: PLR0124 (NaN is not)
+        values = _as_values(self.columns[place].tolist())
         self.columns[place] = array("d")
         metric, layer = metric_and_layer(self.names[place])
         return {"metric": metric, "layer": layer, "seed": self._seed, "steps": self.steps.tolist(), "values": values}
+
+
+def _as_numbers(values: Sequence[float | None]) -> array[float]:
+    try:
+        return array("d", values)  # type: ignore[arg-type]
+    except TypeError:  # one is undefined, which is rare
+        return array("d", [math.nan if value is None else value for value in values])
+
+
+def _as_values(numbers: list[float]) -> list[float | None]:
+    if not math.isnan(sum(numbers)):
+        return list(numbers)
+    return [None if math.isnan(number) else number for number in numbers]
 
 
 def _is_chosen(metric: str, layer: str | None, metrics: Collection[str], layers: Collection[str]) -> bool:
