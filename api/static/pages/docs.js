@@ -5,7 +5,6 @@ import { ask } from "../server/api.js";
 import { token } from "../server/token.js";
 import { element, problem } from "../parts/element.js";
 import { dark } from "../parts/picture.js";
-import "../vendor/openapi-explorer-2.4.820.apache-2.0.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 /** The explorer's names for the page's own colours. */
