@@ -30,7 +30,7 @@ from browser import (
 from conftest import wait_for
 from playwright.sync_api import expect
 
-from ncore.client.client import Client
+from ncore.client import Client
 
 FIXTURES = (browser, ended, guarded, page, provoked, served, swept)
 pytestmark = MARKS

@@ -25,7 +25,7 @@ from browser import (
 )
 from playwright.sync_api import expect
 
-from ncore.client.client import Client
+from ncore.client import Client
 
 FIXTURES = (browser, ended, page, provoked, served, swept)
 pytestmark = MARKS
