@@ -35,11 +35,11 @@ export const visible = (text) => text.replace(ODD, (odd, at) => (odd === "\t" ||
 /** Whether there is anything to be seen. @param {string} text */
 export const hasInk = (text) => /[\p{L}\p{N}\p{P}\p{S}]/u.test(text.replace(ODD, ""));
 
-/** The value as JSON, its odd characters escaped.
+/** The value as JSON, its odd characters escaped; nothing for undefined.
  * @param {unknown} value @param {number} [indent] */
 export const print = (value, indent) => {
   /** @type {any} */
   const { rawJSON } = /** @type {any} */ (JSON);
-  const text = JSON.stringify(value, (_, one) => (typeof one === "bigint" ? rawJSON(String(one)) : one), indent);
+  const text = JSON.stringify(value, (_, one) => (typeof one === "bigint" ? rawJSON(String(one)) : one), indent) ?? "";
   return text.replace(ODD, (odd) => (odd === "\n" ? odd : escaped(odd)));
 };
