@@ -6,14 +6,11 @@ Imports no torch, so that the API can check a spec without it. Symbols follow Ti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
-    Strict,
     StrictBool,
     Tag,
     TypeAdapter,
@@ -21,51 +18,54 @@ from pydantic import (
     model_validator,
 )
 
-MAX_LEVELS = 16
+from ncore.faults import SpecError, fault_of, shortened
+from ncore.kinds.data_sets import Data
+from ncore.kinds.fields import MAX_CLASSES, MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
+from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
+from ncore.plain import NotPlain, plain
+
+__all__ = [
+    "BaseSpec",
+    "ConvNetModel",
+    "Data",
+    "ExperimentSpec",
+    "GradientDescent",
+    "MeasureEpochs",
+    "MeasureSteps",
+    "MlpModel",
+    "NetworkModel",
+    "NetworkSpec",
+    "Part",
+    "Regularization",
+    "ResNetModel",
+    "Sgd",
+    "SpecError",
+    "UfmModel",
+    "UfmSpec",
+    "field_errors",
+    "parse_spec",
+    "with_changes",
+]
+
 MAX_SEEDS = 1024
+MAX_TAGS = 32
 MAX_STEPS = 10**9
-
-
-class SpecError(ValueError):
-    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
-        self.errors = errors
-
-
-Int = Annotated[int, Strict()]
-Real = Annotated[float, Strict()]
-"""JSON's numbers, and nothing else that pydantic would read as one."""
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _number_or_list(value: Any) -> str:
-    """The member of a `number or list` field that `value` is meant for, so that one fault gives one message."""
-    return "list" if isinstance(value, list | tuple) else "number"
+MAX_PATH = 8
+"""Parts of a dotted path: more than any field has."""
 
 
 Count = Annotated[Int, Field(ge=1, le=10**8)]
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-TEXT = r"^[^\x00]*$"
-"""PostgreSQL cannot hold the character NUL in a text."""
-Label = Annotated[str, Field(min_length=1, max_length=64, pattern=TEXT)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+Device = Annotated[str, Field(max_length=8), Matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda or cuda:N")]
 PerClass = Annotated[
-    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
-    Discriminator(_number_or_list),
-]
-Several = Annotated[Int, Field(ge=2, le=10**8, description="of one image nothing varies within its class")]
-ImagesPerClass = Annotated[
-    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Tag("list")], Discriminator(_number_or_list)
+    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Entries(2, MAX_CLASSES), Tag("list")],
+    Discriminator(number_or_list),
 ]
 PerLayer = Annotated[
-    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
-    Discriminator(_number_or_list),
+    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Entries(1, MAX_LEVELS), Tag("list")],
+    Discriminator(number_or_list),
 ]
 
 
@@ -73,9 +73,9 @@ class UfmModel(Part):
     """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
 
     kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=10_000)
+    classes: Int = Field(ge=2, le=MAX_CLASSES)
     samples_per_class: PerClass
-    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
     activation: Literal["identity", "relu"] = "identity"
     bias: StrictBool = False
     init_scale: Real = Field(default=1.0, gt=0, le=1e6)
@@ -93,95 +93,6 @@ class UfmModel(Part):
                 f"samples_per_class: has {len(self.samples_per_class)} entries, "
                 f"must be a number or a list of classes = {self.classes}"
             )
-        return self
-
-
-class NetworkHead(Part):
-    """What networks share: the layers that are measured and the form of the classifier."""
-
-    bias: StrictBool = True
-    fixed_etf: StrictBool = False
-    head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
-    head_activation: Literal["identity", "relu"] = "relu"
-    layers: tuple[Label, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the stages before the head, in the order of the forward pass."""
-        return ()
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Names of all that can be measured, in the order of the forward pass; the last one meets the classifier."""
-        return (*self.stages, *(f"head{i + 1}" for i in range(self.head_layers)))
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """The levels that are measured, in the order of the forward pass."""
-        return tuple(level for level in self.levels if self.layers is None or level in self.layers)
-
-    @model_validator(mode="after")
-    def _layers_are_there(self) -> Self:
-        wrong = [layer for layer in self.layers or () if layer not in self.levels]
-        if wrong:
-            raise ValueError(f"layers: has {wrong}, may have {', '.join(self.levels)}")
-        return self
-
-
-class ResNetModel(NetworkHead):
-    kind: Literal["resnet"] = "resnet"
-    depth: Literal[18, 34, 50] = 18
-    stem: Literal["cifar", "imagenet"] = "cifar"
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return ("layer1", "layer2", "layer3", "layer4")
-
-
-class MlpModel(NetworkHead):
-    kind: Literal["mlp"] = "mlp"
-    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
-        default=(256, 256), min_length=1, max_length=MAX_LEVELS
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"hidden{i + 1}" for i in range(len(self.widths)))
-
-
-class ConvNetModel(NetworkHead):
-    """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
-
-    kind: Literal["convnet"] = "convnet"
-    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"block{i + 1}" for i in range(len(self.channels)))
-
-
-NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discriminator="kind")]
-
-
-class Data(Part):
-    name: Literal["mnist", "fashion_mnist", "cifar10", "digits", "folder", "synthetic"]
-    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    samples_per_class: ImagesPerClass | None = None
-    image_size: Int = Field(default=32, ge=4, le=512)
-    augment: StrictBool = False
-    random_labels: StrictBool = False
-    classes: Int | None = Field(default=None, ge=2, le=10_000, description="synthetic only; 10 if null")
-
-    @model_validator(mode="after")
-    def _folder_has_a_path(self) -> Self:
-        if (self.name == "folder") != (self.path is not None):
-            raise ValueError("path: must be given for the data set 'folder', and only for it")
-        if self.path is not None and (self.path.startswith("/") or ".." in self.path.split("/")):
-            raise ValueError("path: must be relative to NCORE_DATA_DIR and without '..'")
-        if self.classes is not None and self.name != "synthetic":
-            raise ValueError("classes: may be given for the data set 'synthetic' only")
         return self
 
 
@@ -203,19 +114,6 @@ class GradientDescent(Part):
     form: Literal["auto", "full", "sample_free"] = "auto"
 
 
-class Sgd(Part):
-    kind: Literal["sgd"] = "sgd"
-    learning_rate: Real = Field(default=0.05, gt=0, le=1e12)
-    momentum: Real = Field(default=0.9, ge=0, lt=1)
-    nesterov: StrictBool = False
-    weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
-    epochs: Int = Field(default=120, ge=1, le=100_000)
-    batch_size: Int = Field(default=128, ge=1, le=65_536)
-    milestones: tuple[Annotated[Int, Field(ge=1)], ...] = (40, 80)
-    gamma: Real = Field(default=0.1, gt=0, le=1)
-    label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
-
-
 class MeasureSteps(Part):
     """Step 0, the last step, and so many between them."""
 
@@ -224,7 +122,7 @@ class MeasureSteps(Part):
 
 
 class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1)
+    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS)
 
 
 def _measure_tag(value: Any) -> str:
@@ -239,14 +137,12 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: str = Field(default="", max_length=200, pattern=TEXT)
-    tags: tuple[Label, ...] = Field(default=(), max_length=32)
+    name: Annotated[str, Field(max_length=200), Plain()] = ""
+    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
     loss: Literal["mse", "cross_entropy"] = "mse"
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
-
-    kinds: ClassVar[tuple[str, ...]]
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -262,7 +158,9 @@ class UfmSpec(BaseSpec):
     measure: MeasureSteps = MeasureSteps()
     precision: Literal["float64", "float32"] = "float64"
 
-    kinds = ("ufm",)
+    def steps_per_seed(self, total: int) -> int:
+        """Steps of one seed, of the run's `total`: all seeds are trained at once."""
+        return total
 
     @property
     def weight_decays(self) -> tuple[float, ...]:
@@ -297,24 +195,29 @@ class UfmSpec(BaseSpec):
 
 
 class NetworkSpec(BaseSpec):
-    model: NetworkModel
+    model: AnyNetworkModel
     data: Data
-    optimizer: Sgd = Sgd()
+    optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
     measure: Schedule = MeasureEpochs()
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
-    kinds = ("resnet", "mlp", "convnet")
+    def steps_per_seed(self, total: int) -> int:
+        """Steps of one seed, of the run's `total`: seeds are trained one after another."""
+        return total // len(self.seeds)
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:
-        if self.model.kind != "mlp" and self.optimizer.batch_size < 2:
-            raise ValueError("optimizer.batch_size: must be at least 2, because batch normalisation needs a spread")
-        if isinstance(self.model, ConvNetModel) and self.data.image_size < 2 ** len(self.model.channels):
-            raise ValueError(
-                f"data.image_size: must be at least {2 ** len(self.model.channels)}, "
-                f"because each of {len(self.model.channels)} blocks halves it"
-            )
+        model = self.model
+        if self.optimizer.batch_size < model.least_batch:
+            least = f"optimizer.batch_size: must be at least {model.least_batch}"
+            raise ValueError(f"{least}, because batch normalisation needs a spread")
+        if self.data.image_size < model.least_image_size:
+            least = f"data.image_size: must be at least {model.least_image_size}"
+            raise ValueError(f"{least}, because each of {len(model.stages)} stages makes its maps smaller")
         return self
+
+
+UFM = "ufm"
 
 
 def _kind(value: Any) -> str | None:
@@ -322,10 +225,10 @@ def _kind(value: Any) -> str | None:
     if isinstance(value, BaseSpec):
         return "ufm" if isinstance(value, UfmSpec) else "network"
     model = value.get("model") if isinstance(value, Mapping) else None
-    kind = model.get("kind", "ufm") if isinstance(model, Mapping) else None
-    if kind in UfmSpec.kinds:
+    kind = model.get("kind", UFM) if isinstance(model, Mapping) else None
+    if kind == UFM:
         return "ufm"
-    return "network" if kind in NetworkSpec.kinds else None
+    return "network" if isinstance(kind, str) and kind in NETWORKS else None
 
 
 ExperimentSpec = Annotated[
@@ -335,9 +238,20 @@ _adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
 
 
 def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
-    """The spec in `body` (what a JSON document holds). Raises SpecError naming every faulty field."""
+    """The spec in `body`: what a JSON document holds, with numbers of numpy and torch too, or a spec already.
+
+    Raises SpecError naming every faulty field.
+    """
+    if isinstance(body, UfmSpec | NetworkSpec):
+        return body
+    try:
+        body = plain(body)
+    except NotPlain as error:
+        raise SpecError([{"field": error.field, "message": error.message}]) from None
+    except RecursionError:
+        raise SpecError([{"field": "", "message": "is nested too deeply"}]) from None
     if not isinstance(body, Mapping):
-        raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
+        raise SpecError([{"field": "", "message": f"must be an object; got {shortened(body)}"}])
     if _kind(body) is None:
         raise SpecError([_kind_error(body.get("model"))])
     try:
@@ -348,47 +262,35 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
-        return {"field": "model", "message": "must be given: an object with a `kind`"}
-    allowed = ", ".join(UfmSpec.kinds + NetworkSpec.kinds)
-    return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
+        return {"field": "model", "message": f"must be an object with a `kind`; got {shortened(model)}"}
+    allowed = ", ".join((UFM, *NETWORKS))
+    return {"field": "model.kind", "message": f"must be one of {allowed}; got {shortened(model.get('kind'))}"}
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
-    found = []
-    for item in error.errors(include_url=False):
-        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
-        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
-            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
-            path = f"{path}.{field}" if path else field
-        elif item["type"] not in ("missing", "extra_forbidden"):
-            message = f"{message}; got {_short(item['input'])}"
-        elif item["type"] == "extra_forbidden":
-            message = "unknown field"
-        found.append({"field": path, "message": message})
-    return found
+    return [fault_of(item, _path(item["loc"])) for item in error.errors(include_url=False)]
 
 
-_TAGS = {"ufm", "network", "resnet", "mlp", "convnet", "epochs", "steps", "number", "list"}
-_UNIONS = {"model", "measure", "samples_per_class", "weights"}
+_TAGS = {"ufm", "network", "epochs", "steps", "number", "list", "class index", "class name"}
+_UNIONS = {"measure", "classes", "samples_per_class", "weights"}
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
     """Drops the tags that pydantic puts into the path for members of a union."""
-    tag = [part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS) for i, part in enumerate(loc)]
+    tag = [
+        part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS or isinstance(loc[i - 1], int)) for i, part in enumerate(loc)
+    ]
     return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
     changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
     for path, value in changes.items():
-        *parents, last = path.split(".")
+        *parents, last = path.split(".", MAX_PATH)
+        if len(parents) == MAX_PATH:
+            raise SpecError([{"field": path, "message": f"is no field: paths have at most {MAX_PATH} parts"}])
         inner = changed
         for parent in parents:
             if not isinstance(inner.get(parent, {}), Mapping):

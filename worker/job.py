@@ -20,6 +20,7 @@ from api.settings import get_settings
 from ncore.network.sources import DataError
 from ncore.run import DeviceError, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
+from ncore.stopping import Stopped, interruptible
 from ncore.train import Diverged, begin, outcome
 from worker import checkpoint, memory
 from worker.lease import Lease, stop_asked
@@ -94,7 +95,11 @@ class Job:
         spec = parse_spec(self._body)
         if spec.device == "auto" and self._queue == "cpu":  # small: a GPU would only be slower, and change the digits
             spec = spec.model_copy(update={"device": "cpu"})
-        run = begin(spec, checkpoint=checkpoint.load(self.id), data_dir=_data_dir())
+        try:
+            saved = interruptible(lambda _: checkpoint.load(self.id), self._check)
+            run = begin(spec, checkpoint=saved, data_dir=_data_dir(), check=self._check)
+        except Stopped:
+            return self._end_asked() or "queued", {}
         self._first_step = run.step
         self._store(run)
         while not run.done:
@@ -107,11 +112,10 @@ class Job:
             self._kept_step = run.step if found else self._kept_step
             if time.monotonic() - self._stored_at >= STORE_SECONDS or len(self._unstored) >= BATCH_ROWS:
                 self._store(run)
-            if self._lease.lost.is_set():
-                return "lost", {}
-            if self._lease.cancelled.is_set() or stop_asked.is_set():
-                self._save(run)
-                return ("cancelled" if self._lease.cancelled.is_set() else "queued"), {}
+            if (end := self._end_asked()) is not None:
+                if end != "lost":
+                    self._save(run)
+                return end, {}
             if time.monotonic() - self._saved_at >= get_settings().checkpoint_seconds:
                 self._save(run)
         self._store(run)
@@ -119,6 +123,18 @@ class Job:
             return "lost", {}
         checkpoint.save_final(self.id, run.final_state())
         return "succeeded", {"result": outcome(spec, run, self._finals(spec)), "detail": run.left_out}
+
+    def _end_asked(self) -> str | None:
+        """The status with which it ends before its last step; None where nothing speaks against going on."""
+        if self._lease.lost.is_set():
+            return "lost"
+        if self._lease.cancelled.is_set():
+            return "cancelled"
+        return "queued" if stop_asked.is_set() else None
+
+    def _check(self) -> None:
+        if self._end_asked() is not None:
+            raise Stopped
 
     def _store(self, run: Run) -> None:
         """Sends what has been measured, with the progress; a checkpoint is only written after what it has measured."""

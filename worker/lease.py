@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.database import states
 from api.database.sessions import writing
 from api.settings import get_settings
-from worker.job import log
+
+log = logging.getLogger("ncore.worker")
 
 
 class Lease(threading.Thread):

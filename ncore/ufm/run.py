@@ -14,6 +14,7 @@ from torch import Tensor
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec
+from ncore.stopping import Check, go_on
 from ncore.ufm.batch import Batch
 from ncore.ufm.losses import loss_of
 from ncore.ufm.measuring import UfmMeasurer
@@ -51,6 +52,7 @@ class UfmRun:
         device: str,
         start: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Tensor] | None = None,
+        check: Check = go_on,
         arithmetic: Arithmetic | None = None,
     ) -> None:
         self.specs = [spec for spec, _ in replicas]
@@ -63,7 +65,9 @@ class UfmRun:
         self._measured = -1  # the last step that was measured
         self._diverged: Diverged | None = None
         self._alive = torch.ones(len(replicas), dtype=torch.bool)
-        self._batch = (Batch.from_named(checkpoint) if checkpoint else self._begin(start)).place(device, self._dtype)
+        self._batch = (Batch.from_named(checkpoint) if checkpoint else self._begin(start, check)).place(
+            device, self._dtype
+        )
         self.arithmetic = arithmetic or self._arithmetic(checkpoint)
         self._velocities: dict[str, Tensor] = {}
         self._programs = self._build()
@@ -118,10 +122,11 @@ class UfmRun:
     def _dtype(self) -> torch.dtype:
         return torch.float32 if self.spec.precision == "float32" else torch.float64
 
-    def _begin(self, start: Mapping[str, Any] | None) -> Batch:
+    def _begin(self, start: Mapping[str, Any] | None, check: Check) -> Batch:
         per_seed = [_of_seed(start, i, len(self.specs)) for i in range(len(self.specs))]
         starts = [
-            make_start(spec, seed, given) for spec, seed, given in zip(self.specs, self.seeds, per_seed, strict=True)
+            make_start(spec, seed, given, check)
+            for spec, seed, given in zip(self.specs, self.seeds, per_seed, strict=True)
         ]
         return Batch.stack(starts)
 

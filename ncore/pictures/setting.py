@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ncore.pictures.axes import Abscissa
@@ -14,9 +14,9 @@ from ncore.theory.comparison import predicted_series
 
 
 @dataclass(frozen=True)
-class Subject:
+class PictureSetting:
     """`layers` in the order of the forward pass; `predicted`: {(metric, layer): value}; `panels` if none are chosen;
-    `steps` of the whole run, 0 while not known."""
+    `steps` of the run of one seed, 0 while not known."""
 
     name: str
     caption: str = ""
@@ -27,17 +27,21 @@ class Subject:
     steps: int = 0
 
 
-def subject_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "") -> Subject:
-    """`total` is the number of steps: networks that are measured each few epochs are drawn over epochs."""
+def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
+    """The setting of a run of `total` steps, of which `seeds` are shown (all if empty).
+
+    A network trains its seeds one after the other, so that its total is that of all; a UFM trains them at once.
+    Networks that are measured each few epochs are drawn over epochs.
+    """
     predicted = predicted_series(predict(spec))
-    name = name or spec.name
+    name, told = name or spec.name, caption(spec, seeds)
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
         over = Abscissa(log=spec.measure.spacing == "log")
-        return Subject(name, caption(spec), layers, predicted, over, steps=total)
-    epochs = spec.optimizer.epochs
+        return PictureSetting(name, told, layers, predicted, over, steps=total)
+    steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
     else:
-        over = Abscissa("epoch", total / epochs, log=False) if total else Abscissa(log=False)
-    return Subject(name, caption(spec), spec.model.measured, predicted, over, NETWORK_PANELS, total)
+        over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
+    return PictureSetting(name, told, spec.model.measured, predicted, over, NETWORK_PANELS, steps)
