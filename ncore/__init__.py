@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from ncore.client import Client
     from ncore.metrics import Accumulator, measure
     from ncore.presets import PRESETS
+    from ncore.probe import Probe
     from ncore.spec import parse_spec
     from ncore.theory import predict
     from ncore.train import begin, train
 
-__all__ = ["PRESETS", "Accumulator", "Client", "begin", "measure", "parse_spec", "predict", "train"]
+__all__ = ["PRESETS", "Accumulator", "Client", "Probe", "begin", "measure", "parse_spec", "predict", "train"]
 
 _PLACES = {
     "Accumulator": "ncore.metrics",
     "Client": "ncore.client",
     "PRESETS": "ncore.presets",
+    "Probe": "ncore.probe",
     "begin": "ncore.train",
     "measure": "ncore.metrics",
     "parse_spec": "ncore.spec",
