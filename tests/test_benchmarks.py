@@ -9,6 +9,7 @@ import pytest
 import benchmarks
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(900)  # a minute of CPU time: five modules, a service started twice
 def test_every_benchmark_runs_at_its_smallest_size():
     command = [sys.executable, "-m", "benchmarks", "--smallest"]
