@@ -198,6 +198,12 @@ def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_onc
     down, whole = "scrollTo(0, document.body.scrollHeight)", page.get_by_text("240 experiments")
     wait_for("the end of the list", lambda: page.evaluate(down) or whole.count())
     assert page.locator("tbody tr").count() < 100
+    depth = page.evaluate("scrollY")
+    page.locator("tbody a").nth(-2).click()
+    expect(page.get_by_role("heading", name="many: ")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_text("240 experiments")).to_be_visible()
+    wait_for("the place in the list", lambda: abs(page.evaluate("scrollY") - depth) < 300)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("choose all").check()
     expect(page.get_by_text("240 chosen")).to_be_visible()

@@ -4,7 +4,8 @@
 import { address } from "./parts/address.js";
 import { element, fill, problem } from "./parts/element.js";
 
-/** @typedef {{ node: HTMLElement, signal: AbortSignal, search: URLSearchParams, id: string }} Place where a page is shown; `signal` says when it is left */
+/** @typedef {{ node: HTMLElement, signal: AbortSignal, search: URLSearchParams, id: string, top: number }} Place
+ * where a page is shown; `signal` says when it is left, `top` how far down it was when it was left last */
 
 /** Path (its last part an id where it ends in "/*"), module, and the list that it belongs to. A page is loaded when it is opened.
  * @type {[string, () => Promise<{ show: (place: Place) => Promise<void> }>, string][]} */
@@ -26,6 +27,7 @@ async function show() {
   leaving = new AbortController();
   const { signal } = leaving;
   const { path, search } = address();
+  const top = history.state?.top ?? 0;
   const [, before, id] = path.match(/^(.*\/)([^/]*)$/) ?? ["", "/", ""];
   const [, load, menu] = PAGES.find(([one]) => one === path) ?? PAGES.find(([one]) => one === `${before}*`) ?? PAGES[0];
   for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("nav a"))) {
@@ -35,12 +37,15 @@ async function show() {
   const node = element("div", {}, element("p", { class: "quiet" }, "Loading …"));
   main.replaceChildren(node);
   try {
-    await (await load()).show({ node, signal, search, id });
+    await (await load()).show({ node, signal, search, id, top });
+    if (!signal.aborted) scrollTo(0, top);
   } catch (error) {
     const [all, name] = menu === "/sweeps" ? ["#/sweeps", "All sweeps"] : ["#/", "All experiments"];
     if (!signal.aborted) fill(node, problem(/** @type {Error} */ (error)), element("p", {}, element("a", { href: all }, name)));
   }
 }
 
-addEventListener("hashchange", () => { show(); main.focus(); });
+history.scrollRestoration = "manual";  // a page is long enough only when it has been loaded
+addEventListener("scrollend", () => history.replaceState({ ...history.state, top: scrollY }, ""));
+addEventListener("hashchange", () => { show(); main.focus({ preventScroll: true }); });
 show();

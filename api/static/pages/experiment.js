@@ -9,7 +9,7 @@ import { copy, select } from "../parts/clipboard.js";
 import { comparison } from "../parts/comparison.js";
 import { curves } from "../parts/curves.js";
 import { depth } from "../parts/depth.js";
-import { element, fill, nameOf, named, table, tags, title } from "../parts/element.js";
+import { element, fill, nameOf, named, problem, table, tags, title } from "../parts/element.js";
 import { duration, ended, number, progress, status, time } from "../parts/format.js";
 import { artifacts, logs } from "../parts/logs.js";
 import { finals } from "../parts/spec.js";
@@ -112,6 +112,11 @@ export async function show({ node: page, signal, search, id }) {
     picture.compared(found.comparison);
     theory.show(found);
   };
+  /** What cannot be drawn or predicted is said, and the rest of the page stays. */
+  const drawAll = async () => {
+    const failed = (await Promise.allSettled([compareTheory(), redraw()])).find((one) => one.status === "rejected");
+    if (failed && !signal.aborted) fill(note, problem(failed.reason));
+  };
   // The first change is drawn at once, what comes meanwhile together a little later.
   let drawing = false, due = false;
   const later = async () => {
@@ -120,7 +125,7 @@ export async function show({ node: page, signal, search, id }) {
     drawing = true;
     while (due && !signal.aborted) {
       due = false;
-      await Promise.all([compareTheory(), redraw()]).catch(() => {});
+      await drawAll();
       await new Promise((resolve) => setTimeout(resolve, REDRAW_MS));
     }
     drawing = false;
@@ -148,6 +153,6 @@ export async function show({ node: page, signal, search, id }) {
     layers.node, config, files.node, log.node);
   picture.anew(later);
   const before = item.status;  // it may end while the first picture is drawn, and then that shows too little
-  await Promise.all([compareTheory(), redraw()]);
+  await drawAll();
   if (!ended(before)) follow();
 }

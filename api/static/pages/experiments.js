@@ -13,7 +13,7 @@ import { runs } from "../parts/runs.js";
 import { counts } from "../parts/sweeps.js";
 import { workers } from "../parts/workers.js";
 
-const ROW_PIXELS = 42, TYPING_MS = 250, MOST_COMPARED = 20, AT_ONCE = 4, NEAR = 30;
+const ROW_PIXELS = 42, TYPING_MS = 250, MOST_COMPARED = 20, AT_ONCE = 4, NEAR = 30, LARGE_PAGE = 200;
 
 /** @typedef {import("../parts/runs.js").Run} Run */
 /** @typedef {{ key: string, runs: Run[] }} Group */
@@ -37,7 +37,7 @@ function grouped(all, by) {
 const byState = (all) => Object.fromEntries(STATES.map((state) => [state, all.filter((run) => run.status === state).length]));
 
 /** @param {import("../app.js").Place} place */
-export async function show({ node: page, signal, search }) {
+export async function show({ node: page, signal, search, top }) {
   title("Experiments");
   const state = { q: search.get("q") ?? "", tag: search.get("tag") ?? "", status: search.get("status") ?? "",
     sort: search.get("sort") ?? "", group: search.get("group") ?? "", open: search.getAll("open"),
@@ -187,6 +187,10 @@ export async function show({ node: page, signal, search }) {
     list.node, empty, place);
   choose();
   await arrange();
+  while (!store.isComplete() && document.body.scrollHeight < top + innerHeight) {
+    await store.more(LARGE_PAGE);
+    draw();
+  }
   addEventListener("scroll", () => list.update(), { signal, passive: true });
   addEventListener("resize", () => list.update(), { signal });
   workers(place, signal).catch(() => {});

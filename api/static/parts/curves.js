@@ -22,6 +22,7 @@ export function curves(path, signal, item, state, changed) {
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Curves" });
   const bar = element("div", { class: "bar" }), chips = element("fieldset", { class: "chips", hidden: true });
   const caption = element("p", { class: "quiet caption" });
+  const hint = element("p", { class: "quiet caption", hidden: true }, "Drag to move, Shift and wheel to zoom, double click to see all.");
   /** @type {Map<string, Set<string>>} */
   const measured = new Map();
   /** @type {any} */
@@ -68,7 +69,7 @@ export function curves(path, signal, item, state, changed) {
     return wanted;
   };
   return {
-    node: element("div", {}, bar, chips, picture, caption),
+    node: element("div", {}, bar, chips, picture, hint, caption),
     query,
     /** The layers of each metric. */
     layersOf: () => measured,
@@ -89,7 +90,8 @@ export function curves(path, signal, item, state, changed) {
       steps.hidden = !isLog(drawn, "x");
       values.hidden = !isLog(drawn, "y");
       view?.finalize();
-      view = await draw(picture, drawn, { axes: state, height: state.panel ? TALL_PIXELS : undefined });
+      view = await draw(picture, drawn, { axes: state, height: state.panel ? TALL_PIXELS : undefined, zoom: Boolean(state.panel) });
+      hint.hidden = !state.panel;
       return drawn.config;
     },
     /** @param {() => void} work what is to be done when theme or width have changed */

@@ -15,43 +15,57 @@ const AXIS_PIXELS = 78, LEAST_PIXELS = 180, MOST_PIXELS = 1100;
 const LONG_NUMBER = /^-?\d+\.\d{6,}(e[+-]?\d+)?$|^-?\d+(\.\d+)?e[+-]?\d+$/;
 
 /** @typedef {{ x?: string, y?: string }} Scales "linear" turns a log axis into a linear one */
+/** @typedef {"x" | "y"} Axis */
 
-/** @param {any} node @param {Scales} axes */
-const rescale = (node, axes) => {
-  if (Array.isArray(node)) node.forEach((child) => rescale(child, axes));
-  else if (node && typeof node === "object") {
-    for (const axis of /** @type {("x" | "y")[]} */ (["x", "y"])) {
-      const scale = node.encoding?.[axis]?.scale;
-      if (axes[axis] === "linear" && scale && LOGARITHMIC.includes(scale.type)) {
-        node.encoding[axis].scale = { ...scale, type: "linear", domain: undefined, constant: undefined, base: undefined };
-        if (node.encoding[axis].axis) {
-          const { values, labelExpr, ...kept } = node.encoding[axis].axis;
-          node.encoding[axis].axis = kept;
-        }
-      }
-    }
-    Object.values(node).forEach((child) => rescale(child, axes));
+const AXES = /** @type {Axis[]} */ (["x", "y"]);
+/** @param {VegaLite} picture @returns {VegaLite[]} */
+const panelsOf = (picture) => picture.concat ?? [picture];
+/** @param {VegaLite} panel @returns {VegaLite[]} */
+const layersOf = (panel) => panel.layer ?? [panel];
+
+/** Powers of ten beside a log axis are drawn as texts: a number and its exponent. @param {VegaLite} layer @param {Axis} axis */
+const isPower = (layer, axis) => ["base", "exponent"].includes(layer.encoding?.text?.field) && layer.encoding[axis]?.field !== undefined;
+
+/** Lets Vega choose and write the ticks of an axis; a symlog one, of which it makes too many, keeps those that it has.
+ * @param {VegaLite} panel @param {Axis} axis */
+function plainTicks(panel, axis) {
+  if (panel.layer) panel.layer = panel.layer.filter((/** @type {VegaLite} */ layer) => !isPower(layer, axis));
+  for (const { encoding } of layersOf(panel)) {
+    if (!encoding?.[axis]?.axis) continue;
+    const { values, labelExpr, ...kept } = encoding[axis].axis;
+    encoding[axis].axis = { ...kept, values: encoding[axis].scale?.type === "symlog" ? values : undefined, labels: true, format: ".6~g" };
   }
-  return node;
-};
+}
+
+/** @param {VegaLite} panel @param {Axis} axis */
+function linear(panel, axis) {
+  for (const { encoding } of layersOf(panel)) {
+    const scale = encoding?.[axis]?.scale;
+    if (LOGARITHMIC.includes(scale?.type)) encoding[axis].scale = { ...scale, type: "linear", domain: undefined, constant: undefined, base: undefined };
+  }
+  plainTicks(panel, axis);
+}
 
 /** The panels as wide as their place allows. @param {VegaLite} picture @param {number} pixels @param {number} [height] */
 const fit = (picture, pixels, height) => {
-  const columns = picture.concat ? Math.min(picture.columns, picture.concat.length) : 1;
+  const count = panelsOf(picture).length, columns = Math.min(picture.columns ?? count, count);
   const each = Math.floor((pixels - 24 * (columns - 1)) / columns) - AXIS_PIXELS;
-  for (const panel of picture.concat ?? [picture]) {
+  for (const panel of panelsOf(picture)) {
     panel.width = Math.max(LEAST_PIXELS, Math.min(MOST_PIXELS, each));
     if (height) panel.height = height;
   }
   return picture;
 };
 
-/** @param {any} node @param {string} axis @returns {string[]} */
-const scales = (node, axis) => (node === null || typeof node !== "object" ? []
-  : [node.encoding?.[axis]?.scale?.type, ...Object.values(node).flatMap((child) => scales(child, axis))]);
+/** Lets a single panel be dragged and zoomed; a double click brings all of it back. @param {VegaLite} panel */
+function zoomable(panel) {
+  for (const axis of AXES) plainTicks(panel, axis);
+  layersOf(panel)[0].params = [{ name: "zoom", bind: "scales", select: { type: "interval", zoom: "wheel![event.shiftKey]" } }];
+}
 
-/** @param {VegaLite} picture @param {string} axis */
-export const isLog = ({ datasets, ...drawn }, axis) => scales(drawn, axis).some((type) => LOGARITHMIC.includes(type));
+/** @param {VegaLite} picture @param {Axis} axis */
+export const isLog = (picture, axis) => panelsOf(picture).some((panel) =>
+  layersOf(panel).some(({ encoding }) => LOGARITHMIC.includes(encoding?.[axis]?.scale?.type)));
 
 /** The runtime is large: loaded when the first picture is drawn, so that no other page waits for it.
  * @type {Promise<unknown> | null} */
@@ -79,11 +93,15 @@ const tooltip = (names) => (/** @type {any} */ values, /** @type {(text: string)
 /**
  * @param {HTMLElement} target
  * @param {VegaLite} picture
- * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number }} [options]
+ * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number, zoom?: boolean }} [options]
  * @returns {Promise<any>} the view, with `finalize`
  */
-export async function draw(target, picture, { axes = {}, names = {}, height } = {}) {
-  const fitted = fit(rescale(structuredClone(picture), axes), target.clientWidth - 16, height);
+export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false } = {}) {
+  const fitted = fit(structuredClone(picture), target.clientWidth - 16, height);
+  for (const panel of panelsOf(fitted)) {
+    for (const axis of AXES) if (axes[axis] === "linear" && isLog(panel, axis)) linear(panel, axis);
+    if (zoom) zoomable(panel);
+  }
   await runtime();
   const shown = { theme: theme(), formatTooltip: tooltip(names) };
   const { view, finalize } = await /** @type {any} */ (window).vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip: shown });
