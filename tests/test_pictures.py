@@ -92,9 +92,10 @@ def test_every_panel_is_valid_vega_lite(fig3):
     assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
     assert all(f">{escape(panel.title)}" in svg for panel in PANELS.values())
     assert alt.SCHEMA_URL.startswith(made["$schema"].removesuffix(".json"))
-    for chart in made.pop("concat"):  # one by one, and without rows: the check walks through every number
-        few = {"datasets": {name: rows[:1] for name, rows in made["datasets"].items()}}
-        alt.Chart.from_dict(made | chart | few, validate=True)
+    few = {name: rows[:1] for name, rows in made["datasets"].items()}  # the check walks through every number
+    several, flat = made["concat"][list(PANELS).index("nc2")], made["concat"][list(PANELS).index("nc4")]
+    for chart in (several, flat):  # what panels differ in: several metrics and levels, powers; a linear axis
+        alt.Chart.from_dict({**made, "concat": [chart], "datasets": few}, validate=True)
 
 
 def test_a_panel_has_the_same_layer_in_the_same_colour_everywhere(fig3):
