@@ -12,6 +12,7 @@ from rich.progress import Progress
 from ncore.cli.terminal import comparison_table, verdict_lines
 from ncore.pictures import curves
 from ncore.pictures.files import Form, rendered
+from ncore.pictures.histogram import ends_of
 from ncore.pictures.points import curves_of
 from ncore.pictures.setting import setting_of
 from ncore.presets import spec_of
@@ -64,6 +65,6 @@ def _save(
     (out / "metrics.csv").write_bytes(as_csv(found)[0])
     for name, content in (("metrics", found), ("result", result), ("spec", spec.model_dump(mode="json"))):
         (out / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    chart = curves.figure(curves_of(found), setting_of(spec, steps))
+    chart = curves.figure(curves_of(found), setting_of(spec, steps), ends=ends_of(found))
     for form in FORMS:
         (out / f"picture.{form}").write_bytes(rendered(chart, form))
