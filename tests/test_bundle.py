@@ -10,7 +10,11 @@ import polars as pl
 import pytest
 import torch
 from conftest import ncore_process
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
+from api.drawing import Drawing
+from api.routes import export
 from ncore.client import ApiError, Client, ExperimentFailed
 from ncore.pictures.panels import NETWORK_PANELS, UFM_PANELS
 
@@ -91,6 +95,18 @@ def test_what_failed_at_once_or_is_unknown_is_exported_or_refused(client, tmp_pa
     assert "failed" in (folder / "README.md").read_text()
     with pytest.raises(ApiError, match="no experiment"):
         client.request("GET", "/experiments/nothing/export.zip")
+
+
+@on_one_database
+def test_a_bundle_says_which_pictures_could_not_be_drawn(service, finished, tmp_path):
+    drawing = Drawing(seconds=0.01)  # less than the process that draws takes to start
+    with Session(create_engine(service.settings.database)) as session:
+        export._write(session, finished.id, tmp_path, drawing.convert)
+    drawing.stop()
+    assert not list((tmp_path / "pictures").iterdir())
+    text = (tmp_path / "README.md").read_text()
+    assert text.count("is missing, because it could not be drawn: it took longer than 0.01 s") == 10
+    assert (tmp_path / "series.parquet").exists()
 
 
 @on_one_database

@@ -88,12 +88,13 @@ def _save(
 ) -> None:
     from ncore.pictures import curves  # slow to import, and only needed here
     from ncore.pictures.files import rendered
+    from ncore.pictures.histogram import ends_of
     from ncore.pictures.points import curves_of
     from ncore.pictures.setting import setting_of
 
     (out / "metrics.csv").write_bytes(b"".join(csv_parts(found)))
     for name, content in (("metrics", found), ("result", result), ("spec", spec.model_dump(mode="json"))):
         (out / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    chart = curves.figure(curves_of(found), setting_of(spec, steps))
+    chart = curves.figure(curves_of(found), setting_of(spec, steps), ends=ends_of(found))
     for form in FORMS:
         (out / f"picture.{form}").write_bytes(rendered(chart, form))
