@@ -256,9 +256,9 @@ class BaseSpec(Part):
 
 class UfmSpec(BaseSpec):
     model: UfmModel
-    regularization: Regularization = Regularization()
-    optimizer: GradientDescent = GradientDescent()
-    measure: MeasureSteps = MeasureSteps()
+    regularization: Regularization = Field(default_factory=Regularization)
+    optimizer: GradientDescent = Field(default_factory=GradientDescent)
+    measure: MeasureSteps = Field(default_factory=MeasureSteps)
     precision: Literal["float64", "float32"] = "float64"
 
     kinds = ("ufm",)
@@ -298,8 +298,8 @@ class UfmSpec(BaseSpec):
 class NetworkSpec(BaseSpec):
     model: NetworkModel
     data: Data
-    optimizer: Sgd = Sgd()
-    measure: Schedule = MeasureEpochs()
+    optimizer: Sgd = Field(default_factory=Sgd)
+    measure: Schedule = Field(default_factory=MeasureEpochs)
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
     kinds = ("resnet", "mlp", "convnet")

@@ -30,7 +30,7 @@ def picture(vega_lite: dict[str, Any], form: Form) -> Response:
 
 
 @router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
-def plot(
+def plot_experiment(
     request: Request,
     experiment_id: str,
     form: Form,
@@ -69,7 +69,7 @@ def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) ->
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
-def compare(
+def compare_experiments(
     request: Request,
     form: Form,
     experiment: Annotated[list[str], Query(min_length=1, max_length=MAX_COMPARED)],

@@ -25,7 +25,7 @@ router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
     response_class=Response,
     responses={200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED},
 )
-def plot(
+def plot_sweep(
     request: Request,
     sweep_id: str,
     form: Form,
