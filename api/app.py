@@ -67,6 +67,7 @@ def make_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # the function's, which a client's is made of
         dependencies=[Depends(known_parameters)],
     )
     errors.install(app)

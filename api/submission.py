@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -63,7 +64,8 @@ def wake(rows: Sequence[Experiment]) -> None:
     """Calls a worker for each, after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
         kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}
-    sent = [row.id for row in rows if broker.send(row.id, kinds[row.queue])]
+    reached = takewhile(lambda row: broker.send(row.id, kinds[row.queue]), rows)  # one that fails takes seconds
+    sent = [row.id for row in reached]
     if sent:
         with writing() as session:
             states.mark_sent(session, sent)

@@ -42,13 +42,14 @@ def submit_experiment(body: SpecBody, response: Response, idempotency_key: Key =
 
 
 @router.get("/experiments/{experiment_id}", response_model=ExperimentOut)
-def look(experiment_id: str) -> ExperimentOut:
+def get_experiment(experiment_id: str) -> ExperimentOut:
+    """The experiment as it is now."""
     with reading() as session:
         return shown(find(session, experiment_id))
 
 
 @router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)
-def cancel(experiment_id: str) -> ExperimentOut:
+def cancel_experiment(experiment_id: str) -> ExperimentOut:
     """Stops it at the next step boundary; what was measured stays. 409 when it has ended."""
     with writing() as session:
         row = find(session, experiment_id)
@@ -59,7 +60,7 @@ def cancel(experiment_id: str) -> ExperimentOut:
 
 
 @router.post("/experiments/{experiment_id}/retry", response_model=ExperimentOut)
-def retry(experiment_id: str) -> ExperimentOut:
+def retry_experiment(experiment_id: str) -> ExperimentOut:
     """A failed or cancelled experiment goes on from its checkpoint. 409 for any other."""
     with writing() as session:
         row = find(session, experiment_id)
@@ -71,7 +72,7 @@ def retry(experiment_id: str) -> ExperimentOut:
 
 
 @router.delete("/experiments/{experiment_id}", status_code=204)
-def delete(experiment_id: str) -> None:
+def delete_experiment(experiment_id: str) -> None:
     """Deletes it with its measurements and files: at once for all who look, in parts in the database.
 
     409 while it runs.

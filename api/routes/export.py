@@ -57,7 +57,7 @@ On the same kind of CPU this gives the same numbers, digit for digit; elsewhere 
     response_class=StreamingResponse,
     responses={200: {"content": {"application/zip": {}}}},
 )
-def export(request: Request, experiment_id: str) -> StreamingResponse:
+def export_experiment(request: Request, experiment_id: str) -> StreamingResponse:
     """Spec, result, theory, all series as Parquet and CSV, pictures, versions, and how to run it again."""
     with ExitStack() as stack:
         bundle = stack.enter_context(tempfile.TemporaryFile())

@@ -74,6 +74,6 @@ REGISTRY.register(Rows())
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def scrape() -> Response:
+def get_monitoring() -> Response:
     """Prometheus text: requests of this process, experiments and queue of the whole service."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -78,7 +78,7 @@ def too_many(error: CrowdedError) -> Problem:
 
 
 @router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
-def plot(
+def plot_experiment(
     request: Request,
     experiment_id: str,
     form: Form,
@@ -115,7 +115,7 @@ def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) ->
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
-def compare(
+def compare_experiments(
     request: Request,
     form: Form,
     layout: ChosenLayout,

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.sweeps import Advance, Row, advances, first_succeeded, rows_of
 from api.database.tables import Sweep
+from api.predictions import prediction_of
 from api.shown import find_sweep
 from api.web.errors import PROBLEMS
 from api.web.etag import UNCHANGED, Tag
@@ -24,8 +25,6 @@ from api.web.pages import READ_ROWS, cursor_of, page, position
 from api.web.parameters import Layers, Metrics
 from ncore.pictures.sweep import Item, Level
 from ncore.series import csv_lines
-from ncore.spec import parse_spec
-from ncore.theory import predict
 from ncore.theory.comparison import predicted_series
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
@@ -189,7 +188,7 @@ def item_of(
     """A line of the table; without `predicted`, which takes most of the time, all predictions are left out."""
     result = row.result or {}
     values = _values(result, metrics, layers)
-    known = predicted_series(predict(parse_spec(row.spec))) if values and predicted else {}
+    known = predicted_series(prediction_of(row.spec)) if values and predicted else {}
     point = {path: at(row.spec, path) for path in axes}
     levels = [_level(*key, values[key], known.get(key)) for key in sorted(values, key=_depth)]
     return Item(experiment=row.id, status=row.status, point=point, metrics=levels, verdict=result.get("verdict", []))
