@@ -18,7 +18,6 @@ from api.routes import export
 from ncore.client import ApiError, Client, ExperimentFailed
 from ncore.pictures.panels import NETWORK_PANELS, UFM_PANELS
 
-on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 SHORT = {"optimizer.steps": 300, "measure.points": 400, "measure.spacing": "linear", "seeds": [0, 3]}
 DIGITS = {
     "model": {"kind": "mlp"},
@@ -45,7 +44,6 @@ def rows_of(path):
 
 
 @pytest.mark.slow
-@on_one_database
 @pytest.mark.parametrize(("spec", "panels"), [("fig4", UFM_PANELS), (DIGITS, NETWORK_PANELS)])
 def test_running_the_spec_of_a_bundle_gives_the_same_numbers_to_the_last_digit(service, tmp_path, spec, panels):
     with Client(service.url) as client:
@@ -97,7 +95,6 @@ def test_what_failed_at_once_or_is_unknown_is_exported_or_refused(client, tmp_pa
         client.request("GET", "/experiments/nothing/export.zip")
 
 
-@on_one_database
 def test_a_bundle_says_which_pictures_could_not_be_drawn(service, finished, tmp_path):
     drawing = Drawing(seconds=0.01)  # less than the process that draws takes to start
     with Session(create_engine(service.settings.database)) as session:
@@ -109,7 +106,6 @@ def test_a_bundle_says_which_pictures_could_not_be_drawn(service, finished, tmp_
     assert (tmp_path / "series.parquet").exists()
 
 
-@on_one_database
 def test_the_command_saves_the_bundle(service, finished, tmp_path):
     run_ncore("--url", service.url, "export", finished.id, "--zip", cwd=tmp_path)
     assert zipfile.is_zipfile(tmp_path / f"{finished.id}.zip")

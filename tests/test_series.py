@@ -2,12 +2,16 @@
 
 import math
 
+from conftest import both_databases
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.database.measurements import _as_series
 from ncore.client import Client
 from ncore.series import thinned
+
+pytestmark = both_databases
+
 
 NAMES = ["objective", "nc1 h1", "nc1 h2", "test_loss"]
 values = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)
