@@ -1,4 +1,4 @@
-"""`measure` and `Accumulator` on features like a network's against one float32 product XᵀX of their size, on one thread.
+"""`measure` and `Accumulator` on features like a network's, against one float32 product XᵀX of their size (one thread).
 
 What is timed is asserted in the same run against a slow reference: plain tensor algebra in float64, its matrices full.
 """
@@ -108,7 +108,7 @@ def reference(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, ro
     simplex, gap, ratios = (torch.zeros((), dtype=torch.float64) for _ in range(3))
     differing = torch.zeros((), dtype=torch.int64)
     for k in torch.arange(classes).split(rows):
-        gram, itself = c[k] @ c.mT, torch.nn.functional.one_hot(k, classes)
+        gram, itself = c[k] @ c.mT, torch.nn.functional.one_hot(k, classes).double()
         simplex += (gram / gram_norm - (itself - 1 / classes) / math.sqrt(classes - 1)).square().sum()
         cosines = gram / norms[k, None] / norms
         gap += ((cosines + 1 / (classes - 1)).abs() * (1 - itself)).sum()
@@ -126,7 +126,7 @@ def reference(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, ro
         "cdnv": ratios / pairs,
         "norm_cv_h": norms.std(correction=0) / norms.mean(),
         "nc3_centered": (w / w.norm() - c / c.norm()).norm(),
-        "nc4": differing / len(x),
+        "nc4": differing.double() / len(x),
     }
     return {name: float(value) for name, value in values.items()}
 
