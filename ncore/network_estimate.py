@@ -75,7 +75,7 @@ def features_bytes(spec: NetworkSpec, samples: int, channels: int, classes: int)
     """Of all measured layers: the features (N, d), and in their place the sums K × d and d × d in float64."""
     found = maps(spec, channels)[2]
     widths = [found[level] for level in spec.model.measured]
-    # anchors and sums (two numbers each) of each layer; of the one whose statistics are taken also copies of the scatter
+    # anchors and sums (two numbers each) of each layer; of the one that statistics are taken of, copies of the scatter
     sums = sum(d * (d + 3 * classes) for d in widths) + 2 * max(widths) ** 2
     return (8 if spec.precision == "float64" else 4) * samples * sum(widths), 8 * sums
 
