@@ -184,10 +184,9 @@ def _no_parts_among(below: Sequence[Path], entry: Path, root: Path, base: Path) 
     """Raises DataError where a class holds parts of a data set: they would be trained on all alike."""
     parts = {PARTS[folder.name.casefold()]: folder for folder in below if folder.name.casefold() in PARTS}
     if len(parts) > 1 or any(_folders(part) and not _images(part) for part in parts.values()):
-        raise DataError(
-            f"data.path: {_told(root.parent, base)} has the class {root.name!r}, in which {_told(entry, base)} has the "
-            f"parts {_names([*parts.values()])}: give the path of the folder that has the parts, and in each part a folder for each class"
-        )
+        where = f"data.path: {_told(root.parent, base)} has the class {root.name!r}, in which {_told(entry, base)} has"
+        advice = "give the path of the folder that has the parts, and in each part a folder for each class"
+        raise DataError(f"{where} the parts {_names([*parts.values()])}: {advice}")
 
 
 def _folders(directory: Path) -> list[Path]:
