@@ -153,9 +153,9 @@ class BaseSpec(Part):
 
 class UfmSpec(BaseSpec):
     model: UfmModel
-    regularization: Regularization = Regularization()
-    optimizer: GradientDescent = GradientDescent()
-    measure: MeasureSteps = MeasureSteps()
+    regularization: Regularization = Field(default_factory=Regularization)
+    optimizer: GradientDescent = Field(default_factory=GradientDescent)
+    measure: MeasureSteps = Field(default_factory=MeasureSteps)
     precision: Literal["float64", "float32"] = "float64"
 
     def steps_per_seed(self, total: int) -> int:
@@ -198,7 +198,7 @@ class NetworkSpec(BaseSpec):
     model: AnyNetworkModel
     data: Data
     optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
-    measure: Schedule = MeasureEpochs()
+    measure: Schedule = Field(default_factory=MeasureEpochs)
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
     def steps_per_seed(self, total: int) -> int:

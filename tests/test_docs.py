@@ -19,7 +19,6 @@ from ncore.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 
 
 def blocks(name):
@@ -27,7 +26,6 @@ def blocks(name):
 
 
 @pytest.mark.slow
-@on_one_database
 def test_the_example_runs_against_a_service(service, tmp_path):
     environment = {**os.environ, "NCORE_URL": service.url, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     command = [sys.executable, DOCS / "example.py"]
@@ -43,7 +41,6 @@ def test_the_example_runs_against_a_service(service, tmp_path):
 
 
 @pytest.mark.slow
-@on_one_database
 @pytest.mark.skipif(
     not shutil.which("curl") and os.environ.get("CI") != "true",
     reason="the examples call curl, which is not here; CI installs it",

@@ -132,9 +132,10 @@ def test_the_schema_has_what_is_registered():
 
 WRONG = {
     "model.kind": ({"model": {"kind": "strips"}}, "must be one of ufm, resnet, mlp, convnet; got 'strips'"),
-    "data.name": ({"data": {"name": "grey"}}, "must be one of mnist, .*; got 'grey'"),
-    "optimizer.kind": ({"optimizer": {"kind": "signs"}}, "must be one of sgd, sgdw, adam, adamw; got 'signs'"),
-    "optimizer.schedule.kind": ({"optimizer": {"schedule": {"kind": "halved"}}}, "must be one of .*; got 'halved'"),
+    "data.name": ({"data": {"name": "grey"}}, "must be mnist, .* or synthetic; got 'grey'"),
+    "optimizer.kind": ({"optimizer": {"kind": "signs"}}, "must be sgd, sgdw, adam or adamw; got 'signs'"),
+    "optimizer.schedule.kind": ({"optimizer": {"schedule": {"kind": "halved"}}},
+            "must be milestones, cosine, linear or constant; got 'halved'"),
     "optimizer.schedule": ({"optimizer": {"schedule": 3}}, "must be an object with a `kind`; got 3"),
     "optimizer.betas.1": ({"optimizer": {"kind": "adam", "betas": [0.9, 1.5]}}, "less than 1; got 1.5"),
     "optimizer.momentum": ({"optimizer": {"kind": "adam", "momentum": 0.9}}, "unknown field"),

@@ -1,7 +1,9 @@
 """Pictures carry what was measured and what is predicted, in every form."""
 
 import math
+import os
 import re
+import signal
 import tracemalloc
 import xml.etree.ElementTree as ET
 import zlib
@@ -11,9 +13,13 @@ from xml.sax.saxutils import escape
 import altair as alt
 import pytest
 import vl_convert
+from conftest import children_of
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine, update
 
+import ncore.pictures
+from api.database.tables import Experiment
 from ncore.client import ApiError, Client
 from ncore.pictures import curves
 from ncore.pictures.axes import FLOOR, Ordinate, power_of
@@ -24,7 +30,7 @@ from ncore.pictures.sweep import Item, Level, heat_map, line_chart
 from ncore.pictures.themes import THEMES, layout_of
 from ncore.pictures.titles import distinct, shortened, width, wrapped
 from ncore.presets import PRESETS
-from ncore.series import as_series
+from ncore.series import as_series, framed
 from ncore.spec import parse_spec, with_changes
 from ncore.theory import predict
 from ncore.train import train
@@ -41,6 +47,9 @@ SHORT = {"optimizer.steps": 300, "measure.points": 12}
 def fig3():
     spec = parse_spec(with_changes(PRESETS["fig3"].spec, SHORT))
     return setting_of(spec, 300), as_series(list(train(spec)))
+
+
+STARTS = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF", "json": b"{"}
 
 
 def one_series(values, metric="nc1", layer="h1", seed=0):
@@ -92,9 +101,10 @@ def test_every_panel_is_valid_vega_lite(fig3):
     assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
     assert all(f">{escape(panel.title)}" in svg for panel in PANELS.values())
     assert alt.SCHEMA_URL.startswith(made["$schema"].removesuffix(".json"))
-    for chart in made.pop("concat"):  # one by one, and without rows: the check walks through every number
-        few = {"datasets": {name: rows[:1] for name, rows in made["datasets"].items()}}
-        alt.Chart.from_dict(made | chart | few, validate=True)
+    few = {name: rows[:1] for name, rows in made["datasets"].items()}  # the check walks through every number
+    several, flat = made["concat"][list(PANELS).index("nc2")], made["concat"][list(PANELS).index("nc4")]
+    for chart in (several, flat):  # what panels differ in: several metrics and levels, powers; a linear axis
+        alt.Chart.from_dict({**made, "concat": [chart], "datasets": few}, validate=True)
 
 
 def test_a_panel_has_the_same_layer_in_the_same_colour_everywhere(fig3):
@@ -314,6 +324,54 @@ def test_a_comparison_counts_layers_from_the_last_and_shares_of_the_whole_run():
     assert max(row["share of the run"] for row in rows if row["experiment"] == "b") == 0.5
 
 
+def test_a_figure_needs_no_service(tmp_path):
+    spec = parse_spec(with_changes(PRESETS["fig3"].spec, SHORT))
+    measured = list(train(spec))
+    made = ncore.pictures.figure(spec, measured, panels=["nc1", "objective"], seeds=[0, 2], style="paper")
+    frame = framed(as_series(measured), "polars")
+    others = (as_series(measured), framed(as_series(measured), "records"), frame)
+    for other in others:
+        same = ncore.pictures.figure(spec, other, panels=["nc1", "objective"], seeds=[0, 2], style="paper")
+        assert same.vega_lite == made.vega_lite
+    for form, start in STARTS.items():
+        assert made.save(tmp_path / f"p.{form}").read_bytes().startswith(start)
+    assert made._repr_mimebundle_()["image/svg+xml"].startswith("<svg")
+    assert ncore.pictures.figure("fig3", []).vega_lite["title"]["text"] == ["figure 3"]
+    with pytest.raises(ValueError, match=r"\.svg, \.png"):
+        made.save(tmp_path / "p.gif")
+    with pytest.raises(ValueError, match=r"nc2.*got 'nc9'"):
+        ncore.pictures.figure(spec, measured, panels=["nc9"])
+    with pytest.raises(TypeError, match="got int"):
+        ncore.pictures.figure(spec, [1, 2])
+
+
+def test_the_histogram_counts_every_seed_once_beside_the_prediction():
+    spec = parse_spec(with_changes(PRESETS["fig3"].spec, {"seeds": list(range(40))}))
+    least = predict(spec).objective
+    ends = [least + [0, 0.004, 0.011][seed % 3] for seed in range(40)]
+    series = [
+        one
+        for seed in range(40)
+        for one in (one_series([1.0, ends[seed]], "objective", None, seed), one_series([4, 3], "rank", "h1", seed),
+                    one_series([4, 2 + seed % 2], "rank", "h2", seed))
+    ]  # fmt: skip
+    made = ncore.pictures.figure(spec, series).vega_lite
+    titles = [chart["title"] for chart in made["concat"]]
+    assert titles[-2:] == ["Final objective over the seeds", "Final ranks over the seeds"]
+    objective, ranks = (made["datasets"][chart["layer"][0]["data"]["name"]] for chart in made["concat"][-2:])
+    counted = sorted((row["from"], row["seeds"]) for row in objective)
+    assert [seeds for _, seeds in counted] == [14, 13, 13]
+    for value in set(ends):
+        assert sum(row["from"] - 1e-3 <= value <= row["to"] + 1e-3 for row in objective) == 1
+    assert {(row["layer"], round((row["from"] + row["to"]) / 2), row["seeds"]) for row in ranks} == {
+        ("h1", 3, 40), ("h2", 2, 20), ("h2", 3, 20),
+    }  # fmt: skip
+    rule = made["concat"][-2]["layer"][1]["data"]["name"]
+    assert [row["from"] for row in made["datasets"][rule]] == [pytest.approx(least)]
+    assert len(ncore.pictures.figure("fig3", series).vega_lite["concat"]) == 4
+    vl_convert.vegalite_to_svg(made)
+
+
 @pytest.fixture(scope="module")
 def two(service):
     with Client(service.url) as client:
@@ -325,8 +383,7 @@ def asked(handle, path, **params):
 
 
 def test_the_service_draws_in_all_forms(two, tmp_path):
-    starts = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF", "json": b"{"}
-    for form, start in starts.items():
+    for form, start in STARTS.items():
         assert two[0].plot(tmp_path / f"p.{form}").read_bytes().startswith(start)
     with pytest.raises(ApiError) as caught:
         two[0].plot(tmp_path / "p.gif")
@@ -374,3 +431,44 @@ def test_a_comparison_lays_experiments_over_each_other(two):
     with pytest.raises(ApiError, match="nc2_etf") as caught:
         asked(two[0], "/compare.svg", experiment=ids, metric="nc9")
     assert caught.value.errors[0]["field"] == "metric"
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/experiments/{id}/plot.svg?" + "&".join(["panel=nc1"] * 400), "panel"),
+        ("/experiments/{id}/plot.svg?" + "&".join(["layer=h1"] * 400), "layer"),
+        ("/experiments/{id}/plot.svg?" + "&".join(["seed=1"] * 4000), "seed"),
+        ("/experiments/{id}/plot.svg?width=1000000000", "width"),
+        ("/experiments/{id}/plot.svg?style=pink", "style"),
+        ("/compare.svg?" + "&".join(["experiment={id}"] * 400), "experiment"),
+        ("/compare.svg?experiment={id}&metric=a%01b", "metric"),
+        ("/compare.svg?experiment={id}&metric=" + "a" * 1000, "metric"),
+    ],
+)
+def test_every_parameter_of_a_picture_is_bounded(two, path, field):
+    with pytest.raises(ApiError) as caught:
+        two[0]._client.request("GET", path.format(id=two[0].id))
+    assert caught.value.status == 422
+    assert caught.value.errors[0]["field"].startswith(field)
+    assert len(caught.value.errors[0]["message"]) < 400
+
+
+def test_old_rows_with_odd_text_and_killed_processes_do_not_stop_the_service(service, two):
+    made = two[0]
+    with create_engine(service.settings.database).begin() as connection:
+        renamed = update(Experiment).where(Experiment.id == made.id)
+        connection.execute(renamed.values(name="a\x01b\x0b\x1b[31m\ufffe\uffff\u2028 <&", tags=["\x02"]))
+    try:
+        api = service.children["api"].process.pid
+        for path in (f"/experiments/{made.id}/plot.{form}" for form in STARTS):
+            assert asked(made, path).content
+            for pid in children_of(api):
+                os.kill(pid, signal.SIGKILL)
+        assert asked(made, "/compare.svg", experiment=made.id).content
+        assert asked(made, f"/experiments/{made.id}/export.zip").content
+        assert service.children["api"].restarts == 0
+        assert service.children["api"].process.pid == api
+    finally:
+        with create_engine(service.settings.database).begin() as connection:
+            connection.execute(renamed.values(name="figure 3", tags=[]))

@@ -19,7 +19,9 @@ from api.web.etag import UNCHANGED, Tag, state_of
 from ncore.kinds.fields import Plain
 from ncore.pictures import curves
 from ncore.pictures.files import KINDS, Form, rendered
+from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS, PanelName, needed
+from ncore.pictures.points import is_chosen
 from ncore.pictures.setting import setting_of
 from ncore.pictures.themes import Layout, LayoutName, LegendPlace, ThemeName, layout_of
 from ncore.spec import MAX_SEEDS, parse_spec
@@ -76,7 +78,7 @@ def too_many(error: CrowdedError) -> Problem:
 
 
 @router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
-def plot(
+def plot_experiment(
     request: Request,
     experiment_id: str,
     form: Form,
@@ -97,9 +99,12 @@ def plot(
         _known("seed", seed, spec.seeds)
         setting = setting_of(spec, row.total, row.name or row.id, seed)
         _known("layer", layer, setting.layers)
-        panels = list(dict.fromkeys(panel)) or setting.panels
+        last = latest(session, experiment_id)
+        ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
+        panels = list(dict.fromkeys(panel)) or setting.shown(ends)
         found = load_curves(session, experiment_id, needed(panels), layer, seed)
-    return tag.on(picture(request, curves.figure(found, setting, panels, theme, columns, form == "json", layout), form))
+    chart = curves.figure(found, setting, panels, theme, columns, form == "json", layout, ends)
+    return tag.on(picture(request, chart, form))
 
 
 def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
@@ -110,7 +115,7 @@ def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) ->
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
-def compare(
+def compare_experiments(
     request: Request,
     form: Form,
     layout: ChosenLayout,

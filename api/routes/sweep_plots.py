@@ -32,7 +32,7 @@ SecondAxisName = Annotated[
     response_class=Response,
     responses={200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED},
 )
-def plot(
+def plot_sweep(
     request: Request,
     sweep_id: str,
     form: Form,

@@ -11,7 +11,6 @@ from torch import Tensor
 from ncore.metrics.arrays import as_features, as_labels, as_weight
 from ncore.metrics.asked import Asked, Classes, as_floats
 from ncore.metrics.level import level_metrics
-from ncore.metrics.pseudo_inverse import pseudo_inverse
 from ncore.metrics.samples import chunk_rows
 from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import ClassMeans, ClassStatistics
@@ -43,7 +42,7 @@ class Accumulator:
             raise ValueError(f"classes is {classes!r}, must be a whole number ≥ 1")
         self.counts = torch.zeros(self.classes, dtype=torch.int64)
         self._begun = False
-        self._known: tuple[ClassMeans, Tensor] | None = None
+        self._known: ClassMeans | None = None
 
     def update(self, features: Any, labels: Any) -> None:
         """Takes in features (n, d) with labels (n,) in 0 … K − 1. Raises ValueError as `measure` does."""
@@ -91,27 +90,18 @@ class Accumulator:
     def statistics(self) -> ClassStatistics:
         """What all batches together are. Raises ValueError before the first one."""
         means = self.class_means
-        inverse = self.inverse
+        inverse = means.exact_inverse
         # around the anchors the trace of C⁺ S C⁺ᵀ, less what the way from them to the means adds to it
         projected = ((inverse @ self._scatter.matrix()) * inverse).sum()
-        return means.statistics(self.counts, self._squares, projected, self._shifts(), inverse)
+        return means.statistics(self.counts, self._squares, projected, self._shifts())
 
     @property
     def class_means(self) -> ClassMeans:
         """Those of all batches so far. Raises ValueError before the first one."""
-        return self._derived()[0]
-
-    @property
-    def inverse(self) -> Tensor:
-        """C⁺ up to a rotation (r, d)."""
-        return self._derived()[1]
-
-    def _derived(self) -> tuple[ClassMeans, Tensor]:
         if not self._begun:
             raise ValueError("no features have been given to update() yet")
         if self._known is None:
-            means = ClassMeans.of(self._sums, self.counts)
-            self._known = means, pseudo_inverse(means.centred.mT)
+            self._known = ClassMeans.of(self._sums, self.counts)
         return self._known
 
     def result(

@@ -75,6 +75,10 @@ number. So a vocabulary is measured.
   class) are the rounding of the features themselves: where a class mean is the global mean up to that, `angle_*`,
   `uniformity_*` and `unc3` are null, and where two class means are the same, `cdnv` and `uniformity_*` are.
 - `nc1` takes Σ_B⁺ through the singular values of C, and those up to max(d, K) · 2^-52 of the largest as zero.
+  Of `measure` and `Accumulator`, which know the means to more digits, small ones are taken exactly: only what is zero
+  to 2^-80 of the largest entry is cut, and where the smallest of the others is the features' own rounding (see above)
+  `nc1` is null, since that rounding would decide it. Both agree on which. (Above 2^29 numbers to touch, K d min(K, d),
+  `nc1` is null too where singular values differ by more than 10^6.)
 - `nc4` is decided in float32 only where the error bound of float32 allows no doubt, else in float64.
 """
 SOURCES = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -49,7 +50,7 @@ def level_metrics(
     statistics: ClassStatistics, weight: Tensor | None = None, *, more: bool = False
 ) -> dict[str, Tensor]:
     """All metrics of one level, each of the statistics' leading shape (…) in float64; undefined is NaN."""
-    statistics = statistics.near_one()
+    statistics = replace(statistics.near_one(), has_logs=more)
     metrics = METRICS | MORE_METRICS if more else METRICS
     values = {name: metric(statistics) for name, metric in metrics.items()}
     if weight is not None:

@@ -32,8 +32,7 @@ class Decisions:
     is a sample looked at again in float64.
     """
 
-    def __init__(self, means: ClassMeans, inverse: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-        """Of the class means and C⁺ (r, d) as `pseudo_inverse` gives it."""
+    def __init__(self, means: ClassMeans, weight: Tensor, bias: Tensor | None) -> None:
         self.means, self.weight, self.centred = means.high, weight, means.centred
         self.biases = weight.new_zeros(len(weight)) if bias is None else bias
         self.halves = self.centred.square().sum(1) / 2
@@ -42,6 +41,7 @@ class Decisions:
         logits = logits - logits.mean()
         self._single_means, self._single_weight = self.centred.float(), weight.float()
         # c_l·x = Σ_i (c_l·u_i)(u_i·x), of which C⁺x has (u_i·x)/s_i already; a row of C⁺ is u_i/s_i
+        inverse = means.inverse
         squares = inverse.square().sum(1)
         along = self.centred @ inverse.mT
         self._single_along = torch.where(squares > 0, along / squares, squares).float()
@@ -114,6 +114,6 @@ def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassSta
 
     It looks at every sample, and so gives the statistics, which do too, from the same pass.
     """
-    decisions = Decisions(samples.class_means, samples.inverse, weight, bias)
+    decisions = Decisions(samples.class_means, weight, bias)
     statistics = samples.survey(decisions)
     return statistics, decisions.share(statistics)

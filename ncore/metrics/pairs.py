@@ -70,6 +70,7 @@ class _Pairs:
         self.c = statistics.centred.mT
         self.low = None if statistics.low is None else statistics.low.mT
         self.classes = self.c.shape[-2]
+        self.has_logs = statistics.has_logs
         self.squares = statistics.squared_norms
         self.norms = statistics.directed_norms
         self.variances = statistics.within / statistics.counts
@@ -85,7 +86,7 @@ class _Pairs:
         gram = self.c[..., rows, :] @ self.c[..., columns, :].mT
         squared = self._squared_distances(gram, rows, columns)
         cosines = gram / self.norms[..., rows, None] / self.norms[..., None, columns] + 1 / max(self.classes - 1, 1)
-        logs = self._log_distances(squared, rows, columns)
+        logs = self._logs(squared, cosines, rows, columns) if self.has_logs else cosines * torch.nan
         root = math.sqrt(max(self.classes - 1, 1))
         orthogonal = (gram + (self.offsets[..., rows, None] + self.offsets[..., None, columns])).div_(self.frame_norm)
         simplex = gram.div_(self.gram_norm).add_(1 / (self.classes * root))
@@ -123,19 +124,33 @@ class _Pairs:
         return torch.where(squared > self.floor**2, squared, torch.nan)
 
     def _recheck(self, squared: Tensor, pairs: Tensor, rows: slice, columns: slice) -> None:
-        """Takes the distances of some pairs directly, with the digits beyond float64 where they are known."""
+        """Takes the distances of some pairs directly."""
         for where in pairs.nonzero().split(TILE):
             *leading, k, l = where.unbind(1)  # noqa: E741 (the formula's letter)
-            first, second = (*leading, k + rows.start), (*leading, l + columns.start)
-            difference = self.c[first] - self.c[second]
-            if self.low is not None:
-                difference += self.low[first] - self.low[second]
+            difference = self._difference((*leading, k + rows.start), (*leading, l + columns.start))
             squared[(*leading, k, l)] = difference.square().sum(-1)
 
-    def _log_distances(self, squared: Tensor, rows: slice, columns: slice) -> Tensor:
-        k, l = self.norms[..., rows, None], self.norms[..., None, columns]  # noqa: E741
-        ratio = (squared - (k - l).square_()).div_(k * l).mul_(max(self.classes - 1, 1) / (2 * self.classes))
-        return torch.where(ratio > 0, ratio.log_().mul_(-0.5), torch.nan)
+    def _logs(self, squared: Tensor, cosines: Tensor, rows: slice, columns: slice) -> Tensor:
+        """log(1/‖m̂_k − m̂_l‖), less its value at a simplex ETF, from the cosines less theirs."""
+        at_etf = 2 * self.classes / max(self.classes - 1, 1)
+        chords = at_etf - 2 * cosines  # ‖m̂_k − m̂_l‖²
+        close = (chords < CLOSE).nonzero()
+        for where in close.split(TILE):
+            *leading, k, l = where.unbind(1)  # noqa: E741 (the formula's letter)
+            chords[(*leading, k, l)] = self._chord((*leading, k + rows.start), (*leading, l + columns.start))
+        chords = torch.where(squared.isfinite() & (chords > 0), chords, torch.nan)
+        return chords.div_(at_etf).log_().mul_(-0.5)
+
+    def _chord(self, k: tuple[Tensor, ...], l: tuple[Tensor, ...]) -> Tensor:  # noqa: E741
+        """‖m̂_k − m̂_l‖² of pairs in almost one direction, from c_k − c_l so that nothing cancels."""
+        difference = self._difference(k, l)
+        longer = (difference * (self.c[k] + self.c[l])).sum(-1) / (self.norms[k] + self.norms[l])
+        return ((difference - self.c[l] * (longer / self.norms[l])[:, None]) / self.norms[k][:, None]).square().sum(-1)
+
+    def _difference(self, k: tuple[Tensor, ...], l: tuple[Tensor, ...]) -> Tensor:  # noqa: E741
+        """c_k − c_l, with the digits beyond float64 where they are known."""
+        difference = self.c[k] - self.c[l]
+        return difference if self.low is None else difference + (self.low[k] - self.low[l])
 
 
 def _direct(one: Tensor, other: Tensor) -> Tensor:

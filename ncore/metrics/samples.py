@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ncore.metrics.pseudo_inverse import pseudo_inverse
 from ncore.metrics.statistics import ClassMeans, ClassStatistics
 from ncore.metrics.sums import ClassSums, add_by_class
 from ncore.metrics.workspace import Workspace
@@ -51,14 +50,10 @@ class Samples:
     def statistics(self) -> ClassStatistics:
         return self.survey(None)
 
-    @cached_property
-    def inverse(self) -> Tensor:
-        """C⁺ up to a rotation (r, d)."""
-        return pseudo_inverse(self.class_means.centred.mT)
-
     def survey(self, decisions: Decisions | None, scatter: Scatter | None = None) -> ClassStatistics:
         """The statistics; in the same pass `decisions` looks at every sample, and `scatter` takes h − h̄_y in."""
-        means, inverse, space = self.class_means, self.inverse, Workspace(self.features.device)
+        means, space = self.class_means, Workspace(self.features.device)
+        inverse, exact = means.inverse, means.exact_inverse
         squares, projected = inverse.new_zeros(self.classes), inverse.new_zeros(())
         for rows, labels in self._chunks(0 if decisions is None else decisions.numbers):
             rows.sub_(torch.index_select(means.high, 0, labels, out=space.take("means", rows.shape)))
@@ -66,13 +61,13 @@ class Samples:
             add_by_class(squares, labels, lengths.square())
             # the long side last: half the time of (n, d) @ (d, r)
             products = torch.mm(inverse, rows.mT, out=space.take("products", (len(inverse), len(rows))))
-            flat = products.view(-1)
+            flat = (products if exact is inverse else exact @ rows.mT).view(-1)
             projected += flat @ flat
             if scatter is not None:
                 scatter.add(rows)
             if decisions is not None:
                 decisions.look(rows, labels, lengths, products)
-        return means.statistics(self.counts, squares, projected, means.low, inverse)
+        return means.statistics(self.counts, squares, projected, means.low)
 
     def _chunks(self, scores: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """A float64 copy of some rows, which is overwritten by the next one, and their labels.

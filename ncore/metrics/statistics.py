@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ncore.metrics import sums
+from ncore.metrics.graded import graded_inverse, is_graded
 from ncore.metrics.pairs import PairMeans, pair_means
 from ncore.metrics.pseudo_inverse import pseudo_inverse
 from ncore.metrics.rank import singular_values
@@ -28,6 +29,7 @@ class ClassStatistics:
     C = H̄ − h̄ 1ᵀ are the centred class means and S = Σ (h_i − h̄_{y_i})(h_i − h̄_{y_i})ᵀ the within-class scatter.
     Where the means are known to more digits than float64 has, `low` (…, d, K) is what C lacks.
     Differences of means up to `floor` (…) in length are rounding, and what depends on their direction is NaN.
+    `has_logs`: whether `pairs` has the logarithms, which not all need.
     """
 
     counts: Tensor
@@ -37,6 +39,7 @@ class ClassStatistics:
     projected: Tensor
     low: Tensor | None = None
     floor: Tensor | None = None
+    has_logs: bool = False
 
     @classmethod
     def from_root(cls, counts: Tensor, means: Tensor, root: Tensor, within: Tensor) -> ClassStatistics:
@@ -124,14 +127,27 @@ class ClassMeans:
         high, low = total.means(counts)
         return cls(high, low, *sums.centred(high, low))
 
-    def statistics(
-        self, counts: Tensor, squares: Tensor, projected: Tensor, shifts: Tensor, inverse: Tensor
-    ) -> ClassStatistics:
-        """From Σ‖h − p_k‖² (K,) and Σ‖C⁺(h − p_k)‖² around points p_k = h̄_k − `shifts` (K, d), and C⁺ (r, d)."""
+    @cached_property
+    def inverse(self) -> Tensor:
+        """C⁺ up to a rotation (r, d), rows uᵢᵀ/sᵢ."""
+        return pseudo_inverse(self.centred.mT)
+
+    @cached_property
+    def exact_inverse(self) -> Tensor:
+        """C⁺ up to a rotation (r, d), with ten digits in every direction; the same as `inverse` where that has them."""
+        if is_graded(self.centred, self.inverse):
+            return graded_inverse(self.centred, self.centred_low)
+        return self.inverse
+
+    def statistics(self, counts: Tensor, squares: Tensor, projected: Tensor, shifts: Tensor) -> ClassStatistics:
+        """From Σ‖h − p_k‖² (K,) and Σ‖C⁺(h − p_k)‖², by `exact_inverse`, around points p_k = h̄_k − `shifts` (K, d)."""
         counts = counts.double()
         moved = shifts * counts.sqrt()[:, None]
         within = (squares - moved.square().sum(1)).clamp(min=0)
-        projected = (projected - (moved @ inverse.mT).square().sum()).clamp(min=0)
+        projected = (projected - (moved @ self.exact_inverse.mT).square().sum()).clamp(min=0)
         scale = self.centred.square().sum(1).amax() + (within / counts).amax()
         floor = ROUNDING * scale.sqrt()
+        if self.exact_inverse is not self.inverse:
+            shortest = 1 / torch.linalg.matrix_norm(self.exact_inverse, ord=2)
+            projected = torch.where(shortest > floor, projected, torch.nan)
         return ClassStatistics(counts, self.high.mT, self.centred.mT, within, projected, self.centred_low.mT, floor)

@@ -85,14 +85,14 @@ class ClassSums:
 
 def quotient(high: Tensor, low: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """(high + low)/counts for whole numbers below 2^26, by long division with digits of 26 bits."""
-    first = _shortened(high / counts)
+    first = shortened(high / counts)
     rest = high - first * counts  # exact, since the product is
-    second = _shortened(rest / counts)
+    second = shortened(rest / counts)
     total, error = two_sum(first, second)
     return two_sum(total, error + ((rest - second * counts) + low) / counts)
 
 
-def _shortened(number: Tensor) -> Tensor:
+def shortened(number: Tensor) -> Tensor:
     """Its first 26 bits."""
     scaled = number * SPLITTER
     return scaled - (scaled - number)

@@ -111,7 +111,7 @@ class NetworkMeasurer:
             values |= _of_level(layer, statistics, weight if layer == last else None)
             yield
             if layer == last:
-                decisions = Decisions(accumulator.class_means, accumulator.inverse, weight, bias)
+                decisions = Decisions(accumulator.class_means, weight, bias)
                 yield from self._look(network, accumulator, decisions)
                 values["nc4", layer] = decisions.share(statistics)
         return values, logits
@@ -122,7 +122,7 @@ class NetworkMeasurer:
             x, labels = network.features(images)[0][network.names[-1]], self.data.train.labels[rows]
             deviations = sums.deviations(x, labels)
             lengths = torch.linalg.vector_norm(deviations, dim=1)
-            decisions.look(deviations, labels, lengths, sums.inverse @ deviations.mT)
+            decisions.look(deviations, labels, lengths, sums.class_means.inverse @ deviations.mT)
             yield
 
     def _batches(self, data: Images) -> Iterator[tuple[slice, Tensor]]:

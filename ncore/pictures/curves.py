@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from ncore.pictures import marks
 from ncore.pictures.axes import SHARE, Abscissa, Channel, Ordinate, powers_below, powers_beside
+from ncore.pictures.histogram import histogram
 from ncore.pictures.marks import Row, Tables
 from ncore.pictures.panels import GAP, PANELS, Panel, panel_of
-from ncore.pictures.points import CurvePoint, Curves
+from ncore.pictures.points import CurvePoint, Curves, Key
 from ncore.pictures.setting import PictureSetting
 from ncore.pictures.themes import THEMES, Layout, Theme
 from ncore.pictures.titles import distinct, width, wrapped
@@ -33,15 +35,17 @@ def figure(
     columns: int = 2,
     hover: bool = False,
     layout: Layout = SCREEN,
+    ends: Mapping[Key, Sequence[float]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Vega-Lite of panels by name, each with median and range over the seeds, and predictions as dashed lines.
 
-    With `hover` some points of each curve tell their values under the pointer.
+    With `hover` some points of each curve show their values under the pointer. `ends` are the last values of all seeds,
+    for the panels that are histograms.
     """
-    names, canvas = panels or setting.panels, _Canvas(THEMES[theme], layout, hover)
+    names, canvas = panels or setting.shown(ends), _Canvas(THEMES[theme], layout, hover)
     if any(GAP in PANELS[name].metrics for name in names):
         curves = {**curves, (GAP, None): _gap(curves, setting)}
-    charts = [_panel(PANELS[name], curves, setting, canvas) for name in names]
+    charts = [_panel(PANELS[name], curves, ends, setting, canvas) for name in names]
     heading = (setting.name, setting.caption) if layout.title is None else (layout.title, "")
     description = f"{setting.name}. {setting.caption}".strip(". ")
     return {**_whole(charts, canvas, *heading, columns), "description": description}
@@ -97,7 +101,12 @@ def _depth(index: int) -> str:
     return "last layer" if index == 0 else f"{index} before it"
 
 
-def _panel(panel: Panel, curves: Curves, setting: PictureSetting, canvas: _Canvas) -> dict[str, Any]:
+def _panel(
+    panel: Panel, curves: Curves, ends: Mapping[Key, Sequence[float]], setting: PictureSetting, canvas: _Canvas
+) -> dict[str, Any]:
+    if panel.over_seeds:
+        chart = histogram(panel, ends, setting, canvas.style, canvas.layout, canvas.tables)
+        return {**chart, **_sizes(canvas.layout), "title": panel.title}
     rows, style, stroke = _rows(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
     layers = _layers(setting, rows)
     labels = [label for label in panel.metrics.values() if any(row["metric"] == label for row in rows)]

@@ -74,6 +74,11 @@ class _Step(NamedTuple):
     values: Sequence[float]
 
 
+def is_chosen(one: Series, layers: Sequence[str], seeds: Sequence[int]) -> bool:
+    """Whether the series is of these layers and seeds, empty for all; of no layer whatever they are."""
+    return (not layers or not one["layer"] or one["layer"] in layers) and (not seeds or one["seed"] in seeds)
+
+
 def curves_of(series: Iterable[Series], points: int = MAX_POINTS) -> dict[Key, list[CurvePoint]]:
     """Curves of series that are in memory; undefined values are left out."""
     by_step: dict[int, dict[Key, list[float]]] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ncore.pictures.axes import Abscissa
 from ncore.pictures.caption import caption
-from ncore.pictures.panels import NETWORK_PANELS, UFM_PANELS
+from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
 from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
 from ncore.theory import predict
 from ncore.theory.comparison import predicted_series
@@ -26,6 +26,11 @@ class PictureSetting:
     panels: tuple[str, ...] = UFM_PANELS
     steps: int = 0
 
+    def shown(self, ends: Mapping[tuple[str, str | None], object]) -> list[str]:
+        """The panels where none are chosen: without histograms of metrics that are not among the last values `ends`."""
+        metrics = {metric for metric, _ in ends}
+        return [name for name in self.panels if not PANELS[name].over_seeds or metrics & PANELS[name].metrics.keys()]
+
 
 def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
     """The setting of a run of `total` steps, of which `seeds` are shown (all if empty).
@@ -38,7 +43,8 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
         over = Abscissa(log=spec.measure.spacing == "log")
-        return PictureSetting(name, told, layers, predicted, over, steps=total)
+        more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
+        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
