@@ -42,6 +42,12 @@ export function columnsOf(all, chosen) {
   ];
 }
 
+/** What the API has to send for these columns, beside the small fields. @param {string[]} keys @returns {import("./runs.js").Large[]} */
+export const largeOf = (keys) => [
+  .../** @type {"spec"[]} */ (keys.some((key) => key === "seeds" || key.startsWith("config.")) ? ["spec"] : []),
+  .../** @type {"result"[]} */ (keys.some((key) => key === "verdict" || key === "gap" || key.startsWith("final.")) ? ["result"] : []),
+];
+
 /** Nothing comes last, whichever way. @param {Column} by @param {boolean} falling */
 export const order = ({ value }, falling) => (/** @type {Run} */ a, /** @type {Run} */ b) => {
   const [one, other] = [value(a), value(b)].map((found) => (found === undefined || found === "" ? null : found));
