@@ -22,7 +22,7 @@ import ncore.pictures
 from api.database.tables import Experiment
 from ncore.client import ApiError, Client
 from ncore.pictures import curves
-from ncore.pictures.axes import FLOOR, Ordinate, power_of
+from ncore.pictures.axes import FLOOR, Abscissa, Ordinate, power_of
 from ncore.pictures.panels import PANELS
 from ncore.pictures.points import MAX_POINTS, Thinner, curves_of
 from ncore.pictures.setting import PictureSetting, setting_of
@@ -309,6 +309,21 @@ def test_ticks_are_powers_of_ten():
     assert not [text for text in texts if re.search(r"\de", text)]
 
 
+@pytest.mark.parametrize(("form", "value"), [("log", 1.0), ("linear", 1.0), ("linear", 2.5e-7), ("linear", 3e12)])
+def test_ticks_for_a_browser_are_readable_on_whichever_axis_it_makes_of_them(form, value):
+    values = [10.0**-i for i in range(12)] if form == "log" else [value / 4, value]
+    setting = PictureSetting("one", over=Abscissa(log=form == "log"))
+    made = figure([one_series(values)], setting, ["nc1"], layout=layout_of(powers="text"))
+    if form == "linear":  # as the dashboard does it
+        for layer in made["concat"][0]["layer"]:
+            layer["encoding"]["y"]["scale"] = {"type": "linear"}
+            del layer["encoding"]["y"]["axis"]["values"]
+    texts = re.findall(r">([^<]+)</text>", vl_convert.vegalite_to_svg(made))
+    assert ("10⁻¹⁰" in texts) == (form == "log")
+    assert {2.5e-7: "2·10⁻⁷", 3e12: "2·10¹²", 1.0: "1"}[value] in texts
+    assert not [text for text in texts if re.search(r"\de|NaN|undefined", text)]
+
+
 def test_a_comparison_counts_layers_from_the_last_and_shares_of_the_whole_run():
     def setting(name, layers):
         return PictureSetting(name, layers=layers, steps=8)
@@ -336,7 +351,7 @@ def test_a_figure_needs_no_service(tmp_path):
     for form, start in STARTS.items():
         assert made.save(tmp_path / f"p.{form}").read_bytes().startswith(start)
     assert made._repr_mimebundle_()["image/svg+xml"].startswith("<svg")
-    assert ncore.pictures.figure("fig3", []).vega_lite["title"]["text"] == ["figure 3"]
+    assert ncore.pictures.figure("fig3", []).vega_lite["title"]["text"] == "figure 3"
     with pytest.raises(ValueError, match=r"\.svg, \.png"):
         made.save(tmp_path / "p.gif")
     with pytest.raises(ValueError, match=r"nc2.*got 'nc9'"):

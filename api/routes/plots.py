@@ -46,6 +46,7 @@ _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kin
 
 
 def chosen_layout(
+    form: Form,
     style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
     width: Annotated[int | None, Query(ge=60, le=4000, description="of a panel, in pixels")] = None,
     height: Annotated[int | None, Query(ge=40, le=4000, description="of a panel, in pixels")] = None,
@@ -55,7 +56,8 @@ def chosen_layout(
     legend: Annotated[LegendPlace | None, Query(description="direct: names at the ends of the curves")] = None,
 ) -> Layout:
     """Sizes, type, title and legend of a picture."""
-    return layout_of(style, width=width, height=height, font=font, fontsize=fontsize, title=title, legend=legend)
+    sizes = {"width": width, "height": height, "font": font, "fontsize": fontsize, "title": title, "legend": legend}
+    return layout_of(style, **sizes, powers="text" if form == "json" else "drawn")
 
 
 ChosenLayout = Annotated[Layout, Depends(chosen_layout)]
