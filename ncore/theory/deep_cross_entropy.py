@@ -1,8 +1,8 @@
 """Cross-entropy of a deep linear model (M ≥ 2), classes of one size: candidates, no theorem.
 
 min CE(Z̄) + ((M+1)/2) c̃ Σ σ_i(Z̄)^{2/(M+1)}, c̃ = (n λ_H Πλ_W)^{1/(M+1)}. Known stationary structures: orthogonal
-simplices of m_j classes (one: simplex ETF; all of two: antipodal pairs), and the regular K-gon in the plane. The ETF is best of
-them only for K = 3, and for K = 4, M = 2 below c̃ = .01176; never for K ≥ 6, M = 2, nor for K ≥ 4, M ≥ 3
+simplices of m_j classes (one: simplex ETF; all of two: antipodal pairs), and the regular K-gon in the plane. The ETF is
+best of them only for K = 3, and for K = 4, M = 2 below c̃ = .01176; never for K ≥ 6, M = 2, nor for K ≥ 4, M ≥ 3
 (Garrod & Keating). Which one a run reaches is chance.
 """
 
