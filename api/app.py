@@ -10,30 +10,30 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 
-from api import (
+from api.database.journal import log_to_stderr
+from api.reconciler import Reconciler
+from api.routes import (
     artifacts,
-    bundle,
     dashboard,
-    errors,
     events,
     experiments,
     health,
     listing,
     logs,
+    metrics,
     monitoring,
     plots,
     presets,
-    series,
-    sweep_pictures,
     sweep_table,
     sweeps,
     theory,
     workers,
 )
-from api.errors import ProblemBody
-from api.gate import Gate
-from api.journal import log_to_stderr
-from api.reconciler import Reconciler
+from api.routes import export as bundle
+from api.routes import sweep_plots as sweep_pictures
+from api.web import errors
+from api.web.errors import ProblemBody
+from api.web.gate import Gate
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ def make_app() -> FastAPI:
     parts = (
         experiments,
         listing,
-        series,
+        metrics,
         theory,
         plots,
         events,

@@ -18,9 +18,9 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
-from api.db import reading
-from api.experiments import shown
-from api.tables import Experiment, MeasurementRow
+from api.database.sessions import reading
+from api.database.tables import Experiment, MeasurementRow
+from api.shown import shown
 
 log = logging.getLogger("ncore.api")
 LOOK_SECONDS = 0.1

@@ -10,8 +10,10 @@ import time
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import broker, states
-from api.db import migrate, migrated, writing
+from api import broker
+from api.database import states, workers
+from api.database.migrating import migrate, migrated
+from api.database.sessions import writing
 from api.settings import get_settings
 
 ROUND_SECONDS = 1.0
@@ -26,7 +28,7 @@ def reconcile(take_back: bool) -> None:
     with writing() as session:
         if take_back:
             states.take_back(session)
-            states.forget_lost_workers(session)
+            workers.forget_lost_workers(session)
         due = states.to_send_again(session)
     waiting = broker.waiting()
     if waiting is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from api.serve import free_port
+from api.service import free_port
 
 HOME = Path(__file__).parent.parent / ".bench" / "mlflow"
 WANTED = "mlflow>=3,<4"

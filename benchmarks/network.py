@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks import Row
-from ncore.data import DataSet
-from ncore.network_run import NetworkRun
+from ncore.network.data import DataSet
+from ncore.network.run import NetworkRun
 from ncore.spec import NetworkSpec, parse_spec
 
 BATCH = 128

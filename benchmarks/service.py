@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 
-from api.client import Client
-from api.serve import free_port, running
+from api.service import free_port, running
 from api.settings import Settings
 from benchmarks import Row
+from ncore.client.client import Client
 
 QUICK = {"optimizer.steps": 20, "measure.points": 2, "seeds": [0]}
 

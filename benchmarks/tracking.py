@@ -14,14 +14,14 @@ import httpx
 import orjson
 from sqlalchemy import insert, select
 
-from api.client import Client
-from api.db import get_engine, reading, writing
-from api.serve import environment, running
+from api.database.sessions import get_engine, reading, writing
+from api.database.states import store
+from api.database.tables import Experiment
+from api.service import environment, running
 from api.settings import Settings, get_settings
-from api.states import store
-from api.tables import Experiment
 from benchmarks import NotRun, Row, best_seconds
 from benchmarks._mlflow import NotThere, tracking_server
+from ncore.client.client import Client
 
 METRICS = [f"metric_{i}" for i in range(20)]
 STEPS = 5_000

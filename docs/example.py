@@ -6,7 +6,7 @@
 # %%
 from pathlib import Path
 
-from api.client import Client
+from ncore.client.client import Client
 
 client = Client()
 

@@ -1,10 +1,10 @@
-"""Alembic's environment: the URL comes from `api.db.alembic_config`, the tables from `api.tables`."""
+"""Alembic's environment: the URL comes from `alembic_config` in `api.database.migrating`, the tables from `tables`."""
 
 from alembic import context
 
-from api.db import make_engine
+from api.database.sessions import make_engine
+from api.database.tables import Table
 from api.settings import get_settings
-from api.tables import Table
 
 engine = make_engine(context.config.attributes.get("url") or get_settings().database)
 with engine.connect() as connection:

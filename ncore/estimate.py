@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from ncore.network_estimate import network_bytes
+from ncore.network.estimate import network_bytes
 from ncore.spec import MeasureSteps, NetworkSpec, UfmSpec
-
-NUMBER_BYTES = 8
-MAX_DRAWN_NUMBERS = 2**23
-"""Beyond so many numbers in H₁ the sample-free form draws EXPLICIT samples a class, the others by mean and scatter."""
-EXPLICIT = 1000
-GPU_STEP_FLOPS = 3e7
-"""A step of so many operations takes two cores about a millisecond (22 GFLOP/s in float64 at K=10 d=512 n=500, `make
-bench`). That a GPU gains from there on is an assumption: none has been timed."""
+from ncore.ufm.estimate import EXPLICIT, GPU_STEP_FLOPS, MAX_DRAWN_NUMBERS, NUMBER_BYTES, ufm_step_flops
 
 
 def memory_bytes(spec: UfmSpec | NetworkSpec) -> int:
@@ -44,11 +37,3 @@ def wants_gpu(spec: UfmSpec | NetworkSpec) -> bool:
     if isinstance(spec, NetworkSpec):
         return spec.model.kind != "mlp"
     return ufm_step_flops(spec) > GPU_STEP_FLOPS
-
-
-def ufm_step_flops(spec: UfmSpec) -> float:
-    """Floating-point operations of one gradient step of all seeds: three products a weight, H_1 … H_M against W."""
-    model = spec.model
-    columns = model.classes + model.widths[0] if spec.sample_free else sum(model.class_sizes)
-    weights = sum(rows * width for rows, width in zip((*model.widths[1:], model.classes), model.widths, strict=True))
-    return 6.0 * weights * columns * len(spec.seeds)

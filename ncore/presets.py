@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
 
 @dataclass(frozen=True)
@@ -222,3 +225,24 @@ PRESETS |= {
         _network("fig5-ce-small", "Figure 5", "mnist", "cross_entropy", small=True),
     )
 }
+
+
+def spec_of(body: Any) -> UfmSpec | NetworkSpec:
+    """The spec in a request's body: itself, or a preset with changes. Raises SpecError."""
+    return parse_spec(body_of_request(body))
+
+
+def body_of_request(body: Any) -> Any:
+    """The spec's own body, a preset with its changes written out. Raises SpecError for a wrong preset."""
+    if not isinstance(body, Mapping) or "preset" not in body:
+        return body
+    unknown = set(body) - {"preset", "set"}
+    if unknown:
+        raise SpecError([{"field": field, "message": "unknown field beside `preset`"} for field in sorted(unknown)])
+    if not isinstance(body["preset"], str) or body["preset"] not in PRESETS:
+        allowed = ", ".join(PRESETS)
+        raise SpecError([{"field": "preset", "message": f"must be one of {allowed}; got {body['preset']!r}"}])
+    changes = body.get("set", {})
+    if not isinstance(changes, Mapping):
+        raise SpecError([{"field": "set", "message": f"must be an object of dotted paths; got {changes!r}"}])
+    return with_changes(PRESETS[body["preset"]].spec, changes)

@@ -5,49 +5,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncore.diverged import Diverged
-from ncore.measurement import Measurement
 from ncore.provenance import provenance
+from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
 __all__ = ["DeviceError", "Diverged", "Run", "begin", "outcome", "pick_device", "train"]
-
-
-class DeviceError(RuntimeError):
-    """The spec asks for a device that is not here, or for what the device cannot do."""
-
-
-class Run(Protocol):
-    """An experiment under way."""
-
-    step: int
-    total: int
-    engine: str
-    device: str
-
-    @property
-    def done(self) -> bool: ...
-
-    def advance(self, seconds: float | None = None) -> list[Measurement]:
-        """Trains on until something was measured, or about `seconds` have passed (then maybe [])."""
-
-    def checkpoint(self) -> dict[str, Tensor]:
-        """Everything needed to go on, by `begin(spec, checkpoint=…)`, as if nothing had happened."""
-
-    def final_state(self) -> dict[str, Tensor]:
-        """Weights and features as they are now, by name, on the CPU: what an experiment leaves as its artifact. Without
-        the features where they do not fit."""
-
-    @property
-    def left_out(self) -> str | None:
-        """What `final_state` has to do without, and why; None where nothing is missing."""
 
 
 def begin(
@@ -60,7 +29,7 @@ def begin(
 
     `start` (UFM only): {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each optional; an array with one more dimension
     in front holds one entry for each seed. `data_dir` (networks) defaults to the environment's NCORE_DATA_DIR.
-    Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.data` raises.
+    Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.network.data` raises.
     """
     device = pick_device(spec.device)
     if isinstance(spec, UfmSpec):
@@ -69,7 +38,7 @@ def begin(
         raise ValueError("start: only a UFM can begin from given arrays")
     if spec.precision == "tf32" and device == "cpu":
         raise DeviceError("precision: 'tf32' is a GPU's way to multiply, and this is the CPU; use float32")
-    from ncore.network_run import NetworkRun, told_when_out_of_memory
+    from ncore.network.run import NetworkRun, told_when_out_of_memory
 
     with told_when_out_of_memory(device):
         return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ncore.measurement import Measurement
+from ncore.run import Measurement
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.theory import Prediction, local_minima, predict, value_at_zero
 

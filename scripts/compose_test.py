@@ -27,8 +27,8 @@ from typing import Any
 
 import httpx
 
-from api.client import Client, Experiment
-from api.serve import free_port
+from api.service import free_port
+from ncore.client.client import Client, Experiment
 
 ROOT = Path(__file__).parent.parent
 CPU_FILES, GPU_FILES = ("docker-compose.yml", "docker-compose.cpu.yml"), ("docker-compose.yml",)

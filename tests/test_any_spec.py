@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from api.experiments import check_limits
+from api.submission import check_limits
+from ncore.run import DeviceError
 from ncore.spec import SpecError, parse_spec
-from ncore.train import DeviceError, Diverged, train
+from ncore.train import Diverged, train
 
 UFM = {
     "name": "any",

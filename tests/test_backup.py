@@ -9,8 +9,8 @@ import pytest
 from conftest import DATABASES, fresh_database, quick_settings, settings_for, wait_for
 from test_faults import LONG, assert_equals_an_uninterrupted_run
 
-from api.client import Client
-from api.serve import running
+from api.service import running
+from ncore.client.client import Client
 
 
 def tool(name: str) -> Path:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from conftest import ncore
 
-from api.client import ApiError, Client, ExperimentFailed
-from api.panels import NETWORK_PANELS, UFM_PANELS
+from ncore.client.client import ApiError, Client, ExperimentFailed
+from ncore.pictures.panels import NETWORK_PANELS, UFM_PANELS
 
 on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 SHORT = {"optimizer.steps": 300, "measure.points": 400, "measure.spacing": "linear", "seeds": [0, 3]}

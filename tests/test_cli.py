@@ -9,8 +9,8 @@ import time
 import pytest
 from conftest import ncore, settings_for
 
-from api.client import Client
-from api.serve import environment, free_port
+from api.service import environment, free_port
+from ncore.client.client import Client
 
 on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 """What the command line does with the answers does not depend on where the service keeps them."""
@@ -123,7 +123,7 @@ def test_help_is_there_at_once_and_needs_no_torch():
     began = time.monotonic()
     assert ncore("--help").returncode == 0
     assert time.monotonic() - began < 10
-    code = "import sys, api.cli; print('torch' in sys.modules)"
+    code = "import sys, ncore.cli.parser; print('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"

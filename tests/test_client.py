@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from wire import Wire
 
-from api.client import ApiError, Client, ExperimentFailed, NotReached, body_of
-from api.frames import framed
+from ncore.client.client import ApiError, Client, ExperimentFailed, NotReached, body_of
+from ncore.series import framed
 
 SHORT = {"optimizer.steps": 400, "measure.points": 20, "seeds": [0, 1]}
 LONG = {"optimizer.steps": 10**8, "measure.points": 50, "seeds": [0]}

@@ -12,8 +12,9 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import kill_tree, settings_for, wait_for
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from api.client import Client, Experiment, ExperimentFailed, NotReached, Sweep
-from api.serve import Child, Service, _api_command, environment, free_port, running
+from api.children import Child
+from api.service import Service, _api_command, environment, free_port, running
+from ncore.client.client import Client, Experiment, ExperimentFailed, NotReached, Sweep
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ncore import sources
-from ncore.data import DataError, augment, load
+from ncore.network import sources
+from ncore.network.data import DataError, augment, load
 from ncore.spec import Data, SpecError, parse_spec
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from api.app import app
-from api.cli import _parser
-from api.client import Client
+from ncore.cli.parser import _parser
+from ncore.client.client import Client
 from ncore.metrics.catalogue import OF_LEVEL, OTHERS_OF_LEVEL, WITHOUT_LEVEL, page
 from ncore.presets import PRESETS
 

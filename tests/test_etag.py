@@ -7,7 +7,7 @@ import httpx
 import pytest
 from conftest import wait_for
 
-from api.client import Client
+from ncore.client.client import Client
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from conftest import (
 )
 from sqlalchemy.orm import Session
 
-from api.client import Client
-from api.db import make_engine
-from api.serve import environment, free_port, running
-from api.tables import Experiment
+from api.database.sessions import make_engine
+from api.database.tables import Experiment
+from api.service import environment, free_port, running
+from ncore.client.client import Client
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train
@@ -242,7 +242,7 @@ def test_the_service_ends_with_its_parent_and_leaves_no_process_behind(how, requ
     port = free_port("127.0.0.1")
     settings = settings_for("sqlite", tmp_path, request)
     env = {**os.environ, **environment(settings)}
-    command = [sys.executable, "-m", "api.cli", "up", "--port", str(port)]
+    command = [sys.executable, "-m", "api", "up", "--port", str(port)]
     parent = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
     wait_for("the service", lambda: is_up(f"http://127.0.0.1:{port}"))
     with Client(f"http://127.0.0.1:{port}") as client:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from conftest import settings_for, wait_for
 
-from api.serve import environment, free_port, running
+from api.service import environment, free_port, running
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from torch.ops import aten
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ncore.network_measuring import NetworkGauge
-from ncore.network_run import LOOK_STEPS_ON_GPU, NetworkRun
+from ncore.network.measuring import NetworkGauge
+from ncore.network.run import LOOK_STEPS_ON_GPU, NetworkRun
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.ufm.run import CHUNK, UfmRun

@@ -17,9 +17,10 @@ import httpx
 import pytest
 from conftest import open_folder, quick_settings, started_postgresql, wait_for
 
-from api.client import Client, Experiment
-from api.serve import Child, _api_command, _broker_command, environment
+from api.children import Child
+from api.service import _api_command, _broker_command, environment
 from api.settings import Settings
+from ncore.client.client import Client, Experiment
 from ncore.spec import parse_spec
 from ncore.train import train
 

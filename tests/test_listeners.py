@@ -10,8 +10,8 @@ import orjson
 import pytest
 from conftest import settings_for
 
-from api.client import Client
-from api.serve import running
+from api.service import running
+from ncore.client.client import Client
 
 LISTENERS = 200
 SLOW_START = {"optimizer.steps": 400_000, "measure.points": 60, "measure.spacing": "linear", "seeds": [0]}

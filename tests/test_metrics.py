@@ -8,8 +8,8 @@ import pytest
 import torch
 from mpmath import mp, mpf
 
-from ncore.features import ClassStatistics
 from ncore.metrics import METRICS, WEIGHT_METRICS, Accumulator, level_metrics, measure
+from ncore.metrics.statistics import ClassStatistics
 
 mp.dps = 50
 

@@ -13,10 +13,11 @@ from conftest import DATABASES, fresh_database
 from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 
-from api.db import alembic_config, make_engine
-from api.serve import environment
+from api.database.migrating import alembic_config
+from api.database.sessions import make_engine
+from api.database.tables import Experiment, MeasurementRow, Table
+from api.service import environment
 from api.settings import Settings
-from api.tables import Experiment, MeasurementRow, Table
 
 FIRST_RELEASE = """
 INSERT INTO experiments (id, name, kind, tags, status, spec, created_at, queued_at, step, total, attempt, crashes,
@@ -74,7 +75,7 @@ def test_what_the_first_release_has_stored_is_there_after_the_upgrade_and_after_
 
 def test_processes_that_migrate_at_once_wait_for_each_other(request, tmp_path, database):
     settings = Settings(home=tmp_path, database_url=fresh_database(database, tmp_path, request))
-    command = [sys.executable, "-c", "from api.db import migrate; migrate()"]
+    command = [sys.executable, "-c", "from api.database.migrating import migrate; migrate()"]
     processes = [subprocess.Popen(command, env={**os.environ, **environment(settings)}) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
     engine = make_engine(settings.database)

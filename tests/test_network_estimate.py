@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from api.experiments import check_limits
-from ncore.data import load
+from api.submission import check_limits
 from ncore.estimate import memory_bytes
-from ncore.network_estimate import images, maps, parameters
-from ncore.networks import build
+from ncore.network.data import load
+from ncore.network.estimate import images, maps, parameters
+from ncore.network.models import build
 from ncore.spec import SpecError, parse_spec
 
 MODELS = [

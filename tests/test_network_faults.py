@@ -10,8 +10,8 @@ from conftest import ncore, settings_for, wait_for
 from PIL import Image
 from test_data import write_folder, write_mnist
 
-from api.client import ApiError, Client
-from api.serve import running
+from api.service import running
+from ncore.client.client import ApiError, Client
 
 BODY = {
     "model": {"kind": "mlp", "widths": [16]},

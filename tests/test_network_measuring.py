@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ncore.estimate import memory_bytes
-from ncore.network_estimate import KEPT_FEATURES_BYTES, features_bytes, keeps_features
-from ncore.network_measuring import NetworkGauge
-from ncore.network_run import NetworkRun
+from ncore.network.estimate import KEPT_FEATURES_BYTES, features_bytes, keeps_features
+from ncore.network.measuring import NetworkGauge
+from ncore.network.run import NetworkRun
 from ncore.spec import parse_spec
 
 CONVNET = {"kind": "convnet", "channels": [4, 8], "head_layers": 1}

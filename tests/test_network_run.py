@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from ncore.data import load
 from ncore.metrics import measure
-from ncore.network_run import NetworkRun
-from ncore.networks import averaged, build
+from ncore.network.data import load
+from ncore.network.models import averaged, build
+from ncore.network.run import NetworkRun
+from ncore.run import DeviceError
 from ncore.spec import parse_spec, with_changes
-from ncore.train import DeviceError, Diverged, begin, outcome
+from ncore.train import Diverged, begin, outcome
 
 BODY = {
     "model": {"kind": "convnet", "channels": [4, 8], "head_layers": 1},
@@ -108,7 +109,7 @@ def test_advance_comes_back_when_the_time_is_up():
 
 def plain_epoch(network, spec, images, labels, loss):
     """What anybody would write, with the order of the run's own draw; the norm of the last batch's gradient."""
-    from ncore.network_run import Epoch
+    from ncore.network.run import Epoch
 
     o = spec.optimizer
     optimizer = torch.optim.SGD(network.parameters(), o.learning_rate, o.momentum, weight_decay=o.weight_decay)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ncore.networks import Network, averaged, build, simplex_etf
+from ncore.network.models import Network, averaged, build, simplex_etf
 from ncore.spec import ConvNetModel, MlpModel, ResNetModel, SpecError, parse_spec
 
 MODELS = {

@@ -12,13 +12,13 @@ import vl_convert
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import pictures
-from api.axes import FLOOR, Ordinate
-from api.client import ApiError, Client
-from api.local import as_series
-from api.panels import PANELS
-from api.subject import Subject, subject_of
+from ncore.client.client import ApiError, Client
+from ncore.pictures import curves
+from ncore.pictures.axes import FLOOR, Ordinate
+from ncore.pictures.panels import PANELS
+from ncore.pictures.subject import Subject, subject_of
 from ncore.presets import PRESETS
+from ncore.series import as_series
 from ncore.spec import parse_spec, with_changes
 from ncore.theory import predict
 from ncore.train import train
@@ -42,7 +42,7 @@ def rows_of(made):
 
 def test_a_figure_carries_median_and_range_over_the_seeds_of_both_levels(fig3):
     subject, series = fig3
-    rows = pictures.figure(series, subject, ["nc1"])["datasets"]["table1"]
+    rows = curves.figure(series, subject, ["nc1"])["datasets"]["table1"]
     assert {row["layer"] for row in rows} == {"h1", "h2"}
     for row in rows:
         values = [
@@ -56,7 +56,7 @@ def test_a_figure_carries_median_and_range_over_the_seeds_of_both_levels(fig3):
 
 def test_predicted_levels_are_the_theory_s(fig3):
     subject, series = fig3
-    made = pictures.figure(series, subject)
+    made = curves.figure(series, subject)
     texts = {row["text"]: row["value"] for row in rows_of(made) if "text" in row}
     delta = math.sqrt(2 - 2 * math.sqrt(3 / 4))
     least = predict(parse_spec(PRESETS["fig3"].spec)).objective
@@ -67,7 +67,7 @@ def test_predicted_levels_are_the_theory_s(fig3):
 
 def test_the_gap_is_the_objective_above_its_prediction(fig3):
     subject, series = fig3
-    rows = pictures.figure(series, subject, ["gap"])["datasets"]["table1"]
+    rows = curves.figure(series, subject, ["gap"])["datasets"]["table1"]
     objective = [one for one in series if one["metric"] == "objective"]
     for row in rows:
         values = [one["values"][one["steps"].index(row["step"])] for one in objective]
@@ -78,7 +78,7 @@ def test_the_gap_is_the_objective_above_its_prediction(fig3):
 def test_every_panel_is_valid_vega_lite_in_both_themes(fig3, panel):
     subject, series = fig3
     for theme, hover in (("light", True), ("dark", False)):
-        made = pictures.figure(series, subject, [panel], theme, hover=hover)
+        made = curves.figure(series, subject, [panel], theme, hover=hover)
         alt.Chart.from_dict(made, validate=True)
         svg = ET.fromstring(vl_convert.vegalite_to_svg(made))
         assert svg.tag == "{http://www.w3.org/2000/svg}svg"
@@ -88,7 +88,7 @@ def test_a_panel_has_the_same_layer_in_the_same_colour_everywhere(fig3):
     subject, series = fig3
     scales = set(
         re.findall(
-            r'"domain": (\["h1", "h2"\]), "range": (\[[^]]+\])', str(pictures.figure(series, subject)).replace("'", '"')
+            r'"domain": (\["h1", "h2"\]), "range": (\[[^]]+\])', str(curves.figure(series, subject)).replace("'", '"')
         )
     )
     assert len(scales) == 1
@@ -101,7 +101,7 @@ def test_the_layers_of_a_network_stand_in_the_order_of_the_forward_pass_over_epo
     series = [
         {**one_series([3.0, 2.0, 1.0], "nc1", f"hidden{i + 1}"), "steps": [0, 20, 40]} for i in reversed(range(11))
     ]
-    made = pictures.figure(series, subject)
+    made = curves.figure(series, subject)
     alt.Chart.from_dict(made, validate=True)
     color = made["concat"][2]["layer"][0]["encoding"]["color"]
     assert color["scale"]["domain"] == [f"hidden{i + 1}" for i in range(11)]
@@ -116,7 +116,7 @@ def test_undefined_zero_and_tiny_values_do_not_break_the_axes():
         one_series([1.0], "objective", None),
         one_series([None, None], "nc3"),
     ]
-    made = pictures.figure(series, subject)
+    made = curves.figure(series, subject)
     svg = vl_convert.vegalite_to_svg(made)
     assert svg.count(">nothing has been measured<") == 2  # nc2 and nc3
     assert "NaN" not in svg
@@ -125,32 +125,32 @@ def test_undefined_zero_and_tiny_values_do_not_break_the_axes():
 
 def test_an_experiment_without_measurements_gives_a_picture_that_says_so():
     subject = subject_of(parse_spec(PRESETS["fig1"].spec), 0)
-    for made in (pictures.figure([], subject), pictures.comparison([(subject, [])], "nc1")):
+    for made in (curves.figure([], subject), curves.comparison([(subject, [])], "nc1")):
         panels = len(made.get("concat", [made]))
         assert vl_convert.vegalite_to_svg(made).count(">nothing has been measured<") == panels
 
 
 def test_a_single_point_is_seen():
-    made = pictures.figure([one_series([0.5])], Subject("one", layers=("h1",)), ["nc1"])
+    made = curves.figure([one_series([0.5])], Subject("one", layers=("h1",)), ["nc1"])
     assert 'aria-roledescription="point"' in vl_convert.vegalite_to_svg(made)
 
 
 def test_a_long_series_is_thinned_and_keeps_its_ends():
-    made = pictures.figure([one_series([1 / (1 + step) for step in range(5000)])], Subject("long"), ["nc1"])
+    made = curves.figure([one_series([1 / (1 + step) for step in range(5000)])], Subject("long"), ["nc1"])
     rows = made["datasets"]["table1"]
-    assert len(rows) == pictures.MAX_POINTS
+    assert len(rows) == curves.MAX_POINTS
     assert (rows[0]["step"], rows[-1]["step"]) == (0, 4999)
 
 
 def test_the_fonts_of_the_pictures_are_there_on_every_machine(fig3):
     """vl-convert brings Liberation Sans along; another font in the file would be this machine's."""
     subject, series = fig3
-    pdf = vl_convert.vegalite_to_pdf(pictures.figure(series, subject, list(PANELS)))
+    pdf = vl_convert.vegalite_to_pdf(curves.figure(series, subject, list(PANELS)))
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
     plain = [zlib.decompressobj().decompress(one) for one in streams if one[:1] == b"x"]
     fonts = set(re.findall(rb"/BaseFont\s*/\w+\+([\w-]+)", b"".join([pdf, *plain])))
     assert fonts == {b"LiberationSans", b"LiberationSans-Bold"}
-    assert "href" not in vl_convert.vegalite_to_svg(pictures.figure(series, subject))
+    assert "href" not in vl_convert.vegalite_to_svg(curves.figure(series, subject))
 
 
 @given(st.floats(-31, 5), st.floats(0, 36))
@@ -179,7 +179,7 @@ def test_a_comparison_counts_layers_from_the_last_and_shares_of_the_whole_run():
     short = [one_series([3.0, 2.0, 1.0], layer="h1")]
     deep = [one_series([9.0, 4.0, 1.0, 0.5, 0.2], layer=layer) for layer in ("layer1", "layer2")]
     curves = [(subject("a", ("h1",)), short), (subject("b", ("layer1", "layer2")), deep)]
-    made = pictures.comparison(curves, "nc1", by_share=True)
+    made = curves.comparison(curves, "nc1", by_share=True)
     alt.Chart.from_dict(made, validate=True)
     rows = made["datasets"]["table1"]
     depths = {(row["experiment"], row["layer"]): row["depth"] for row in rows}

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 from api.app import app
-from api.cli import COMMANDS
 from api.settings import Settings
+from ncore.cli.parser import COMMANDS
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec
 from ncore.train import train

@@ -5,8 +5,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.client import Client
-from api.series import _as_series, thinned
+from api.database.measurements import _as_series
+from ncore.client.client import Client
+from ncore.series import thinned
 
 NAMES = ["objective", "nc1 h1", "nc1 h2", "test_loss"]
 values = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)

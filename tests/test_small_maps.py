@@ -5,15 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ncore.networks import build, map_sizes
-from ncore.small_maps import (
-    SCHEMES,
-    OnePixelConvolution,
-    SmallMapConvolution,
-    use_matrix_products,
-)
+from ncore.network.convolution.small_maps import SCHEMES, OnePixelConvolution, SmallMapConvolution, use_matrix_products
+from ncore.network.convolution.tiles import TiledConvolution
+from ncore.network.models import build, map_sizes
 from ncore.spec import ResNetModel
-from ncore.tiles import TiledConvolution
 
 ONE_PIXEL = [(1, 1, 1), (2, 2, 1), (2, 1, 2), (3, 2, 2), (5, 5, 3)]
 """Maps of so many pixels under kernels of so many with a stride."""

@@ -11,9 +11,9 @@ import pytest
 from conftest import settings_for, wait_for
 from safetensors.torch import load
 
-from api.client import Client
-from api.serve import free_port, running
+from api.service import free_port, running
 from api.store import Directory, Remote, StoreError
+from ncore.client.client import Client
 from worker.checkpoint import CHECKPOINT, FINAL
 
 LONG = {"optimizer.steps": 150_000, "measure.points": 40}

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from ncore.presets import PRESETS
+from ncore.run import DeviceError
 from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec, parse_spec, with_changes
 from ncore.theory import predict
-from ncore.train import DeviceError, Diverged, begin, outcome, train
+from ncore.train import Diverged, begin, outcome, train
 
 
 def settings() -> list[dict]:

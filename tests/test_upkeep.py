@@ -7,8 +7,8 @@ import pytest
 from conftest import settings_for
 from test_cli import ncore
 
-from api.client import Client
-from api.serve import running
+from api.service import running
+from ncore.client.client import Client
 
 QUICK = {"optimizer.steps": 50, "measure.points": 5}
 

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from ncore.measurement import Measurement
 from ncore.presets import PRESETS
+from ncore.run import Measurement
 from ncore.spec import parse_spec, with_changes
 from ncore.theory import local_minima, predict
 from ncore.train import train

@@ -6,7 +6,7 @@ import sys
 
 from conftest import settings_for, wait_for
 
-from api.serve import environment, free_port
+from api.service import environment, free_port
 from api.settings import Settings
 
 
@@ -23,7 +23,7 @@ def test_a_host_is_healthy_while_its_worker_tells_of_itself(service):
 def test_a_host_without_a_worker_or_a_database_is_not_healthy_and_says_why(request, tmp_path):
     settings = settings_for("sqlite", tmp_path, request)
     migrated = subprocess.run(
-        [sys.executable, "-m", "api.cli", "migrate"], env={**os.environ, **environment(settings)}, check=False
+        [sys.executable, "-m", "api", "migrate"], env={**os.environ, **environment(settings)}, check=False
     )
     assert migrated.returncode == 0
     none = health(settings)

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from conftest import DATABASES, fresh_database, settings_for, wait_for
 
-from api import db, states
-from api.client import Client
-from api.serve import running
+from api.database import migrating, sessions, states
+from api.database.tables import Experiment, WorkerRow, now
+from api.service import running
 from api.settings import get_settings
-from api.tables import Experiment, WorkerRow, now
+from ncore.client.client import Client
 from ncore.estimate import wants_gpu
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
@@ -30,24 +30,24 @@ def tables(request, tmp_path, monkeypatch):
     """An empty database that this process itself is connected to."""
     monkeypatch.setenv("NCORE_HOME", str(tmp_path))
     monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
-    for cached in (get_settings, db.get_engine):
+    for cached in (get_settings, sessions.get_engine):
         cached.cache_clear()
-    db.migrate()
+    migrating.migrate()
     yield
-    db.get_engine().dispose()
-    for cached in (get_settings, db.get_engine):
+    sessions.get_engine().dispose()
+    for cached in (get_settings, sessions.get_engine):
         cached.cache_clear()
-    db.migrated.clear()
+    migrating.migrated.clear()
 
 
 def put(name: str, priority: int = 0, queue: str = "cpu") -> None:
-    with db.writing() as session:
+    with sessions.writing() as session:
         row = Experiment(id=name, name=name, kind="ufm", tags=[], spec={}, priority=priority, queue=queue)
         session.add(row)
 
 
 def seen(name: str, kind: str, ago: timedelta) -> None:
-    with db.writing() as session:
+    with sessions.writing() as session:
         about = {"device": "x", "memory_bytes": 1, "used_bytes": 0, "version": "0"}
         session.merge(WorkerRow(id=name, kind=kind, seen_at=now() - ago, **about))
 
@@ -56,7 +56,7 @@ def taken(kind: str, patient: bool = True) -> list[str]:
     """What a worker of this kind takes, until nothing is left for it."""
     names = []
     while True:
-        with db.writing() as session:
+        with sessions.writing() as session:
             row = states.claim(session, "here:1", kind, patient)
         if row is None:
             return names
@@ -64,7 +64,7 @@ def taken(kind: str, patient: bool = True) -> list[str]:
 
 
 def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower_ones(tables):
-    with db.writing() as session:
+    with sessions.writing() as session:
         many = [
             Experiment(id=f"low {i:04}", name="low", kind="ufm", tags=[], spec={}, priority=-1) for i in range(3000)
         ]
@@ -78,7 +78,7 @@ def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower
 
 
 def claimed() -> str:
-    with db.writing() as session:
+    with sessions.writing() as session:
         return states.claim(session, "here:1", "cpu").id
 
 
@@ -106,7 +106,7 @@ def test_a_cpu_worker_waits_a_while_for_a_gpu_worker_that_has_been_there(tables)
 def test_workers_that_went_without_a_word_are_forgotten_gpu_workers_later(tables):
     for name, kind, ago in (("a", "cpu", 2), ("b", "gpu", 2), ("c", "gpu", 24 * 40), ("d", "cpu", 0)):
         seen(name, kind, timedelta(hours=ago))
-    with db.writing() as session:
+    with sessions.writing() as session:
         states.forget_lost_workers(session)
         assert {row.id for row in session.query(WorkerRow)} == {"b", "d"}
 

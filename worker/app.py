@@ -16,11 +16,11 @@ from billiard.process import current_process
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from api.broker import TASK, get_celery
-from api.journal import log_to_stderr
-from api.serve import die_with_parent
+from api.children import die_with_parent
+from api.database.journal import log_to_stderr
 from api.settings import get_settings
 from worker import slots
-from worker.stopping import stop_asked
+from worker.lease import stop_asked
 
 app = get_celery()
 _here: dict[str, Any] = {}

@@ -8,9 +8,9 @@ import sys
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.db import reading
-from api.states import heard_since
-from api.tables import WorkerRow
+from api.database.sessions import reading
+from api.database.tables import WorkerRow
+from api.database.workers import heard_since
 from worker.naming import host_of
 
 

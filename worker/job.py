@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,16 +13,16 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from api import states
-from api.db import writing
+from api.database import states
+from api.database.sessions import writing
+from api.database.tables import Experiment, MeasurementRow
 from api.settings import get_settings
-from api.tables import Experiment, MeasurementRow
-from ncore.measurement import Measurement
-from ncore.sources import DataError
+from ncore.network.sources import DataError
+from ncore.run import DeviceError, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
-from ncore.train import DeviceError, Diverged, Run, begin, outcome
+from ncore.train import Diverged, begin, outcome
 from worker import checkpoint, memory
-from worker.stopping import stop_asked
+from worker.lease import Lease, stop_asked
 
 log = logging.getLogger("ncore.worker")
 SLICE_SECONDS = 0.2
@@ -42,33 +41,6 @@ def run_next(worker: str, kind: str, patient: bool) -> None:
         row = states.claim(session, worker, kind, patient)
     if row is not None:
         Job(row).run()
-
-
-class Lease(threading.Thread):
-    """Renews the lease in the background, however long a step takes, and hears whether to stop."""
-
-    def __init__(self, experiment_id: str, attempt: int) -> None:
-        super().__init__(name="lease", daemon=True)
-        self.lost, self.cancelled = threading.Event(), threading.Event()
-        self._id, self._attempt, self._ended = experiment_id, attempt, threading.Event()
-
-    def run(self) -> None:
-        while not self._ended.wait(min(1.0, get_settings().heartbeat_seconds)):
-            try:
-                with writing() as session:
-                    held, cancel = states.renew(session, self._id, self._attempt)
-            except SQLAlchemyError as error:
-                log.warning("experiment=%s the lease could not be renewed: %s", self._id, error)
-                continue
-            if cancel:
-                self.cancelled.set()
-            if not held:
-                self.lost.set()
-                return
-
-    def end(self) -> None:
-        self._ended.set()
-        self.join()
 
 
 class Job:

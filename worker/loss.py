@@ -11,8 +11,8 @@ from billiard.exceptions import WorkerLostError
 from celery.worker.request import Request
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import states
-from api.db import writing
+from api.database import states, workers
+from api.database.sessions import writing
 from worker.naming import name_of
 
 log = logging.getLogger("ncore.worker")
@@ -52,6 +52,6 @@ def _take_back(worker: str, cause: str) -> None:
     try:
         with writing() as session:
             states.take_from(session, worker, cause)
-            states.forget_worker(session, worker)
+            workers.forget_worker(session, worker)
     except SQLAlchemyError as error:
         log.warning("the database does not answer, the lease will expire: %s", error)

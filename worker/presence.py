@@ -13,10 +13,10 @@ import psutil
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
-from api import states
-from api.db import writing
+from api.database import workers
+from api.database.sessions import writing
+from api.database.tables import WorkerRow, now
 from api.settings import get_settings
-from api.tables import WorkerRow, now
 from worker.memory import machine_bytes
 from worker.naming import name_of
 
@@ -51,7 +51,7 @@ class Presence(threading.Thread):
         self.join()
         try:
             with writing() as session:
-                states.forget_worker(session, self.id)
+                workers.forget_worker(session, self.id)
         except SQLAlchemyError as error:
             log.warning("the database does not answer: %s", error)
 

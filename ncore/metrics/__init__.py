@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics, Samples, power_of_two
 from ncore.metrics.accumulator import Accumulator
 from ncore.metrics.angles import angle_gap, angle_std
 from ncore.metrics.arrays import as_features, as_labels, as_weight
@@ -23,6 +22,7 @@ from ncore.metrics.nc2 import nc2_etf, nc2_of
 from ncore.metrics.nc3 import nc3, nc3_centered
 from ncore.metrics.nc4 import nc4
 from ncore.metrics.norms import norm_cv_h, norm_cv_w
+from ncore.metrics.statistics import ClassStatistics, Samples, power_of_two
 
 __all__ = ["METRICS", "WEIGHT_METRICS", "Accumulator", "level_metrics", "measure"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.features import CHUNK_NUMBERS, CHUNK_NUMBERS_GPU, ClassStatistics, centred_sum, pseudo_inverse
 from ncore.metrics.arrays import as_features, as_labels, as_weight
+from ncore.metrics.statistics import CHUNK_NUMBERS, CHUNK_NUMBERS_GPU, ClassStatistics, centred_sum, pseudo_inverse
 
 
 class Accumulator:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics
+from ncore.metrics.statistics import ClassStatistics
 
 
 def nc2_of(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001

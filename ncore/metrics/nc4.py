@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics, Samples
+from ncore.metrics.statistics import ClassStatistics, Samples
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics
+from ncore.metrics.statistics import ClassStatistics
 
 
 def norm_cv_h(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001

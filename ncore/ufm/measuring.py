@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ncore.features import ClassStatistics
-from ncore.measurement import Series
 from ncore.metrics import level_metrics
+from ncore.metrics.rank import numerical_rank
+from ncore.metrics.statistics import ClassStatistics
+from ncore.run import Series
 from ncore.spec import UfmSpec
 from ncore.ufm.steps import layers
 
-RANK_TOLERANCE = 1e-3
-"""A singular value of W H̄ (the logit means without the bias) is zero below this share of the largest one."""
 VANISHED = 1e-2
 """A sample has vanished when its last features are shorter than this share of the root mean square length."""
 
@@ -125,12 +124,10 @@ class Gauge:
         finite = logit_means.flatten(1).isfinite().all(-1)
         spread = products.diagonal(dim1=1, dim2=2).sum(-1)
         nan = torch.full_like(differ, torch.nan)
-        singular = torch.linalg.svdvals(torch.where(finite[:, None, None], weight @ level.means, 0.0))
-        rank = ((singular > RANK_TOLERANCE * singular[:, :1]) & (singular > 0)).sum(-1).double()
         return {
             ("accuracy", None): torch.where(finite, 1 - (self.share * (predicted != self.labels)).sum(-1), nan),
             ("nc4", f"h{len(self.spec.model.widths)}"): torch.where(finite & (spread > 0), differ, nan),
-            ("rank", None): torch.where(finite, rank, nan),
+            ("rank", None): numerical_rank(weight @ level.means),
         }
 
     def _argmax(self, class_part: Tensor, deviations: Tensor) -> Tensor:

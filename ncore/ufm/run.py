@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.diverged import Diverged
-from ncore.measurement import Measurement
+from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec
 from ncore.ufm.measuring import Gauge

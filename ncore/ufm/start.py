@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.estimate import EXPLICIT, MAX_DRAWN_NUMBERS
 from ncore.spec import UfmSpec
+from ncore.ufm.estimate import EXPLICIT, MAX_DRAWN_NUMBERS
 
 
 @dataclass(frozen=True)

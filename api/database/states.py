@@ -1,0 +1,216 @@
+"""The state machine: queued → running → succeeded | failed | cancelled. All changes of `status` are here.
+
+Each change is one UPDATE that names the state (and for a worker the attempt) it starts from, so that of two who want
+to change a row one finds nothing to change. Terminal states are final, but for a retry asked for by a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from api.database import journal
+from api.database.tables import Experiment, MeasurementRow, now
+from api.database.workers import gpu_workers, queue_of
+from api.settings import get_settings
+
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+ENDED = ("succeeded", "failed", "cancelled")
+WAKE_UPS = 100
+"""Most wake-up calls that one round of the reconciler sends."""
+
+
+def claim(session: Session, worker: str, kind: str, patient: bool = True) -> Experiment | None:
+    """Takes a queued experiment for a worker of this kind: by priority, then by what waits longest.
+
+    A GPU worker takes what can do without a GPU last. A CPU worker takes what wants one only where no GPU worker is,
+    and where one has been it must be `patient`: the GPU worker may be starting just now.
+    """
+    order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
+    candidates = select(Experiment.id).where(Experiment.status == "queued")
+    if kind == "gpu":
+        order.insert(1, case((Experiment.queue == "gpu", 0), else_=1))
+    elif gpu_workers(session, alive=patient):
+        candidates = candidates.where(Experiment.queue == "cpu")
+    found = session.scalar(candidates.order_by(*order).limit(1).with_for_update(skip_locked=True))
+    if found is None:
+        return None
+    moment = now()
+    claimed = _changed(
+        session,
+        update(Experiment)
+        .where(Experiment.id == found, Experiment.status == "queued")
+        .values(
+            status="running",
+            worker=worker,
+            attempt=Experiment.attempt + 1,
+            started_at=func.coalesce(Experiment.started_at, moment),
+            lease_until=moment + timedelta(seconds=get_settings().lease_seconds),
+        ),
+        "started",
+    )
+    return session.get(Experiment, found, populate_existing=True) if claimed else None
+
+
+def renew(session: Session, experiment_id: str, attempt: int) -> tuple[bool, bool]:
+    """Renews the lease. (whether it is still held, whether the user wants it cancelled)."""
+    held = _rows(
+        session,
+        _mine(experiment_id, attempt).values(lease_until=now() + timedelta(seconds=get_settings().lease_seconds)),
+    )
+    wanted = session.scalar(select(Experiment.cancel_requested).where(Experiment.id == experiment_id))
+    return held > 0, bool(wanted)
+
+
+def store(
+    session: Session, experiment_id: str, attempt: int, rows: Sequence[dict[str, Any]], kept_step: int, **progress: Any
+) -> bool:
+    """Stores measurements and progress of a lease that is held; a row that is there already stays as it is.
+
+    Where `kept_step`, the furthest that this attempt has measured or saved, is beyond that of all before, crashes are
+    counted anew. The step itself would not do: it is stored by the clock, so that of attempts that all die at one
+    place some come further than others.
+    """
+    went_on = Experiment.kept_step < kept_step
+    progress |= {
+        "kept_step": case((went_on, kept_step), else_=Experiment.kept_step),
+        "crashes": case((went_on, 0), else_=Experiment.crashes),
+    }
+    if not _rows(session, _mine(experiment_id, attempt).values(**progress)):
+        return False
+    if rows:
+        insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(MeasurementRow)
+        session.execute(insert.on_conflict_do_nothing(), [{**row, "at": now()} for row in rows])
+    return True
+
+
+def finish(
+    session: Session, experiment_id: str, attempt: int, status: str, detail: str | None = None, **values: Any
+) -> bool:
+    """Ends a lease that is held: a terminal `status`, or queued again (a worker that has to stop gives it back).
+
+    `detail` is for the log, e.g. a traceback.
+    """
+    ended = {"finished_at": now()} if status in ENDED else {"sent_at": None}
+    change = _mine(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values)
+    event = status if status in ENDED else "given back"
+    return _changed(session, change, event, detail or values.get("error")) > 0
+
+
+def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
+    """A queued experiment is cancelled at once, a running one by its worker at the next step boundary."""
+    this = update(Experiment).where(which)
+    _changed(
+        session,
+        this.where(Experiment.status == "queued").values(status="cancelled", finished_at=now(), cancel_requested=True),
+        "cancelled",
+    )
+    running = this.where(Experiment.status == "running", Experiment.cancel_requested.is_(False))
+    _changed(session, running.values(cancel_requested=True), "cancel asked for")
+
+
+def retry(session: Session, experiment_id: str) -> bool:
+    """A failed or cancelled experiment goes on from its checkpoint."""
+    change = (
+        update(Experiment)
+        .where(Experiment.id == experiment_id, Experiment.status.in_(("failed", "cancelled")))
+        .values(
+            status="queued",
+            queued_at=now(),
+            finished_at=None,
+            error=None,
+            cancel_requested=False,
+            crashes=0,
+            sent_at=None,
+        )
+    )
+    return _changed(session, change, "retry asked for") > 0
+
+
+def take_back(session: Session) -> int:
+    """What runs under an expired lease is queued again; after too many crashes without progress between it has failed.
+
+    Returns how many.
+    """
+    expired = and_(Experiment.status == "running", Experiment.lease_until < now())
+    return _take_back(session, expired, "its worker fell silent: killed, or its machine is gone")
+
+
+def take_from(session: Session, worker: str, cause: str) -> int:
+    """What a worker runs that is known to have died, at once; `cause` says how. Returns how many (0 or 1)."""
+    return _take_back(session, and_(Experiment.status == "running", Experiment.worker == worker), cause)
+
+
+def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
+    limit = get_settings().max_attempts
+    free = {"lease_until": None, "eta_seconds": None, "lost_workers": Experiment.lost_workers + 1}
+    crashed = {"crashes": Experiment.crashes + 1, **free}
+    cancelled = _changed(
+        session,
+        update(Experiment)
+        .where(lost, Experiment.cancel_requested)
+        .values(status="cancelled", finished_at=now(), **free),
+        "cancelled",
+        cause,
+    )
+    reason = f"its worker was lost {limit} times without progress between; the last time: {cause}"
+    failed = _changed(
+        session,
+        update(Experiment)
+        .where(lost, Experiment.crashes + 1 >= limit)
+        .values(status="failed", finished_at=now(), error=reason, **crashed),
+        "failed",
+        reason,
+    )
+    queued = _changed(
+        session,
+        update(Experiment).where(lost).values(status="queued", sent_at=None, **crashed),
+        "worker lost",
+        cause,
+    )
+    return cancelled + failed + queued
+
+
+def to_send_again(session: Session) -> dict[str, list[str]]:
+    """By kind of worker: queued experiments of which no wake-up call was sent lately, in the order of `claim`."""
+    before = now() - timedelta(seconds=get_settings().resend_seconds)
+    due: dict[str, list[str]] = {}
+    for queue in ("cpu", "gpu"):
+        query = (
+            select(Experiment.id)
+            .where(Experiment.status == "queued", Experiment.queue == queue)
+            .where(or_(Experiment.sent_at.is_(None), Experiment.sent_at < before))
+            .order_by(Experiment.priority.desc(), Experiment.queued_at)
+            .limit(WAKE_UPS)
+        )
+        due.setdefault(queue_of(session, queue), []).extend(session.scalars(query))
+    return due
+
+
+def mark_sent(session: Session, experiment_ids: Sequence[str]) -> None:
+    session.execute(update(Experiment).where(Experiment.id.in_(experiment_ids)).values(sent_at=now()))
+
+
+def _mine(experiment_id: str, attempt: int) -> Update:
+    return update(Experiment).where(
+        Experiment.id == experiment_id, Experiment.status == "running", Experiment.attempt == attempt
+    )
+
+
+def _rows(session: Session, change: Update) -> int:
+    """How many rows the change has changed."""
+    return cast(CursorResult[Any], session.execute(change)).rowcount
+
+
+def _changed(session: Session, change: Update, event: str, detail: str | None = None) -> int:
+    """How many rows the change has changed, each with a line in its log."""
+    columns = (Experiment.id, Experiment.attempt, Experiment.worker)
+    rows = session.execute(change.returning(*columns).execution_options(synchronize_session=False)).all()
+    for experiment_id, attempt, worker in rows:
+        journal.write(session, experiment_id, event, attempt=attempt, worker=worker, detail=detail)
+    return len(rows)

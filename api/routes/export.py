@@ -1,0 +1,137 @@
+"""/experiments/{id}/export.zip: everything about an experiment in one file, enough to run it again elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
+
+from api.database.measurements import load, stream
+from api.database.sessions import reading
+from api.routes.theory import theory_of
+from api.shown import ExperimentOut, find, shown
+from api.web.errors import PROBLEMS
+from ncore.pictures.files import Form, rendered
+from ncore.series import COLUMNS, table_of
+from ncore.spec import parse_spec
+
+router = APIRouter(tags=["experiments"], responses=PROBLEMS)
+CHUNK_BYTES = 1 << 18
+LIBRARIES = ("ncore", "altair", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
+FORMS: tuple[Form, ...] = ("svg", "pdf")
+README = """# {title}
+
+- `spec.json`: what was asked for; `result.json`, `theory.json`, `experiment.json`: what came of it
+- `series.parquet`: every measured value, a row each (metric, layer, seed, step, value); `series.csv`: the same
+- `pictures/`: the curves beside what is predicted, all and each panel by itself
+- `versions.json`: what it was run with
+
+To run it again, with the versions of `versions.json` installed:
+
+    {command}
+
+On the same kind of CPU this gives the same numbers, digit for digit; elsewhere the last digits may differ.
+"""
+
+
+@router.get(
+    "/experiments/{experiment_id}/export.zip",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": {}}}},
+)
+def export(experiment_id: str) -> StreamingResponse:
+    """Spec, result, theory, all series as Parquet and CSV, pictures, versions, and how to run it again."""
+    with ExitStack() as stack:
+        bundle = stack.enter_context(tempfile.TemporaryFile())
+        with tempfile.TemporaryDirectory() as folder:
+            with reading() as session:
+                _write(session, experiment_id, Path(folder))
+            _pack(Path(folder), bundle, f"ncore-{experiment_id}")
+        size = bundle.tell()
+        stack.pop_all()  # what sends the file closes it
+    headers = {"Content-Disposition": f'attachment; filename="{experiment_id}.zip"', "Content-Length": str(size)}
+    return StreamingResponse(_chunks(bundle), media_type="application/zip", headers=headers)
+
+
+def _chunks(bundle: IO[bytes]) -> Iterator[bytes]:
+    with bundle:
+        bundle.seek(0)
+        while chunk := bundle.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _write(session: Session, experiment_id: str, folder: Path) -> None:
+    row = find(session, experiment_id)
+    experiment = shown(row)
+    prediction = theory_of(session, row)
+    _write_series(session, experiment_id, folder)
+    _write_pictures(session, experiment, folder / "pictures")
+    used = (experiment.result or {}).get("versions")
+    parts: dict[str, Any] = {
+        "experiment": experiment.model_dump(mode="json"),
+        "spec": experiment.spec,
+        "result": experiment.result,
+        "theory": prediction.model_dump(mode="json"),
+        "versions": {"run": used, "export": _versions()},
+    }
+    for name, content in parts.items():
+        (folder / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    title = f"{experiment.name or experiment.id} (experiment {experiment.id}, {experiment.status})"
+    (folder / "README.md").write_text(README.format(title=title, command=_command(used)))
+
+
+def _command(used: dict[str, Any] | None) -> str:
+    threads = "" if used is None else f"OMP_NUM_THREADS={used['threads']} "
+    device = "" if used is None or "cuda" in used else " --set device=cpu"
+    return f"{threads}ncore run spec.json{device} --out again"
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def _write_series(session: Session, experiment_id: str, folder: Path) -> None:
+    """Both files in one pass over the rows, of which only some are in memory."""
+    import pyarrow.parquet as pq
+
+    schema = table_of([]).schema
+    tables, texts = folder / "series.parquet", folder / "series.csv"
+    with texts.open("w", newline="") as text, pq.ParquetWriter(tables, schema) as table:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for points in stream(session, experiment_id):
+            writer.writerows(points)
+            table.write_table(table_of(points))
+
+
+def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path) -> None:
+    from ncore.pictures import curves
+    from ncore.pictures.panels import needed
+    from ncore.pictures.subject import subject_of
+
+    folder.mkdir()
+    subject = subject_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
+    series, _ = load(session, experiment.id, metrics=needed(subject.panels), points=curves.MAX_POINTS)
+    drawn = {"all": list(subject.panels)} | {name: [name] for name in subject.panels}
+    for name, panels in drawn.items():
+        chart = curves.figure(series, subject, panels)
+        for form in FORMS:
+            (folder / f"{name}.{form}").write_bytes(rendered(chart, form))
+
+
+def _pack(folder: Path, bundle: IO[bytes], name: str) -> None:
+    with zipfile.ZipFile(bundle, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, f"{name}/{path.relative_to(folder)}")

@@ -1,0 +1,42 @@
+"""/theory: what the theory predicts, beside what the last measurement has."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from api.database.measurements import latest
+from api.database.sessions import reading
+from api.database.tables import Experiment
+from api.shown import find
+from api.web.bodies import SpecBody
+from api.web.errors import PROBLEMS
+from ncore.presets import spec_of
+from ncore.spec import parse_spec
+from ncore.theory import Prediction, predict
+from ncore.theory.comparison import Comparison, compare
+
+router = APIRouter(tags=["theory"], responses=PROBLEMS)
+
+
+class Theory(BaseModel):
+    prediction: Prediction
+    comparison: list[Comparison]
+
+
+@router.post("/theory", response_model=Prediction)
+def of_spec(body: SpecBody) -> Prediction:
+    """The prediction for a spec (or a preset with changes) without running it."""
+    return predict(spec_of(body))
+
+
+@router.get("/experiments/{experiment_id}/theory", response_model=Theory)
+def of_experiment(experiment_id: str) -> Theory:
+    with reading() as session:
+        return theory_of(session, find(session, experiment_id))
+
+
+def theory_of(session: Session, row: Experiment) -> Theory:
+    prediction = predict(parse_spec(row.spec))
+    return Theory(prediction=prediction, comparison=compare(prediction, latest(session, row.id)))

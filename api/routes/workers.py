@@ -1,0 +1,61 @@
+"""/workers: who trains, on what, and what runs there now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from sqlalchemy import and_, select
+
+from api.database.sessions import reading
+from api.database.tables import Experiment, WorkerRow
+from api.database.workers import heard_since
+from api.web.errors import PROBLEMS
+
+router = APIRouter(tags=["workers"], responses=PROBLEMS)
+
+
+class WorkerOut(BaseModel):
+    """A process that trains one experiment at a time. `alive`: heard of within a lease."""
+
+    id: str
+    kind: str
+    device: str
+    memory_bytes: int
+    """Of the device: of the GPU, or of the machine."""
+    used_bytes: int
+    """Of that memory, by whatever runs there."""
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    alive: bool
+    experiment: str | None
+    """Id of what it runs."""
+
+
+class Workers(BaseModel):
+    items: list[WorkerOut]
+
+
+@router.get("/workers", response_model=Workers)
+def index() -> Workers:
+    """Every worker heard of in the last hour, the GPU workers first; what runs on it, if anything."""
+    runs = and_(Experiment.worker == WorkerRow.id, Experiment.status == "running")
+    query = (
+        select(WorkerRow, Experiment.id)
+        .outerjoin(Experiment, runs)
+        .order_by(WorkerRow.kind.desc(), WorkerRow.started_at, WorkerRow.id)
+    )
+    alive_since = heard_since()
+    with reading() as session:
+        found = [(row, experiment) for row, experiment in session.execute(query)]
+    own = [name for name in WorkerOut.model_fields if name not in ("alive", "experiment")]
+    return Workers(
+        items=[
+            WorkerOut(
+                **{name: getattr(row, name) for name in own}, alive=row.seen_at >= alive_since, experiment=experiment
+            )
+            for row, experiment in found
+        ]
+    )

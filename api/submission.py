@@ -1,0 +1,110 @@
+"""From a spec to a queued experiment: limits, idempotency, room in the queue, the row, the call to a worker."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from api import broker
+from api.database import journal, states, workers
+from api.database.sessions import reading, writing
+from api.database.tables import Experiment, Sweep, new_id
+from api.settings import get_settings
+from api.web.errors import Problem
+from ncore.estimate import measurements, memory_bytes, wants_gpu
+from ncore.network.estimate import largest_share
+from ncore.spec import NetworkSpec, SpecError, UfmSpec
+
+Submitted = TypeVar("Submitted", Experiment, Sweep)
+
+
+def check_limits(spec: UfmSpec | NetworkSpec) -> None:
+    """Raises SpecError with the estimate and the limit."""
+    settings, memory = get_settings(), memory_bytes(spec)
+    if memory > settings.max_memory_bytes:
+        raise SpecError([_too_much_memory(spec, memory, settings.max_memory_bytes)])
+    rows = measurements(spec)
+    if rows > settings.max_measurements:
+        message = (
+            f"{rows} measurements (seeds x points), the limit is NCORE_MAX_MEASUREMENTS = {settings.max_measurements}"
+        )
+        raise SpecError([{"field": "measure", "message": message}])
+
+
+def _too_much_memory(spec: UfmSpec | NetworkSpec, needed_bytes: int, limit_bytes: int) -> dict[str, str]:
+    field, largest = "model", ""
+    if isinstance(spec, NetworkSpec):
+        field, share_bytes, what = largest_share(spec, limit_bytes)
+        largest = f" ({_gib(share_bytes)} for {what})"
+    message = f"needs about {_gib(needed_bytes)}{largest}, the limit is NCORE_MAX_MEMORY_BYTES = {_gib(limit_bytes)}"
+    return {"field": field, "message": message}
+
+
+def _gib(n: float) -> str:
+    return f"{n / 2**30:{'.3g' if n < 1000 * 2**30 else '.0f'}} GiB"
+
+
+def wake(rows: Sequence[Experiment]) -> None:
+    """Calls a worker for each, after the commit; when the broker is away the reconciler does it later."""
+    with reading() as session:
+        kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}
+    sent = [row.id for row in rows if broker.send(row.id, kinds[row.queue])]
+    if sent:
+        with writing() as session:
+            states.mark_sent(session, sent)
+
+
+def _find_or_insert(
+    session: Session, spec: UfmSpec | NetworkSpec, key: str | None, digest: str
+) -> tuple[Experiment, bool]:
+    found = submitted_before(session, Experiment, key, digest)
+    if found is not None:
+        return found, False
+    check_queue(session, 1)
+    return row_of(session, spec, idempotency_key=key, body_hash=digest), True
+
+
+def digest_of(body: Any) -> str:
+    """What a body is recognised by, whatever the order of its fields."""
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def submitted_before(session: Session, table: type[Submitted], key: str | None, digest: str) -> Submitted | None:
+    """The row that this Idempotency-Key has made. Raises the 409 where that was with another body."""
+    found = None if key is None else session.scalar(select(table).where(table.idempotency_key == key))
+    if found is not None and found.body_hash != digest:
+        fault = {"field": "Idempotency-Key", "message": f"{key!r} was used with another body"}
+        raise Problem(409, f"Idempotency-Key {key!r} was used with another body before", [fault])
+    return found
+
+
+def check_queue(session: Session, more: int) -> None:
+    """Raises the 429 where the queue has no room for so many more."""
+    limit = get_settings().max_queued
+    queued = session.scalar(select(func.count()).select_from(Experiment).where(Experiment.status == "queued")) or 0
+    if queued + more > limit:
+        detail = f"{queued} experiments are queued, the limit is NCORE_MAX_QUEUED = {limit}; try again later"
+        raise Problem(429, detail, headers={"Retry-After": "30"})
+
+
+def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experiment:
+    """The new row of an experiment, queued."""
+    row = Experiment(
+        id=new_id(),
+        name=spec.name,
+        kind=spec.model.kind,
+        tags=list(spec.tags),
+        spec=spec.model_dump(mode="json"),
+        total=spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
+        priority=spec.priority,
+        queue="gpu" if wants_gpu(spec) else "cpu",
+        **more,
+    )
+    session.add(row)
+    journal.write(session, row.id, "submitted")
+    return row

@@ -1,0 +1,1 @@
+"""3 × 3 convolutions on small maps, as matrix products."""

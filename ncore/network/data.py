@@ -1,0 +1,149 @@
+"""The named data sets as tensors on the device: uint8 images (N, C, S, S), ordered by class, and their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ncore.network.sources import SOURCES, DataError, Stored
+from ncore.spec import Data
+
+__all__ = ["DataError", "DataSet", "Images", "augment", "load"]
+
+CHUNK_IMAGES = 4096
+"""Images that are read, resized or made floats at a time."""
+LEAST_OF_A_CLASS = 2
+"""Of a class of one image nothing varies within the class, and NC1 says nothing."""
+PADDING = 4
+"""Augmentation shifts an image by up to so many pixels, as cropping from a padded one does."""
+
+
+@dataclass(frozen=True)
+class Images:
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """`mean` and `scale` (C, 1, 1) standardise the channels over the training images; `flips`: a mirror image is one
+    of the same class."""
+
+    train: Images
+    test: Images | None
+    classes: int
+    mean: Tensor
+    scale: Tensor
+    flips: bool
+
+    @property
+    def channels(self) -> int:
+        return self.train.images.shape[1]
+
+    def standardise(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.dtype) - self.mean) * self.scale
+
+
+def load(data: Data, data_dir: str | None, device: str, dtype: torch.dtype = torch.float32) -> DataSet:
+    """The data set on the device. With `samples_per_class` the first n_k images of each class, in the test set too
+    (where there are as many). `random_labels` deals the training labels anew, the same for all seeds.
+
+    Raises DataError naming the directory, the file or the class that is at fault.
+    """
+    base = Path(data_dir).resolve() if data_dir else None
+    train, test, classes = SOURCES[data.name](data, base)
+    sizes = _class_sizes(data, classes)
+    _check_classes(data, train, classes, sizes)
+    order = _first_of_each_class(train.labels, classes, sizes)
+    labels = train.labels[order]
+    if data.random_labels:  # class sizes stay, the images of a class are any
+        order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(0))]
+    placed = Images(_place(train, order, data.image_size, device), labels.to(device))
+    mean, std = _channel_statistics(placed.images)
+    return DataSet(
+        train=placed,
+        test=_test_part(test, classes, sizes, data.image_size, device) if test else None,
+        classes=classes,
+        mean=mean.to(dtype)[:, None, None],
+        scale=torch.where(std > 0, 1 / std, 1.0).to(dtype)[:, None, None],
+        flips=data.name in ("cifar10", "folder"),
+    )
+
+
+def augment(images: Tensor, shifts: Tensor, flipped: Tensor | None) -> Tensor:
+    """Standardised images (n, C, S, S), each moved by its `shifts` (n, 2) in −PADDING … PADDING, zeros coming in, and
+    mirrored where `flipped` (n,)."""
+    size = images.shape[-1]
+    pixels = torch.arange(size, device=images.device)
+    rows, columns = (pixels + PADDING + shifts[:, axis, None] for axis in (0, 1))
+    if flipped is not None:
+        columns = torch.where(flipped[:, None], columns.flip(1), columns)
+    padded = functional.pad(images, (PADDING,) * 4).permute(0, 2, 3, 1)
+    which = torch.arange(len(images), device=images.device)
+    return padded[which[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _class_sizes(data: Data, classes: int) -> tuple[int, ...] | None:
+    n = data.samples_per_class
+    if isinstance(n, tuple) and len(n) != classes:
+        raise DataError(f"data.samples_per_class: has {len(n)} entries, {data.name!r} has {classes} classes")
+    return (n,) * classes if isinstance(n, int) else n
+
+
+def _check_classes(data: Data, train: Stored, classes: int, sizes: tuple[int, ...] | None) -> None:
+    """Raises DataError naming the class that lacks most images."""
+    found = torch.bincount(train.labels, minlength=classes).tolist()
+    wanted = sizes or (LEAST_OF_A_CLASS,) * classes
+    lacking = [(n - has, -k) for k, (has, n) in enumerate(zip(found, wanted, strict=True)) if has < n]
+    if not lacking:
+        return
+    k = -max(lacking)[1]
+    of = f"class {train.names[k]!r} of the folder {data.path!r}" if train.names else f"class {k} of {data.name!r}"
+    told = f"{of} has {found[k]} training image{'' if found[k] == 1 else 's'}"
+    if sizes and found[k] >= LEAST_OF_A_CLASS:
+        raise DataError(f"data.samples_per_class: {told}, so it must be at most {found[k]} there; got {sizes[k]}")
+    raise DataError(f"data: {told}, must have at least {LEAST_OF_A_CLASS}")
+
+
+def _first_of_each_class(labels: Tensor, classes: int, sizes: tuple[int, ...] | None) -> Tensor:
+    """Indices ordered by class; of each class the first `sizes` images, all without it."""
+    found = torch.bincount(labels, minlength=classes).tolist()
+    blocks = labels.argsort(stable=True).split(found)
+    return torch.cat([block[: sizes[k]] if sizes else block for k, block in enumerate(blocks)])
+
+
+def _test_part(stored: Stored, classes: int, sizes: tuple[int, ...] | None, size: int, device: str) -> Images:
+    order = _first_of_each_class(stored.labels, classes, sizes)
+    return Images(_place(stored, order, size, device), stored.labels[order].to(device))
+
+
+def _place(stored: Stored, order: Tensor, size: int, device: str) -> Tensor:
+    """The images of `order`, read and resized a chunk at a time, so that only they are ever decoded."""
+    placed = torch.cat([_resize(stored.read(part), size) for part in order.split(CHUNK_IMAGES)])
+    return placed.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _resize(images: Tensor, size: int) -> Tensor:
+    if images.shape[-2:] == (size, size):
+        return images
+    scaled = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    return scaled.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of uint8 images, from sums of integers, which float64 holds exactly."""
+    total, squares = (torch.zeros(images.shape[1], dtype=torch.float64, device=images.device) for _ in range(2))
+    for part in images.split(CHUNK_IMAGES):
+        values = part.double()
+        total += values.sum((0, 2, 3))
+        squares += values.square_().sum((0, 2, 3))
+    pixels = images[:, 0].numel()
+    mean = total / pixels
+    return mean, (squares / pixels - mean.square()).clamp(min=0).sqrt()

@@ -1,0 +1,336 @@
+"""One experiment on a network: its seeds one after another, measured in evaluation mode at the scheduled steps."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ncore.network.data import PADDING, DataSet, augment, load
+from ncore.network.estimate import KEPT_FEATURES_BYTES
+from ncore.network.measuring import NetworkGauge, data_loss
+from ncore.network.models import Network, build
+from ncore.run import Diverged, Measurement
+from ncore.schedule import measuring_steps
+from ncore.spec import MeasureEpochs, NetworkSpec
+
+LOOK_STEPS_ON_GPU = 20
+"""Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
+NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "could not create a memory")
+"""What torch says of the CPU's memory, and oneDNN."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What chance decides in one epoch, drawn from (seed, epoch) alone, so that a checkpoint needs no state of it."""
+
+    order: Tensor
+    shifts: Tensor | None
+    flipped: Tensor | None
+
+    @classmethod
+    def draw(cls, seed: int, epoch: int, data: DataSet, *, augmented: bool) -> Epoch:
+        state = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]) >> 1
+        draw, samples = torch.Generator().manual_seed(state), len(data.train)
+        device = data.train.labels.device
+        order = torch.randperm(samples, generator=draw).to(device)
+        if not augmented:
+            return cls(order, None, None)
+        shifts = torch.randint(-PADDING, PADDING + 1, (samples, 2), generator=draw).to(device)
+        flipped = (torch.rand(samples, generator=draw) < 0.5).to(device) if data.flips else None
+        return cls(order, shifts, flipped)
+
+
+class NetworkRun:
+    """The Run of `ncore.train` for networks; `step` counts the steps of all seeds, a Measurement's step its own."""
+
+    engine = "network"
+
+    def __init__(
+        self, spec: NetworkSpec, device: str, checkpoint: Mapping[str, Tensor] | None, data_dir: str | None
+    ) -> None:
+        self.spec, self.device = spec, device
+        self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
+        self._data = load(spec.data, data_dir, device, self._dtype)
+        self.classes = self._data.classes
+        optimizer = spec.optimizer
+        samples = len(self._data.train)
+        # a lone last sample is left out, as batch norm has no variance of it
+        self._epoch_steps = math.ceil(samples / optimizer.batch_size) - (samples % optimizer.batch_size == 1)
+        self._seed_steps = optimizer.epochs * self._epoch_steps
+        self.total = len(spec.seeds) * self._seed_steps
+        self._due = self._schedule()
+        smoothing = optimizer.label_smoothing
+        targets = torch.eye(self.classes, dtype=self._dtype, device=device)
+        self._targets = targets * (1 - smoothing) + smoothing / self.classes
+        self._gauge = NetworkGauge(spec, self._data, self._targets)
+        self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
+        seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
+        self._begin_seed(seed_index)
+        if checkpoint:
+            self._restore(checkpoint, step, measured)
+
+    @property
+    def _step(self) -> int:
+        """The seed's own."""
+        return self.step - self._seed_index * self._seed_steps
+
+    @property
+    def done(self) -> bool:
+        return self._seed_index == len(self.spec.seeds) - 1 and self._measured >= self._seed_steps
+
+    def advance(self, seconds: float | None = None) -> list[Measurement]:
+        """Trains until the next scheduled step has been measured, or about `seconds` have passed (then maybe [])."""
+        until = time.perf_counter() + (math.inf if seconds is None else seconds)
+        if self._measured >= self._seed_steps:
+            if self.done:
+                return []
+            self._begin_seed(self._seed_index + 1)
+        due = next(step for step in self._due if step > self._measured)
+        with told_when_out_of_memory(self.device):
+            try:
+                if self._train(due, until):
+                    return self._measure(until)
+            except Diverged as error:
+                return [self._lose_seed(error)]
+        return []
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """All that is needed to go on bit for bit as if nothing had happened."""
+        state = {f"network.{name}": t.detach().cpu().clone() for name, t in self._network.state_dict().items()}
+        for name, _, flat in self._trained:
+            velocity = self._optimizer.state[flat].get("momentum_buffer")
+            if velocity is not None:
+                state[f"velocity.{name}"] = velocity.cpu().clone()
+        if self._batch_grad_norm is not None:
+            state["batch_grad_norm"] = self._batch_grad_norm.cpu()
+        position = torch.tensor([self._seed_index, self._step, self._measured])
+        return state | {"position": position, "alive": self._alive.clone()}
+
+    @property
+    def left_out(self) -> str | None:
+        if self._gauge.keeps_features:
+            return None
+        size = self._gauge.features_bytes / 2**30
+        return f"no features in its final state: {size:.1f} GiB, more than {KEPT_FEATURES_BYTES / 2**30:g} GiB"
+
+    @torch.no_grad()
+    def final_state(self) -> dict[str, Tensor]:
+        """The last seed's weights (`network.…`), logits and labels, and features (N, d) of the measured layers, unless
+        they do not fit (see `left_out`)."""
+        gauge, network, features = self._gauge, self._network, dict[str, Tensor]()
+        network.eval()
+        try:
+            if gauge.keeps_features:
+                features, logits = _returned(gauge.features(network))
+            else:
+                logits = _returned(gauge.evaluate(network, self._data.train))
+        finally:
+            network.train()
+        state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
+        state |= {f"features.{layer}": x for layer, x in features.items()}
+        return _on_cpu(state | {"logits": logits, "labels": self._data.train.labels})
+
+    def _schedule(self) -> list[int]:
+        measure = self.spec.measure
+        if isinstance(measure, MeasureEpochs):
+            every = measure.every_epochs * self._epoch_steps
+            return sorted({*range(0, self._seed_steps, every), self._seed_steps})
+        return measuring_steps(self._seed_steps, measure.points, measure.spacing)
+
+    def _begin_seed(self, seed_index: int) -> None:
+        spec, optimizer = self.spec, self.spec.optimizer
+        self._seed_index, self._measured = seed_index, -1
+        self.step = seed_index * self._seed_steps
+        self._seed = spec.seeds[seed_index]
+        shape = self.classes, self._data.channels, spec.data.image_size
+        # in bfloat16 the differences that the products are taken of would lose their digits; a GPU has its own ways
+        products = self.device == "cpu" and spec.precision != "bfloat16"
+        network = build(spec.model, *shape, self._seed, products=products)
+        self._network: Network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
+        # views of one dimension, as the fused step copies gradients that are not in the order of their shape
+        trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
+        self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
+        self._optimizer = torch.optim.SGD(
+            [flat for _, _, flat in self._trained],
+            lr=optimizer.learning_rate,
+            momentum=optimizer.momentum,
+            nesterov=optimizer.nesterov,
+            weight_decay=optimizer.weight_decay,
+            fused=True,
+        )
+        self._epoch: tuple[int, Epoch] | None = None
+        self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
+        self._measuring: Generator[None, None, Measurement] | None = None
+
+    def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
+        self.step, self._measured = self.step + step, measured
+        self._alive = checkpoint["alive"].clone()
+        weights = {k.removeprefix("network."): v for k, v in checkpoint.items() if k.startswith("network.")}
+        self._network.load_state_dict(weights)
+        if "batch_grad_norm" in checkpoint:
+            self._batch_grad_norm = checkpoint["batch_grad_norm"].to(self.device)
+        for name, _, flat in self._trained:
+            if f"velocity.{name}" in checkpoint:
+                velocity = torch.empty_like(flat, requires_grad=False)
+                self._optimizer.state[flat]["momentum_buffer"] = velocity.copy_(checkpoint[f"velocity.{name}"])
+
+    def _learning_rate(self) -> float:
+        epoch, optimizer = self._step // self._epoch_steps, self.spec.optimizer
+        return optimizer.learning_rate * optimizer.gamma ** sum(epoch >= m for m in optimizer.milestones)
+
+    def _train(self, due: int, until: float) -> bool:
+        """Trains up to step `due`; False where the time is up before."""
+        look = LOOK_STEPS_ON_GPU if self.device.startswith("cuda") else 1
+        with _float32_products(tf32=self.spec.precision == "tf32"):
+            while self._step < due:
+                for _ in range(min(look, due - self._step)):
+                    loss = self._train_step(noted=self._step == due - 1)
+                self._check_finite(float(loss))
+                if time.perf_counter() >= until and self._step < due:
+                    return False
+        return True
+
+    def _train_step(self, *, noted: bool = False) -> Tensor:
+        """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
+        images, labels = self._batch()
+        with self._autocast():
+            logits = self._network(images)
+        loss = data_loss(self.spec, logits.to(self._dtype), self._targets[labels]).mean()
+        self._network.zero_grad()
+        loss.backward()
+        if self._network.dead_scale is not None:
+            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
+        for _, parameter, flat in self._trained:
+            assert parameter.grad is not None  # noqa: S101 (for the type checker)
+            flat.grad = _in_memory_order(parameter.grad)
+        self._batch_grad_norm = self._gradient_norm() if noted else None
+        self._optimizer.param_groups[0]["lr"] = self._learning_rate()
+        self._optimizer.step()
+        self.step += 1
+        return loss.detach()
+
+    @torch.no_grad()
+    def _gradient_norm(self) -> Tensor:
+        """‖∇(data term of the batch + weight decay/2 ‖θ‖²)‖ over all that is trained, in float64, on the device."""
+        decay, network = self.spec.optimizer.weight_decay, self._network
+        squares = []
+        for _, parameter, flat in self._trained:
+            if parameter is not network.dead_scale:
+                assert flat.grad is not None  # noqa: S101 (for the type checker)
+                squares.append((flat.grad.double() + decay * flat.double()).square_().sum())
+        if network.dead_scale is not None:  # the taps that were cut off have no gradient but weight decay's
+            squares.append(decay**2 * network.dead_norm_sq * network.dead_scale.double().square())
+        return torch.stack(squares).sum().sqrt()
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        epoch, position = divmod(self._step, self._epoch_steps)
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = epoch, Epoch.draw(self._seed, epoch, self._data, augmented=self.spec.data.augment)
+        drawn, size = self._epoch[1], self.spec.optimizer.batch_size
+        index = drawn.order[position * size : (position + 1) * size]
+        train = self._data.train
+        images = self._data.standardise(train.images[index])
+        if drawn.shifts is not None:
+            images = augment(images, drawn.shifts[index], None if drawn.flipped is None else drawn.flipped[index])
+        return images.contiguous(memory_format=torch.channels_last), train.labels[index]
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.spec.precision != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise Diverged(self._step, self._seed, self.spec.optimizer.learning_rate)
+
+    @torch.no_grad()
+    def _measure(self, until: float) -> list[Measurement]:
+        """Goes on measuring; [] where the time is up before the end. A checkpoint begins a measurement anew."""
+        if self._measuring is None:
+            self._measuring = self._measurement()
+        with _float32_products(tf32=False):
+            try:
+                while True:
+                    next(self._measuring)
+                    if time.perf_counter() >= until:
+                        return []
+            except StopIteration as end:
+                self._measured, self._measuring, self._batch_grad_norm = self._step, None, None
+                return [end.value]
+
+    def _measurement(self) -> Generator[None, None, Measurement]:
+        self._network.eval()
+        try:
+            values = yield from self._gauge.measure(self._network)
+        finally:
+            self._network.train()
+        self._check_finite(values["loss", None])
+        values["learning_rate", None] = self._learning_rate()
+        values["batch_grad_norm", None] = math.nan if self._batch_grad_norm is None else float(self._batch_grad_norm)
+        return Measurement(self._seed, self._step, values)
+
+    def _lose_seed(self, error: Diverged) -> Measurement:
+        """The last measurement of a seed that has left the finite numbers; the other seeds go on without it.
+
+        Raises `error` where no seed is left.
+        """
+        self._alive[self._seed_index] = False
+        if not bool(self._alive.any()):
+            raise error
+        lost = Measurement(self._seed, self._step, {("objective", None): math.nan, ("loss", None): math.nan})
+        self.step, self._measured, self._measuring = (self._seed_index + 1) * self._seed_steps, self._seed_steps, None
+        return lost
+
+
+def _returned(work: Generator[None, None, T]) -> T:
+    """What `work` returns, at one go."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """A view of one dimension of a tensor that is contiguous or channels_last."""
+    return (tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor).view(-1)
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+
+@contextmanager
+def _float32_products(*, tf32: bool) -> Iterator[None]:
+    """float32 products on a GPU in full, or in TF32 where asked; torch's own settings come back."""
+    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "tf32" if tf32 else "ieee"
+    try:
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
+
+
+@contextmanager
+def told_when_out_of_memory(device: str) -> Iterator[None]:
+    """Turns torch's several words for it into a MemoryError with advice."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(s in str(error) for s in NO_MEMORY):
+            raise
+        fields = "optimizer.batch_size, data.image_size, data.samples_per_class or the model's size"
+        raise MemoryError(f"out of memory on {device}: lower {fields}") from error

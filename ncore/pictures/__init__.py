@@ -1,0 +1,1 @@
+"""Pictures of measurements beside predictions, as Vega-Lite and as files."""
