@@ -8,161 +8,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Strict,
-    StrictBool,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Discriminator, Field, StrictBool, Tag, TypeAdapter, ValidationError, model_validator
 
-MAX_LEVELS = 16
+from ncore.fields import (
+    TEXT,
+    Device,
+    ImagesPerClass,
+    Int,
+    Label,
+    Part,
+    PerLayer,
+    Real,
+    Seed,
+    SpecError,
+    Weight,
+    field_errors,
+)
+from ncore.losses import CrossEntropy, Loss, LossField, loss_record
+from ncore.models import ConvNetModel, MlpModel, NetworkHead, NetworkModel, ResNetModel, UfmModel
+
+__all__ = [
+    "ConvNetModel",
+    "Data",
+    "ExperimentSpec",
+    "Int",
+    "Label",
+    "MeasureEpochs",
+    "MeasureSteps",
+    "MlpModel",
+    "NetworkHead",
+    "NetworkModel",
+    "NetworkSpec",
+    "Part",
+    "Real",
+    "ResNetModel",
+    "SpecError",
+    "UfmModel",
+    "UfmSpec",
+    "field_errors",
+    "parse_spec",
+    "with_changes",
+]
+
 MAX_SEEDS = 1024
 MAX_STEPS = 10**9
-
-
-class SpecError(ValueError):
-    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
-        self.errors = errors
-
-
-Int = Annotated[int, Strict()]
-Real = Annotated[float, Strict()]
-"""JSON's numbers, and nothing else that pydantic would read as one."""
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _number_or_list(value: Any) -> str:
-    """The member of a `number or list` field that `value` is meant for, so that one fault gives one message."""
-    return "list" if isinstance(value, list | tuple) else "number"
-
-
-Count = Annotated[Int, Field(ge=1, le=10**8)]
-Weight = Annotated[Real, Field(ge=0, le=1e6)]
-Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-TEXT = r"^[^\x00]*$"
-"""PostgreSQL cannot hold the character NUL in a text."""
-Label = Annotated[str, Field(min_length=1, max_length=64, pattern=TEXT)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
-PerClass = Annotated[
-    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
-    Discriminator(_number_or_list),
-]
-Several = Annotated[Int, Field(ge=2, le=10**8, description="of one image nothing varies within its class")]
-ImagesPerClass = Annotated[
-    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Tag("list")], Discriminator(_number_or_list)
-]
-PerLayer = Annotated[
-    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
-    Discriminator(_number_or_list),
-]
-
-
-class UfmModel(Part):
-    """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
-
-    kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=10_000)
-    samples_per_class: PerClass
-    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
-    activation: Literal["identity", "relu"] = "identity"
-    bias: StrictBool = False
-    init_scale: Real = Field(default=1.0, gt=0, le=1e6)
-
-    @property
-    def class_sizes(self) -> tuple[int, ...]:
-        """n_k for k = 1 … K."""
-        n = self.samples_per_class
-        return (n,) * self.classes if isinstance(n, int) else n
-
-    @model_validator(mode="after")
-    def _one_size_for_each_class(self) -> Self:
-        if not isinstance(self.samples_per_class, int) and len(self.samples_per_class) != self.classes:
-            raise ValueError(
-                f"samples_per_class: has {len(self.samples_per_class)} entries, "
-                f"must be a number or a list of classes = {self.classes}"
-            )
-        return self
-
-
-class NetworkHead(Part):
-    """What networks share: the layers that are measured and the form of the classifier."""
-
-    bias: StrictBool = True
-    fixed_etf: StrictBool = False
-    head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
-    head_activation: Literal["identity", "relu"] = "relu"
-    layers: tuple[Label, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the stages before the head, in the order of the forward pass."""
-        return ()
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Names of all that can be measured, in the order of the forward pass; the last one meets the classifier."""
-        return (*self.stages, *(f"head{i + 1}" for i in range(self.head_layers)))
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """The levels that are measured, in the order of the forward pass."""
-        return tuple(level for level in self.levels if self.layers is None or level in self.layers)
-
-    @model_validator(mode="after")
-    def _layers_are_there(self) -> Self:
-        wrong = [layer for layer in self.layers or () if layer not in self.levels]
-        if wrong:
-            raise ValueError(f"layers: has {wrong}, may have {', '.join(self.levels)}")
-        return self
-
-
-class ResNetModel(NetworkHead):
-    kind: Literal["resnet"] = "resnet"
-    depth: Literal[18, 34, 50] = 18
-    stem: Literal["cifar", "imagenet"] = "cifar"
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return ("layer1", "layer2", "layer3", "layer4")
-
-
-class MlpModel(NetworkHead):
-    kind: Literal["mlp"] = "mlp"
-    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
-        default=(256, 256), min_length=1, max_length=MAX_LEVELS
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"hidden{i + 1}" for i in range(len(self.widths)))
-
-
-class ConvNetModel(NetworkHead):
-    """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
-
-    kind: Literal["convnet"] = "convnet"
-    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"block{i + 1}" for i in range(len(self.channels)))
-
-
-NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discriminator="kind")]
 
 
 class Data(Part):
@@ -241,12 +130,17 @@ Schedule = Annotated[
 class BaseSpec(Part):
     name: str = Field(default="", max_length=200, pattern=TEXT)
     tags: tuple[Label, ...] = Field(default=(), max_length=32)
-    loss: Literal["mse", "cross_entropy"] = "mse"
+    loss: LossField = "mse"
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
 
     kinds: ClassVar[tuple[str, ...]]
+
+    @property
+    def criterion(self) -> Loss:
+        """The record of the loss, with its fields."""
+        return loss_record(self.loss)
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -281,7 +175,35 @@ class UfmSpec(BaseSpec):
         if self.regularization.bias and not self.model.bias:
             raise ValueError("regularization.bias: must be 0 while model.bias is false")
         if self.optimizer.form == "sample_free" and not self.linear_mse:
-            raise ValueError("optimizer.form: sample_free is exact only for activation identity with loss mse")
+            raise ValueError(
+                "optimizer.form: sample_free is exact only for activation identity with loss mse and no label noise"
+            )
+        if self.model.targets is not None and not self.criterion.linear_gradient:
+            raise ValueError("loss: must be mse while model.targets is given")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalized_without_regulariser(cls, body: Any) -> Any:
+        """What is normalised has no regulariser, so its default is 0 there."""
+        if isinstance(body, Mapping) and "regularization" not in body:
+            model = body.get("model")
+            if isinstance(model, Mapping) and model.get("normalized") is True:
+                return {**body, "regularization": {"weights": 0.0, "features": 0.0}}
+        return body
+
+    @model_validator(mode="after")
+    def _normalized_fits(self) -> Self:
+        if not self.model.normalized:
+            return self
+        if not isinstance(self.criterion, CrossEntropy):
+            raise ValueError("loss: must be cross_entropy while model.normalized is true")  # noqa: TRY004
+        if any(self.weight_decays):
+            raise ValueError("regularization.weights: must be 0 while model.normalized is true")
+        if self.regularization.features:
+            raise ValueError("regularization.features: must be 0 while model.normalized is true")
+        if self.optimizer.momentum:
+            raise ValueError("optimizer.momentum: must be 0 while model.normalized is true")
         return self
 
     @property
@@ -293,7 +215,8 @@ class UfmSpec(BaseSpec):
 
     @property
     def linear_mse(self) -> bool:
-        return self.model.activation == "identity" and self.loss == "mse"
+        """Whether the gradient is linear in the samples, and those of a class have one target."""
+        return self.model.activation == "identity" and self.criterion.linear_gradient and not self.model.label_noise
 
 
 class NetworkSpec(BaseSpec):
@@ -304,6 +227,26 @@ class NetworkSpec(BaseSpec):
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
     kinds = ("resnet", "mlp", "convnet")
+
+    @property
+    def criterion(self) -> Loss:
+        """The record of the loss; `optimizer.label_smoothing` is another name for the loss's own."""
+        smoothing = self.optimizer.label_smoothing
+        return CrossEntropy(label_smoothing=smoothing) if smoothing else loss_record(self.loss)
+
+    @model_validator(mode="after")
+    def _one_label_smoothing(self) -> Self:
+        smoothing, loss = self.optimizer.label_smoothing, loss_record(self.loss)
+        if not smoothing:
+            return self
+        if not isinstance(loss, CrossEntropy):
+            raise ValueError(f"optimizer.label_smoothing: must be 0 while loss is {loss.kind}")  # noqa: TRY004
+        if loss.label_smoothing not in (0, smoothing):
+            raise ValueError(
+                f"optimizer.label_smoothing: is {smoothing:g} and loss.label_smoothing is {loss.label_smoothing:g}; "
+                "give one of them, or both the same"
+            )
+        return self
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:
@@ -351,37 +294,6 @@ def _kind_error(model: Any) -> dict[str, str]:
         return {"field": "model", "message": "must be given: an object with a `kind`"}
     allowed = ", ".join(UfmSpec.kinds + NetworkSpec.kinds)
     return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
-
-
-def field_errors(error: ValidationError) -> list[dict[str, str]]:
-    """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
-    found = []
-    for item in error.errors(include_url=False):
-        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
-        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
-            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
-            path = f"{path}.{field}" if path else field
-        elif item["type"] not in ("missing", "extra_forbidden"):
-            message = f"{message}; got {_short(item['input'])}"
-        elif item["type"] == "extra_forbidden":
-            message = "unknown field"
-        found.append({"field": path, "message": message})
-    return found
-
-
-_TAGS = {"ufm", "network", "resnet", "mlp", "convnet", "epochs", "steps", "number", "list"}
-_UNIONS = {"model", "measure", "samples_per_class", "weights"}
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    """Drops the tags that pydantic puts into the path for members of a union."""
-    tag = [part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS) for i, part in enumerate(loc)]
-    return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

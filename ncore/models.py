@@ -1,0 +1,202 @@
+"""The models that a spec can name: unconstrained features models and networks. Symbols follow Tirer & Bruna (2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StrictBool, model_validator
+
+from ncore.fields import MAX_LEVELS, Int, Label, Part, PerClass, Real
+
+MAX_NOISY_CLASSES = 1000
+"""Labels are dealt out class by class: K² counts."""
+Norm = Annotated[Real, Field(gt=0, le=1e6)]
+Target = Annotated[Real, Field(ge=-1e6, le=1e6)]
+
+
+def _is(default: Any) -> Callable[[Any], bool]:
+    """For fields that are left out of a written spec at their default: specs of before have none of them."""
+    return lambda value: value == default
+
+
+class UfmModel(Part):
+    """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
+
+    kind: Literal["ufm"] = "ufm"
+    classes: Int = Field(ge=2, le=10_000)
+    samples_per_class: PerClass
+    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
+    activation: Literal["identity", "relu"] = "identity"
+    bias: StrictBool = False
+    init_scale: Real = Field(default=1.0, gt=0, le=1e6)
+    classifier: Literal["free", "etf"] = Field(
+        default="free", exclude_if=_is("free"), description="etf: W_M is fixed as a simplex ETF"
+    )
+    classifier_norm: Norm | None = Field(
+        default=None, exclude_if=_is(None), description="length of the rows of a fixed classifier; 1 if null"
+    )
+    normalized: StrictBool = Field(
+        default=False,
+        exclude_if=_is(False),
+        description="features and rows of W of norm 1, Riemannian gradient descent",
+    )
+    temperature: Norm | None = Field(
+        default=None, exclude_if=_is(None), description="τ of the logits τ w·h of normalized features; 1 if null"
+    )
+    targets: Annotated[tuple[tuple[Target, ...], ...], Field(min_length=1, max_length=10_000)] | None = Field(
+        default=None, exclude_if=_is(None), description="t rows of K numbers: a target column for each class"
+    )
+    label_noise: Real = Field(
+        default=0.0, ge=0, lt=1, exclude_if=_is(0.0), description="share of each class whose label is another's"
+    )
+
+    @property
+    def outputs(self) -> int:
+        """Rows of W_M: t where targets are given, else K."""
+        return self.classes if self.targets is None else len(self.targets)
+
+    @property
+    def given_labels(self) -> tuple[tuple[int, ...], ...]:
+        """Counts (K x K): how many samples of each true class were given which label.
+
+        The last round(label_noise n_k) samples of class k are dealt to the classes k+1, k+2, … in turn.
+        """
+        counts = [[0] * self.classes for _ in range(self.classes)]
+        for k, n in enumerate(self.class_sizes):
+            flipped = round(self.label_noise * n)
+            counts[k][k] = n - flipped
+            whole, rest = divmod(flipped, self.classes - 1)
+            for step in range(1, self.classes):
+                counts[k][(k + step) % self.classes] += whole + (step <= rest)
+        return tuple(tuple(row) for row in counts)
+
+    @model_validator(mode="after")
+    def _every_label_is_given(self) -> Self:
+        if self.label_noise and self.classes > MAX_NOISY_CLASSES:
+            raise ValueError(f"label_noise: must be 0 with more than {MAX_NOISY_CLASSES} model.classes")
+        if self.label_noise and not all(self.given_sizes):
+            raise ValueError(f"label_noise: {self.label_noise:g} leaves a label of model.classes without samples")
+        return self
+
+    @property
+    def given_sizes(self) -> tuple[int, ...]:
+        """Samples that were given each label; n_k without label noise."""
+        return tuple(sum(row) for row in zip(*self.given_labels, strict=True)) if self.label_noise else self.class_sizes
+
+    @property
+    def class_sizes(self) -> tuple[int, ...]:
+        """n_k for k = 1 … K."""
+        n = self.samples_per_class
+        return (n,) * self.classes if isinstance(n, int) else n
+
+    @model_validator(mode="after")
+    def _one_size_for_each_class(self) -> Self:
+        if not isinstance(self.samples_per_class, int) and len(self.samples_per_class) != self.classes:
+            raise ValueError(
+                f"samples_per_class: has {len(self.samples_per_class)} entries, "
+                f"must be a number or a list of classes = {self.classes}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> Self:
+        for i, row in enumerate(self.targets or ()):
+            if len(row) != self.classes:
+                raise ValueError(
+                    f"targets.{i}: has {len(row)} numbers, must have model.classes = {self.classes} of them"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_fit(self) -> Self:
+        if self.classifier_norm is not None and self.classifier == "free":
+            raise ValueError("classifier_norm: may be given only while model.classifier is etf")
+        if self.temperature is not None and not self.normalized:
+            raise ValueError("temperature: may be given only while model.normalized is true")
+        if self.classifier == "etf" and self.widths[-1] < self.classes - 1:
+            raise ValueError(
+                f"widths: the last is {self.widths[-1]}, must be at least model.classes − 1 = {self.classes - 1} "
+                "while model.classifier is etf"
+            )
+        if self.normalized and (len(self.widths) > 1 or self.bias):
+            field, due = ("widths", "of one level") if len(self.widths) > 1 else ("bias", "false")
+            raise ValueError(f"{field}: must be {due} while model.normalized is true")
+        if self.targets is not None or self.normalized:
+            other = "targets" if self.targets is not None else "normalized"
+            if self.classifier == "etf":
+                raise ValueError(f"classifier: must be free while model.{other} is given")
+            if self.label_noise:
+                raise ValueError(f"label_noise: must be 0 while model.{other} is given")
+        if self.targets is not None and self.normalized:
+            raise ValueError("normalized: must be false while model.targets is given")
+        return self
+
+
+class NetworkHead(Part):
+    """What networks share: the layers that are measured and the form of the classifier."""
+
+    bias: StrictBool = True
+    fixed_etf: StrictBool = False
+    head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
+    head_activation: Literal["identity", "relu"] = "relu"
+    layers: tuple[Label, ...] | None = Field(
+        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
+    )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages before the head, in the order of the forward pass."""
+        return ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of all that can be measured, in the order of the forward pass; the last one meets the classifier."""
+        return (*self.stages, *(f"head{i + 1}" for i in range(self.head_layers)))
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The levels that are measured, in the order of the forward pass."""
+        return tuple(level for level in self.levels if self.layers is None or level in self.layers)
+
+    @model_validator(mode="after")
+    def _layers_are_there(self) -> Self:
+        wrong = [layer for layer in self.layers or () if layer not in self.levels]
+        if wrong:
+            raise ValueError(f"layers: has {wrong}, may have {', '.join(self.levels)}")
+        return self
+
+
+class ResNetModel(NetworkHead):
+    kind: Literal["resnet"] = "resnet"
+    depth: Literal[18, 34, 50] = 18
+    stem: Literal["cifar", "imagenet"] = "cifar"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("layer1", "layer2", "layer3", "layer4")
+
+
+class MlpModel(NetworkHead):
+    kind: Literal["mlp"] = "mlp"
+    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
+        default=(256, 256), min_length=1, max_length=MAX_LEVELS
+    )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(f"hidden{i + 1}" for i in range(len(self.widths)))
+
+
+class ConvNetModel(NetworkHead):
+    """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
+
+    kind: Literal["convnet"] = "convnet"
+    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(f"block{i + 1}" for i in range(len(self.channels)))
+
+
+NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discriminator="kind")]
