@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
+from ncore.losses import CrossEntropy, Focal, Mse
 from ncore.metrics import measure
 from ncore.theory.boundaries import Boundary, bias_boundary, collapse_boundary, crossings, curve, smoothing_boundary
 from ncore.theory.central_path import central_path
@@ -26,11 +27,8 @@ from ncore.theory.direction import critical
 from ncore.theory.etf_losses import (
     critical_product,
     fixed_head,
-    focal,
     free_head,
-    smoothed_cross_entropy,
     smoothed_gap,
-    squared,
 )
 from ncore.theory.label_noise import noisy_collapse, noisy_collapse_of_counts
 from ncore.theory.nc0 import nc0_factors
@@ -165,6 +163,18 @@ def test_the_solution_tends_to_seli():
         seen.append(max(np.linalg.norm(a / np.linalg.norm(a) - b / np.linalg.norm(b)) for a, b in pairs))
     assert seen[0] > seen[1] > seen[2]
     assert seen[2] < 0.12
+
+
+def smoothed_cross_entropy(k, smoothing=0.0):
+    return CrossEntropy(label_smoothing=smoothing).profile(k)
+
+
+def focal(k, gamma):
+    return Focal(gamma=gamma).profile(k)
+
+
+def squared(k):
+    return Mse().profile(k)
 
 
 # --- losses and heads along a simplex ETF ---

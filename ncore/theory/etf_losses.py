@@ -1,6 +1,6 @@
 """Losses along a simplex ETF: M = 1, classes of one size, d ≥ K − 1, logits W H̄ = aP.
 
-Each loss is a profile φ(a) of the gap a between the logit of the right class and the others. Two heads:
+Each loss is a profile φ(a) (`Loss.profile`) of the gap a between the logit of the right class and the others. Two heads:
 
 * both free: f = min over a ≥ 0 of φ(a) + c (K−1)a/K, c = K√(nλ_Wλ_H), ‖h‖² = √(λ_W/(nλ_H)) a(K−1)/K and
   ‖w‖² = √(nλ_H/λ_W) a(K−1)/K;
@@ -15,23 +15,14 @@ bound holds sample by sample, and no convexity is needed. Fixed head: the same b
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from ncore.losses import Profile
+
 GRID = 4000
 """Gaps tried for stationary points; focal loss has at most two of them, which the grid tells apart."""
-
-
-@dataclass(frozen=True)
-class Profile:
-    """φ and φ′ as functions of the gap a, for K classes; `convex` where φ is."""
-
-    classes: int
-    value: Callable[[float], float]
-    slope: Callable[[float], float]
-    convex: bool
 
 
 @dataclass(frozen=True)
@@ -46,41 +37,6 @@ class EtfMinimum:
     feature_norm_sq: float
     weight_norm_sq: float
     critical: float | None
-
-
-def smoothed_cross_entropy(classes: int, smoothing: float = 0.0) -> Profile:
-    """log(e^a + K − 1) − (1 − α + α/K) a: targets (1 − α) e_k + α/K, as torch smooths labels."""
-    share = smoothing * (classes - 1) / classes
-    return Profile(
-        classes,
-        lambda a: math.log1p((classes - 1) * math.exp(-a)) + share * a,
-        lambda a: share - _miss(a, classes),
-        convex=True,
-    )
-
-
-def focal(classes: int, gamma: float) -> Profile:
-    """(1 − p)^g (−log p), p = e^a/(e^a + K − 1); cross-entropy for g = 0."""
-
-    def value(a: float) -> float:
-        return _miss(a, classes) ** gamma * math.log1p((classes - 1) * math.exp(-a))
-
-    def slope(a: float) -> float:
-        q, log_p = _miss(a, classes), -math.log1p((classes - 1) * math.exp(-a))
-        return q**gamma * (gamma * (1 - q) * log_p - q)
-
-    return Profile(classes, value, slope, convex=gamma == 0)
-
-
-def squared(classes: int, kappa: float = 1.0) -> Profile:
-    """½‖aPe_k + b − e_k‖² with the best bias: κ = λ_b/(1 + λ_b), 1 without one, 0 where it is free."""
-    share = (classes - 1) / classes
-    return Profile(
-        classes,
-        lambda a: (share * (1 - a) ** 2 + kappa / classes) / 2,
-        lambda a: share * (a - 1),
-        convex=True,
-    )
 
 
 def free_head(profile: Profile, samples: float, decay_w: float, decay_h: float) -> EtfMinimum:
@@ -126,14 +82,8 @@ def critical_product(profile: Profile) -> float:
 
 
 def smoothed_gap(classes: int, c: float, smoothing: float) -> float:
-    """a = log(1 + K(1−c−α)/(c+α)), 0 for c + α ≥ 1: the closed form behind `smoothed_cross_entropy` (needs c+α > 0)."""
+    """a = log(1 + K(1−c−α)/(c+α)), 0 for c + α ≥ 1: label smoothing in closed form (c + α > 0)."""
     return math.log1p(classes * (1 - c - smoothing) / (c + smoothing)) if c + smoothing < 1 else 0.0
-
-
-def _miss(a: float, classes: int) -> float:
-    """1 − p."""
-    rest = (classes - 1) * math.exp(-a)
-    return rest / (1 + rest)
 
 
 def _grid(end: float) -> list[float]:
