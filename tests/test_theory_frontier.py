@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, log_softmax, normalize
 
 from ncore.losses import CrossEntropy, Focal, Mse
 from ncore.metrics import measure
-from ncore.theory.boundaries import Boundary, bias_boundary, collapse_boundary, crossings, curve, smoothing_boundary
+from ncore.theory.boundaries import Threshold, crossings, curve
 from ncore.theory.central_path import central_path
 from ncore.theory.contrastive import contrastive_minimum
 from ncore.theory.convex_cross_entropy import (
@@ -567,12 +567,8 @@ def test_packing_is_the_best_of_all_packings():
 
 def test_boundaries_are_found_as_curves():
     xs, ys = [1e-3, 1e-2], np.geomspace(1e-4, 10, 60).tolist()
-    for x, y in curve(lambda x, y: collapse_boundary(5, 50, x, y).excess, xs, ys):
-        assert 2500 * x * y == pytest.approx(5, rel=1e-9)
-    assert crossings(lambda b: (edge := bias_boundary(b, 0.4, 1.0)) and edge.excess, ys) == pytest.approx(
-        [2 / 3], rel=1e-9
-    )
-    assert bias_boundary(1.0, 1.2, 1.0) is None
-    assert crossings(lambda a: smoothing_boundary(0.3, a).excess, [0.0, 0.5, 1.0]) == pytest.approx([0.7], rel=1e-9)
-    assert crossings(lambda a: Boundary("a", a, 1.0).excess, [0.0, 1.0, 2.0]) == [1.0]
+    for x, y in curve(lambda x, y: Threshold(name="xy", value=5, critical=2500 * x * y).excess, xs, ys):
+        assert 2500 * x * y == pytest.approx(5, rel=1e-12)
+    assert crossings(lambda a: Threshold(name="a", value=a, critical=1.0).excess, [0.0, 1.0, 2.0]) == [1.0]
+    assert crossings(lambda a: a - 0.7, [0.0, 0.5, 1.0]) == pytest.approx([0.7], rel=1e-14)
     assert curve(lambda x, y: None, xs, ys) == []

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from ncore.theory.roots import root
 
 
-@dataclass(frozen=True)
-class Boundary:
-    """`value` is the quantity `name` of one setting; the answer changes where it equals `critical`."""
+class Threshold(BaseModel):
+    """A quantity and the value at which the answer of theory changes.
 
+    c (M = 1) and gamma (M ≥ 2): at `critical` and above all features are zero; where classes differ in size `value` is
+    that of the largest class, beyond it the smaller ones are at zero already. The others: see `boundaries_of`.
+    """
+
+    model_config = ConfigDict(frozen=True)
     name: str
     value: float
     critical: float
@@ -44,13 +51,11 @@ def crossings(excess: Callable[[float], float | None], grid: Sequence[float]) ->
 
 
 def _root(excess: Callable[[float], float | None], low: float, high: float) -> float:
-    from scipy.optimize import brentq
-
     def known(y: float) -> float:
         value = excess(y)
         return math.nan if value is None else value
 
-    return float(brentq(known, low, high, xtol=1e-300, rtol=1e-12))
+    return root(known, low, high)
 
 
 def curve(
@@ -58,28 +63,3 @@ def curve(
 ) -> list[tuple[float, float]]:
     """Points (x, y) of the boundary over the columns `xs`, looked for between neighbours of `ys`."""
     return [(x, y) for x in xs for y in crossings(lambda y, x=x: excess(x, y), ys)]  # type: ignore[misc]
-
-
-def zero(gamma: float, critical: float, name: str) -> Boundary:
-    """c = 1, γ = γ_c: beyond it everything is zero."""
-    return Boundary(name, gamma, critical)
-
-
-def bias_boundary(decay_b: float, gamma: float, critical: float) -> Boundary | None:
-    """λ_b = γ/(γ_c − γ), c/(1 − c) for M = 1: an exact simplex ETF below, towards the orthogonal frame above."""
-    return Boundary("bias", decay_b, gamma / (critical - gamma)) if gamma < critical else None
-
-
-def collapse_boundary(size: int, total: int, decay_w: float, decay_h: float, smoothing: float = 0.0) -> Boundary:
-    """n_B = N²λ_Wλ_H (over (1 − α)² with label smoothing): classes of this size collapse at and below it."""
-    return Boundary("minority", size, total**2 * decay_w * decay_h / (1 - smoothing) ** 2)
-
-
-def graph_boundary(kappa: float) -> Boundary:
-    """κ = 1: below it the strongly-regular-graph solution beats the orthogonal frame."""
-    return Boundary("kappa", kappa, 1.0)
-
-
-def smoothing_boundary(c: float, smoothing: float) -> Boundary:
-    """c + α = 1: beyond it everything is zero."""
-    return Boundary("c + alpha", c + smoothing, 1.0)

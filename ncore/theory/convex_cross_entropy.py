@@ -259,14 +259,14 @@ def _factors(logits: Array, sizes: Array, decay_w: float, decay_h: float) -> tup
     return u[:, kept] * half * scale, vt[kept].T * half / scale / root[:, None]
 
 
-def zero_threshold(sizes: Sequence[int], bias: bool) -> float:
+def zero_threshold(sizes: Sequence[int], bias: bool, smoothing: float = 0.0) -> float:
     """The least μ = √(λ_Wλ_H) at which all is zero: ‖(p 1ᵀ − I)D^{1/2}‖_op/N, p = π with a free bias, 1/K without.
 
-    With smoothing α it is (1 − α) of that without a bias.
+    With smoothing α it is 1 − α times as large.
     """
     n = np.asarray(sizes, dtype=float)
     p = n / n.sum() if bias else np.full(len(n), 1 / len(n))
-    return float(np.linalg.norm((p[:, None] - np.eye(len(n))) * np.sqrt(n), 2) / n.sum())
+    return (1 - smoothing) * float(np.linalg.norm((p[:, None] - np.eye(len(n))) * np.sqrt(n), 2) / n.sum())
 
 
 def collapse_threshold(size: int, total: int, smoothing: float = 0.0) -> float:

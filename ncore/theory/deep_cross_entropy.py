@@ -14,7 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ncore.spec import UfmSpec
+from ncore.theory.cross_entropy import unregularised
+from ncore.theory.direction import scale_of
 from ncore.theory.packing import Block, pack
+from ncore.theory.prediction import BetterKnown, Prediction, is_balanced, unknown
+from ncore.theory.roots import root
 
 GRID = np.geomspace(1e-4, 700.0, 1500)
 """Logits at which a candidate's derivative is looked at for a change of sign."""
@@ -98,8 +103,27 @@ def polygon_value(classes: int, levels: int, scale: float) -> float:
 
 def _least(value: Callable[[float], float], slope: Callable[[float], float]) -> float:
     """The lowest of zero and the local minima: where the slope turns from negative to positive."""
-    from scipy.optimize import brentq
-
     slopes = [slope(a) for a in GRID]
     pairs = zip(GRID, GRID[1:], slopes, slopes[1:], strict=False)
-    return min([value(0.0), *(value(float(brentq(slope, a, b, xtol=1e-13))) for a, b, s, t in pairs if s < 0 <= t)])
+    return min([value(0.0), *(value(root(slope, a, b)) for a, b, s, t in pairs if s < 0 <= t)])
+
+
+def predict_deep_cross_entropy(spec: UfmSpec) -> Prediction:
+    """The best candidate as the best known value; nothing is proven, so nothing is predicted."""
+    levels, classes = len(spec.model.widths), spec.model.classes
+    if spec.model.activation == "relu":
+        return unknown("Cross-entropy with ReLU between the layers: no closed form is known.")
+    if not is_balanced(spec) or spec.loss != "cross_entropy":
+        return unknown(
+            "Cross-entropy with M ≥ 2: the simplex ETF is not always optimal, and candidates are known only for plain "
+            "cross-entropy with classes of one size."
+        )
+    scale = scale_of(spec) * spec.model.class_sizes[0] ** (1 / (levels + 1))
+    if scale == 0:
+        return unregularised(spec)
+    found = candidates(classes, levels, scale, min(spec.model.widths))
+    listed = ", ".join(f"{one.structure} {one.objective:.6g}" for one in found)
+    note = f"Cross-entropy with M ≥ 2: no theorem says what is best. Known candidates, best first: {listed}."
+    source = "Garrod & Keating; stationary structures, best of those known"
+    best = BetterKnown(objective=found[0].objective, structure=found[0].structure, source=source)
+    return unknown(note, better_known=best)

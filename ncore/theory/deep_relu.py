@@ -16,14 +16,14 @@ Best known values are upper bounds. Nothing is proven about what is best.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ncore.theory.direction import critical, rest_of
-from ncore.theory.packing import Block, pack
+from ncore.theory.packing import Block, Packing, pack
+from ncore.theory.prediction import BetterKnown
 
 Array = NDArray[np.float64]
 MAX_CLASSES = 128
@@ -31,15 +31,6 @@ MAX_CLASSES = 128
 BLOCK_OF_THREE = "block of three"
 MARGIN = 1e-7
 """A value counts as better when it is lower by this share."""
-
-
-@dataclass(frozen=True)
-class BestKnown:
-    """The lowest value known, an upper bound of the minimum, and its blocks in words."""
-
-    objective: float
-    structure: str
-    source: str
 
 
 def of_value(gamma: float, levels: int) -> float:
@@ -71,25 +62,35 @@ def graph_value(vertices: int, gamma: float, levels: int) -> float:
     return of_value(kappa(vertices, levels) * gamma, levels)
 
 
-def is_optimal(classes: int, levels: int, gamma: float) -> bool | None:
+def is_optimal(classes: int, levels: int, gamma: float, widths: tuple[int, ...] = ()) -> bool | None:
     """Whether OF (zero from γ_c on) is the global minimum at widths ≥ K: true, false, or None where it is not known."""
     if classes == 2 or levels == 1:
         return True
-    known = best_known(classes, levels, gamma)
+    known = best_known(classes, levels, gamma, widths)
     return False if known is not None and known.objective < of_value(gamma, levels) * (1 - MARGIN) else None
 
 
-def best_known(classes: int, levels: int, gamma: float, widths: tuple[int, ...] = ()) -> BestKnown | None:
+def best_known(classes: int, levels: int, gamma: float, widths: tuple[int, ...] = ()) -> BetterKnown | None:
     """The best packing of blocks at γ for M ≥ 2 levels within the widths d_1 … d_M (wide enough if not given)."""
-    if classes > MAX_CLASSES:
-        return None
-    found = pack(_blocks(classes, levels, gamma), classes, _limits(classes, widths))
+    blocks, limits = _blocks(classes, levels, gamma), _limits(classes, widths)
+    found = pack(blocks, classes, limits) if classes <= MAX_CLASSES else _fill(blocks, classes, limits)
     if found is None:
         return None
-    names = [name if count == 1 else f"{count} × {name}" for name, count in found.blocks.items()]
+    names = [name if count == 1 else f"{count} × {name}" for name, count in found.blocks.items() if count]
     graph = any(name.startswith("SRG") for name in found.blocks)
     source = "Súkeník, Lampert & Mondelli 2024" if graph else "descent from many starts" if _has_three(names) else "OF"
-    return BestKnown(found.value, " + ".join(names), source)
+    return BetterKnown(objective=found.value, structure=" + ".join(names), source=source)
+
+
+def _fill(blocks: list[Block], classes: int, limits: tuple[int, int]) -> Packing | None:
+    """As many as fit of the block that is best by class, and orthogonal frames for the rest: an upper bound too."""
+    single = blocks[0]
+    best = min(blocks, key=lambda block: block.value / block.classes)
+    count = min(classes // best.classes, *(limit // t for limit, t in zip(limits, best.takes, strict=True) if t))
+    rest = classes - count * best.classes
+    if any(count * t + rest > limit for t, limit in zip(best.takes, limits, strict=True)):
+        return None
+    return Packing(count * best.value + rest * single.value, {best.name: count, single.name: rest})
 
 
 def _has_three(names: list[str]) -> bool:

@@ -1,6 +1,6 @@
 """Losses along a simplex ETF: M = 1, classes of one size, d ≥ K − 1, logits W H̄ = aP.
 
-Each loss is a profile φ(a) (`Loss.profile`) of the gap a between the logit of the right class and the others. Two heads:
+Each loss is a profile φ(a) (`Loss.profile`) of the gap a between the logit of the right class and the others. Heads:
 
 * both free: f = min over a ≥ 0 of φ(a) + c (K−1)a/K, c = K√(nλ_Wλ_H), ‖h‖² = √(λ_W/(nλ_H)) a(K−1)/K and
   ‖w‖² = √(nλ_H/λ_W) a(K−1)/K;
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ncore.losses import Profile
+from ncore.theory.roots import root
 
 GRID = 4000
 """Gaps tried for stationary points; focal loss has at most two of them, which the grid tells apart."""
@@ -73,10 +74,8 @@ def critical_product(profile: Profile) -> float:
     def flat(a: float) -> float:  # the derivative of the quotient, times a²
         return -profile.slope(a) * a - profile.value(0.0) + profile.value(a)
 
-    from scipy.optimize import brentq
-
     if low < high and flat(low) > 0 > flat(high):
-        a = float(brentq(flat, low, high, xtol=1e-13))
+        a = root(flat, low, high)
         return max(at_zero, (profile.value(0.0) - profile.value(a)) / a * scale)
     return max(at_zero, gain[best] * scale)
 
@@ -99,12 +98,10 @@ def _lowest(profile: Profile, price: float, stiffness: float) -> float:
     def slope(a: float) -> float:
         return profile.slope(a) + price + stiffness * a
 
-    from scipy.optimize import brentq
-
     if profile.convex and slope(0.0) >= 0:
         return 0.0
     grid = [0.0, 700.0] if profile.convex else _grid(700.0)
     slopes = [slope(a) for a in grid]
     pairs = zip(grid, grid[1:], slopes, slopes[1:], strict=False)
-    roots = [float(brentq(slope, a, b, xtol=1e-14, rtol=8.9e-16)) for a, b, s, t in pairs if s < 0 <= t]
+    roots = [root(slope, a, b) for a, b, s, t in pairs if s < 0 <= t]
     return min([0.0, *roots], key=total)

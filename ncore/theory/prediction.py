@@ -5,18 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from ncore.spec import UfmSpec
+from ncore.theory.boundaries import Threshold
 
-
-class Threshold(BaseModel):
-    """`name` is c (M = 1) or gamma (M ≥ 2); at `critical` and above all features are zero.
-
-    Where classes differ in size `value` is that of the largest class: beyond it the smaller ones are at zero already.
-    """
-
-    model_config = ConfigDict(frozen=True)
-    name: str
-    value: float
-    critical: float
+__all__ = ["BetterKnown", "Prediction", "Threshold", "is_balanced", "unknown"]
 
 
 class BetterKnown(BaseModel):
@@ -34,9 +25,9 @@ class Prediction(BaseModel):
     `logit`: W H̄ of a class minus that of another, without the bias. `singular_values`: of W H̄ in units of its target,
     largest first (K of them). `rank`: how many of them are not zero. `gram`: H̄_jᵀH̄_j (K x K) where it is unique and not
     too large to write out. `levels`: what the series of the metrics tend to, {metric: {layer, or "": value}}.
-    `global_minimum`: proven, disproven (`better_known` has a lower value), or not known. `certificate`: how far a minimum
-    that was solved for is from the conditions of a global one, relative. `boundaries`: where theory changes its answer.
-    `limits`: geometries that the minimum tends to, by name, each like `levels`.
+    `global_minimum`: proven, disproven (`better_known` has a lower value), or not known. `certificate`: how far a
+    minimum that was solved for is from the conditions of a global one, relative. `boundaries`: where theory changes its
+    answer. `limits`: geometries that the minimum tends to, by name, each like `levels`.
     """
 
     model_config = ConfigDict(frozen=True)

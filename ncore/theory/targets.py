@@ -16,9 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ncore.theory.direction import Direction, choose, is_unique, objective_of
+from ncore.spec import UfmSpec
+from ncore.theory.boundaries import Threshold
+from ncore.theory.direction import Direction, choose, critical, is_unique, objective_of, scale_of
+from ncore.theory.frames import GRAM_CLASSES, frame_metrics
+from ncore.theory.linear import INFIMUM, LOCAL_MINIMA, threshold_name
+from ncore.theory.prediction import Prediction, unknown
 
 Array = NDArray[np.float64]
+MAX_CLASSES = 512
 ROUNDING = 1e-12
 """Singular values below this share of the largest are zero."""
 
@@ -94,4 +100,74 @@ def solve_targets(
         active=frozenset(on),
         unique=is_unique(parts, on),
         bias=bias,
+    )
+
+
+def solve_spec(spec: UfmSpec) -> TargetSolution | None:
+    """The solution for a spec with targets; None where the directions do not decouple."""
+    bias = spec.regularization.bias if spec.model.bias else None
+    targets, regularization = np.array(spec.model.targets, dtype=float), spec.regularization
+    width = min(spec.model.widths)
+    return solve_targets(targets, spec.model.class_sizes, spec.weight_decays, regularization.features, bias, width)
+
+
+def predict_targets(spec: UfmSpec) -> Prediction:
+    if spec.model.activation == "relu" and len(spec.model.widths) > 1:
+        return unknown("Given targets with ReLU between the layers: no closed form is known.")
+    if spec.model.classes > MAX_CLASSES:
+        return unknown(f"Given targets are worked out up to {MAX_CLASSES} columns only.")
+    found = solve_spec(spec)
+    if found is None:
+        return unknown("Given targets whose mean is not orthogonal to them, with a regularised bias: no closed form.")
+    levels, on = len(spec.model.widths), found.active
+    base: dict[str, dict[str, float]] = {"objective": {"": found.objective}}
+    if scale_of(spec) == 0:
+        return Prediction(regime="unregularised", objective=found.objective, levels=base, notes=[INFIMUM])
+    wanted = [part for part in found.directions if part.kappa > 0]
+    regime = "zero" if not on else "targets" if len(on) == len(wanted) else "rank_deficient"
+    least = min((part.gamma / part.kappa for part in wanted), default=0.0)
+    known = Prediction(
+        regime=regime,
+        objective=found.objective,
+        threshold=Threshold(name=threshold_name(levels), value=least, critical=critical(levels)),
+        singular_values=sorted(found.strength.tolist(), reverse=True),
+        rank=len(on),
+        levels=base | {"rank": {"": float(len(on))}},
+        global_minimum=True,
+        notes=[LOCAL_MINIMA] if levels > 1 else [],
+    )
+    if not found.unique:
+        open_ = f"min(widths) = {min(spec.model.widths)} leaves open which directions are on, and the Gram matrix."
+        return known.model_copy(update={"notes": [*known.notes, open_]})
+    return _with_frame(spec, found, known)
+
+
+def _with_frame(spec: UfmSpec, found: TargetSolution, known: Prediction) -> Prediction:
+    """Adds norms, Gram matrices, bias and metrics; class k's weight is t_kᵀ A, A itself for one-hot targets."""
+    chosen = sorted(found.active)
+    left, right = found.left[:, chosen], found.right[:, chosen]
+    sizes = np.array(spec.model.class_sizes, dtype=float)
+    features = found.factor(spec.regularization.features)[chosen]
+    weights = [found.factor(decay)[chosen] for decay in spec.weight_decays]
+    targets = np.array(spec.model.targets, dtype=float)
+    norms: dict[str, float | list[float]] = {}
+    gram: dict[str, list[list[float]]] = {}
+    series = dict(known.levels) | {"bias_norm": {"": float(np.linalg.norm(found.bias))}}
+    for j in range(len(weights)):
+        means = features[:, None] * right.T / np.sqrt(sizes)
+        norms[f"h{j + 1}"] = (means**2).sum(axis=0).tolist()
+        if len(sizes) <= GRAM_CLASSES:
+            gram[f"h{j + 1}"] = (means.T @ means).tolist()
+        passed = targets.T @ (left * np.prod(weights[j:], axis=0))
+        for name, value in (frame_metrics(means, passed) if chosen else {}).items():
+            series[name] = series.get(name, {}) | {f"h{j + 1}": value}
+        features = features * weights[j]
+    return known.model_copy(
+        update={
+            "feature_norm_sq": norms,
+            "weight_norm_sq": ((left * weights[-1]) ** 2).sum(axis=1).tolist(),
+            "bias": found.bias.tolist() if spec.model.bias else 0.0,
+            "gram": gram or None,
+            "levels": series,
+        }
     )
