@@ -13,9 +13,9 @@ from typing import Any
 from api.database import migrating
 from api.service import ServiceError, running
 from api.settings import Settings, get_settings
-from ncore.cli.commands import console, exit_status_of, faults
-from ncore.cli.terminal import comparison_table, verdict_lines
-from ncore.client.client import Client
+from ncore.cli.commands import exit_status_of
+from ncore.cli.terminal import comparison_table, console, faults, verdict_lines
+from ncore.client import Client
 
 DEMO_GAP = 1e-6
 DEMO_NC1 = 1e-10
@@ -29,7 +29,7 @@ def up(given: Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with running(settings) as service:
-        console.print(f"ncore is at {service.url} (data and logs in {settings.home}); Ctrl-C stops it", markup=False)
+        console.print(f"ncore is at {service.url} (data and logs in {settings.home}); Ctrl-C stops it")
         stop.wait()
         console.print("stopping ...")
     return 0
@@ -44,9 +44,9 @@ def migrate(_: Namespace) -> int:
     try:
         migrating.migrate()
     except OperationalError as error:
-        faults.print(f"{database} does not answer: {error.orig}", style="red", markup=False, soft_wrap=True)
+        faults.print(f"{database} does not answer: {error.orig}", style="red")
         return 1
-    console.print(f"{database} has the tables of this version", markup=False, soft_wrap=True)
+    console.print(f"{database} has the tables of this version")
     return 0
 
 
@@ -54,15 +54,15 @@ def demo(_: Namespace) -> int:
     settings = Settings().model_copy(update={"port": 0})
     console.print("starting broker, API and worker ...")
     with running(settings) as service, Client(service.url) as client:
-        console.print(f"the service is at {service.url}; submitting preset fig1", markup=False)
+        console.print(f"the service is at {service.url}; submitting preset fig1")
         experiment = client.submit("fig1").wait(timeout_seconds=300)
         theory = experiment.theory()
         console.print(comparison_table(theory["comparison"]))
-        for line in verdict_lines(experiment.data):
-            console.print(line, markup=False)
+        for line in verdict_lines(experiment.result):
+            console.print(line)
         paths = [experiment.plot(settings.home / f"fig1.{form}") for form in ("svg", "png")]
     for path in paths:
-        console.print(f"picture: {path}", markup=False, soft_wrap=True)
+        console.print(f"picture: {path}")
     return _judge(theory["comparison"])
 
 
@@ -97,7 +97,7 @@ def main() -> int:
     try:
         return exit_status_of(COMMANDS[given.command], given)
     except ServiceError as error:
-        faults.print(str(error), style="red", markup=False)
+        faults.print(str(error), style="red")
         return 1
     except KeyboardInterrupt:
         return 130

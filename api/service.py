@@ -19,7 +19,7 @@ import httpx
 
 from api.children import Child
 from api.settings import Settings
-from ncore.cli.service import search_path
+from ncore.cli.service import search_path, service_folder
 
 START_SECONDS = 60.0
 
@@ -176,5 +176,6 @@ def _packaged_server() -> str:
 
 
 def _api_command(settings: Settings) -> list[str]:
-    options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log"]
+    where = ["--app-dir", str(service_folder())]  # uvicorn's own default is the current folder
+    options = [*where, "--host", settings.host, "--port", str(settings.port), "--no-access-log"]
     return [sys.executable, "-m", "uvicorn", "api.app:app", *options, "--timeout-graceful-shutdown", "3"]

@@ -16,7 +16,7 @@ import httpx
 from api.service import free_port, running
 from api.settings import Settings
 from benchmarks import Row
-from ncore.client.client import Client
+from ncore.client import Client
 
 QUICK = {"optimizer.steps": 20, "measure.points": 2, "seeds": [0]}
 

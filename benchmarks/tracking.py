@@ -21,7 +21,7 @@ from api.service import environment, running
 from api.settings import Settings, get_settings
 from benchmarks import NotRun, Row, best_seconds
 from benchmarks._mlflow import NotThere, tracking_server
-from ncore.client.client import Client
+from ncore.client import Client
 
 METRICS = [f"metric_{i}" for i in range(20)]
 STEPS = 5_000

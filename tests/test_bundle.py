@@ -9,9 +9,9 @@ import zipfile
 import polars as pl
 import pytest
 import torch
-from conftest import ncore
+from conftest import ncore_process
 
-from ncore.client.client import ApiError, Client, ExperimentFailed
+from ncore.client import ApiError, Client, ExperimentFailed
 from ncore.pictures.panels import NETWORK_PANELS, UFM_PANELS
 
 on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
@@ -25,7 +25,7 @@ DIGITS = {
 
 
 def run_ncore(*arguments, cwd, threads=1):
-    done = ncore(*arguments, cwd=cwd, env={"OMP_NUM_THREADS": str(threads)})
+    done = ncore_process(*arguments, cwd=cwd, env={"OMP_NUM_THREADS": str(threads)})
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.children import Child
 from api.service import Service, _api_command, environment, free_port, running
-from ncore.client.client import Client, Experiment, ExperimentFailed, NotReached, Sweep
+from ncore.client import Client, Experiment, ExperimentFailed, NotReached, Sweep
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)

@@ -14,7 +14,7 @@ import pytest
 
 from api.app import app
 from ncore.cli.parser import _parser
-from ncore.client.client import Client
+from ncore.client import Client
 from ncore.metrics.catalogue import OF_LEVEL, OTHERS_OF_LEVEL, WITHOUT_LEVEL, page
 from ncore.presets import PRESETS
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from conftest import wait_for
 
-from ncore.client.client import Client
+from ncore.client import Client
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 from conftest import wait_for
 
-from ncore.client.client import ApiError, Client, ExperimentFailed
+from ncore.client import ApiError, Client, ExperimentFailed
 from ncore.metrics import measure
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes

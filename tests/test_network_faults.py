@@ -11,7 +11,7 @@ from PIL import Image
 from test_data import write_folder, write_mnist
 
 from api.service import running
-from ncore.client.client import ApiError, Client
+from ncore.client import ApiError, Client
 
 BODY = {
     "model": {"kind": "mlp", "widths": [16]},

@@ -12,7 +12,7 @@ import vl_convert
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncore.client.client import ApiError, Client
+from ncore.client import ApiError, Client
 from ncore.pictures import curves
 from ncore.pictures.axes import FLOOR, Ordinate
 from ncore.pictures.panels import PANELS

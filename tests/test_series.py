@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.database.measurements import _as_series
-from ncore.client.client import Client
+from ncore.client import Client
 from ncore.series import thinned
 
 NAMES = ["objective", "nc1 h1", "nc1 h2", "test_loss"]

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 from test_dashboard import LONG, PICTURE, browser, edit, lose_server, page, provoked, served, swept, tab_to
 
-from ncore.client.client import Client
+from ncore.client import Client
 
 FIXTURES = (browser, page, provoked, served, swept)
 """pytest finds them by their names in this module."""

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from test_cli import ncore
 
-from ncore.client.client import ApiError
+from ncore.client import ApiError
 from ncore.spec import parse_spec
 from ncore.theory import predict
 
@@ -21,7 +21,7 @@ AXES = {"regularization.features": DECAYS, "model.samples_per_class": SIZES}
 
 @pytest.fixture(scope="module")
 def swept(service):
-    from ncore.client.client import Client
+    from ncore.client import Client
 
     with Client(service.url) as client:
         yield client.sweep(BASE, AXES, name="decay and size").wait(progress=False, timeout_seconds=120)

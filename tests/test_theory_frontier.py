@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy, log_softmax, normalize
 
-from ncore.losses import CrossEntropy, Focal, Mse
+from ncore.kinds.losses import CrossEntropy, Focal, Mse
 from ncore.metrics import measure
 from ncore.theory.boundaries import Threshold, crossings, curve
 from ncore.theory.central_path import central_path

@@ -15,7 +15,7 @@ from api.database import migrating, sessions, states
 from api.database.tables import Experiment, WorkerRow, now
 from api.service import running
 from api.settings import get_settings
-from ncore.client.client import Client
+from ncore.client import Client
 from ncore.estimate import wants_gpu
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.tables import Experiment
 from api.shown import ExperimentOut, Progress
-from api.web.errors import PROBLEMS, Problem
+from api.web.errors import PROBLEMS, refused
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 MAX_PAGE = 200
@@ -86,5 +86,4 @@ def _position(cursor: str) -> tuple[datetime, str]:
         moment, experiment_id = orjson.loads(base64.urlsafe_b64decode(cursor))
         return datetime.fromisoformat(moment), str(experiment_id).replace("\0", "")  # PostgreSQL takes no NUL
     except (ValueError, TypeError):
-        fault = {"field": "cursor", "message": f"must be the next_cursor of an earlier answer; got {cursor[:80]!r}"}
-        raise Problem(422, f"cursor: {fault['message']}", [fault]) from None
+        raise refused("cursor", f"must be the next_cursor of an earlier answer; got {cursor[:80]!r}") from None

@@ -10,14 +10,20 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.sweeps import rows_of
 from api.database.tables import Sweep
-from api.routes.plots import picture
+from api.routes.plots import MetricName, ShortText, picture
 from api.routes.sweep_table import item_of, look_up, measured
-from api.web.errors import PROBLEMS, Problem
+from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED
 from ncore.pictures.files import KINDS, Form, Theme
 from ncore.pictures.sweep import heat_map, line_chart
+from ncore.spec import TEXT
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
+
+AxisName = Annotated[str, Query(max_length=200, pattern=TEXT, description="an axis; the first one with several values")]
+SecondAxisName = Annotated[
+    str, Query(max_length=200, pattern=TEXT, description="a second axis, for a heat map; the next with several values")
+]
 
 
 @router.get(
@@ -29,12 +35,10 @@ def plot(
     request: Request,
     sweep_id: str,
     form: Form,
-    metric: str = "nc1",
-    layer: str | None = None,
-    x: Annotated[str | None, Query(description="an axis; the first one with several values")] = None,
-    y: Annotated[
-        str | None, Query(description="a second axis, for a heat map; the next one with several values")
-    ] = None,
+    metric: MetricName = "nc1",
+    layer: ShortText | None = None,
+    x: AxisName | None = None,
+    y: SecondAxisName | None = None,
     theme: Theme = "light",
 ) -> Response:
     """The mean over the seeds, and over the axes that are not drawn; a line for each layer, predictions dashed."""
@@ -54,14 +58,14 @@ def plot(
     else:
         chart = heat_map(items, sweep.axes, over, across, metric, THEMES[theme])
     told = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
-    return tag.on(picture({"description": told, **chart, "config": THEMES[theme].config()}, form))
+    return tag.on(picture(request, {"description": told, **chart, "config": THEMES[theme].config()}, form))
 
 
 def _axes(sweep: Sweep, x: str | None, y: str | None) -> tuple[str, str | None]:
     for field, name in (("x", x), ("y", y)):
         if name is not None and (name not in sweep.axes or (field == "y" and name == x)):
             allowed = ", ".join(axis for axis in sweep.axes if field == "x" or axis != x)
-            raise _refused(field, f"must be one of {allowed}; got {name!r}")
+            raise refused(field, f"must be one of {allowed}; got {name!r}")
     several = [axis for axis, values in sweep.axes.items() if len(values) > 1] or list(sweep.axes)
     over = x or next((axis for axis in several if axis != y), y or several[0])
     return over, y or next((axis for axis in several if axis != over), None)
@@ -71,9 +75,5 @@ def _not_measured(session: Session, sweep_id: str, metric: str, layer: str | Non
     """The 422 naming what may be chosen."""
     known = measured(rows_of(session, sweep_id))
     if metric not in known:
-        return _refused("metric", f"must be one of {', '.join(known)}; got {metric!r}")
-    return _refused("layer", f"must be one of {', '.join(known[metric]) or 'none'}; got {layer!r}")
-
-
-def _refused(field: str, message: str) -> Problem:
-    return Problem(422, f"{field}: {message}", [{"field": field, "message": message}])
+        return refused("metric", f"must be one of {', '.join(known)}; got {metric!r}")
+    return refused("layer", f"must be one of {', '.join(known[metric]) or 'none'}; got {layer!r}")

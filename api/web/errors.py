@@ -53,6 +53,11 @@ def not_found(what: str, name: str) -> Problem:
     return Problem(404, f"there is no {what} {name!r}")
 
 
+def refused(field: str, message: str) -> Problem:
+    """The 422 for one field of a request: `message` says what is allowed and what was given."""
+    return Problem(422, f"{field}: {message}", [{"field": field, "message": message}])
+
+
 def answer(problem: Problem) -> JSONResponse:
     body = {
         "type": "about:blank",

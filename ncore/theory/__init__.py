@@ -5,9 +5,11 @@ No torch: the API serves it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from ncore.presets import Spec, as_spec
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.theory.cross_entropy import predict_cross_entropy
 from ncore.theory.deep_cross_entropy import predict_deep_cross_entropy
@@ -65,8 +67,9 @@ def _is_mse(spec: UfmSpec) -> bool:
     return spec.criterion.linear_gradient
 
 
-def predict(spec: UfmSpec | NetworkSpec) -> Prediction:
-    """The prediction for `spec`; what is not known is None, and a note says why."""
+def predict(spec: Spec | Mapping[str, Any] | str) -> Prediction:
+    """The prediction for `spec` (or a dict or a preset's name); what is not known is None, and a note says why."""
+    spec = as_spec(spec)
     if isinstance(spec, NetworkSpec):
         return unknown("No closed form is known for a network; compare it with the extended ReLU model (preset fig4).")
     known = next(case for case in CASES if case.holds(spec)).predict(spec)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ncore.losses import CrossEntropy
+from ncore.kinds.losses import CrossEntropy
 from ncore.spec import UfmSpec
 from ncore.theory.boundaries import Threshold
 from ncore.theory.etf_losses import EtfMinimum, free_head

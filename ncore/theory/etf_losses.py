@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ncore.losses import Profile
+from ncore.kinds.losses import Profile
 from ncore.theory.roots import root
 
 GRID = 4000

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ncore.losses import CrossEntropy
+from ncore.kinds.losses import CrossEntropy
 from ncore.spec import SpecError, UfmSpec, parse_spec, with_changes
 from ncore.theory.boundaries import Threshold, curve
 from ncore.theory.convex_cross_entropy import collapse_threshold, zero_threshold

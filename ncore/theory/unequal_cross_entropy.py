@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ncore.losses import CrossEntropy
+from ncore.kinds.losses import CrossEntropy
 from ncore.spec import UfmSpec
 from ncore.theory.boundaries import Threshold
 from ncore.theory.convex_cross_entropy import (

@@ -5,18 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from datetime import UTC, datetime, timedelta
 
-from rich.console import Console
-from rich.table import Table
-
-from ncore.client.client import ENDED, ApiError, Client
-
-console = Console()
+from ncore.cli.terminal import console, new_table
+from ncore.client import ENDED, ApiError, Client
 
 
 def workers(given: Namespace) -> int:
     with Client(given.url) as client:
         items = client.request("GET", "/workers").json()["items"]
-    table = Table("worker", "kind", "device", "memory", "seen", "runs")
+    table = new_table("worker", "kind", "device", "memory", "seen", "runs")
     for item in items:
         memory = f"{item['used_bytes'] / 2**30:.1f} of {item['memory_bytes'] / 2**30:.1f} GiB"
         seen = "now" if item["alive"] else f"lost, last at {item['seen_at']}"
@@ -27,11 +23,19 @@ def workers(given: Namespace) -> int:
 
 def logs(given: Namespace) -> int:
     with Client(given.url) as client:
-        lines = client.request("GET", f"/experiments/{given.id}/logs").json()["items"]
+        lines = client.experiment(given.id).logs()
     for line in lines:
         about = " ".join(str(line[name]) for name in ("worker", "detail") if line[name])
         attempt = f" (attempt {line['attempt']})" if line["attempt"] else ""
-        console.print(f"{line['at']} {line['event']}{attempt} {about}".rstrip(), markup=False, highlight=False)
+        console.print(f"{line['at']} {line['event']}{attempt} {about}".rstrip())
+    return 0
+
+
+def delete(given: Namespace) -> int:
+    """Deletes an experiment, or a sweep with all its experiments."""
+    with Client(given.url) as client:
+        (client.sweep_of(given.id) if given.sweep else client.experiment(given.id)).delete()
+    console.print(f"{given.id}: deleted with its measurements and files")
     return 0
 
 
@@ -53,6 +57,6 @@ def prune(given: Namespace) -> int:
                         continue
                 count += 1
                 about = f"{experiment.id} {status} {experiment.data['finished_at']} {experiment.data['name']}"
-                console.print(about, markup=False, highlight=False)
+                console.print(about)
     console.print(f"{count} experiments {'would be deleted' if given.dry_run else 'deleted'}")
     return 0

@@ -4,11 +4,10 @@ import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import settings_for
-from test_cli import ncore
+from conftest import ncore, settings_for
 
 from api.service import running
-from ncore.client.client import Client
+from ncore.client import Client
 
 QUICK = {"optimizer.steps": 50, "measure.points": 5}
 

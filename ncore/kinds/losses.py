@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from ncore.fields import Part, Real
+from ncore.kinds.fields import Part, Real
 
 if TYPE_CHECKING:
     from torch import Tensor

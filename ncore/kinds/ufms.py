@@ -1,16 +1,21 @@
-"""The models that a spec can name: unconstrained features models and networks. Symbols follow Tirer & Bruna (2022)."""
+"""The unconstrained features models: free features under weight layers, and their variants."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from ncore.fields import MAX_LEVELS, Int, Label, Part, PerClass, Real
+from ncore.kinds.fields import MAX_LEVELS, Int, Part, Real, number_or_list
 
 MAX_NOISY_CLASSES = 1000
 """Labels are dealt out class by class: K² counts."""
+Count = Annotated[Int, Field(ge=1, le=10**8)]
+PerClass = Annotated[
+    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
+    Discriminator(number_or_list),
+]
 Norm = Annotated[Real, Field(gt=0, le=1e6)]
 Target = Annotated[Real, Field(ge=-1e6, le=1e6)]
 
@@ -131,72 +136,3 @@ class UfmModel(Part):
         if self.targets is not None and self.normalized:
             raise ValueError("normalized: must be false while model.targets is given")
         return self
-
-
-class NetworkHead(Part):
-    """What networks share: the layers that are measured and the form of the classifier."""
-
-    bias: StrictBool = True
-    fixed_etf: StrictBool = False
-    head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
-    head_activation: Literal["identity", "relu"] = "relu"
-    layers: tuple[Label, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the stages before the head, in the order of the forward pass."""
-        return ()
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Names of all that can be measured, in the order of the forward pass; the last one meets the classifier."""
-        return (*self.stages, *(f"head{i + 1}" for i in range(self.head_layers)))
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """The levels that are measured, in the order of the forward pass."""
-        return tuple(level for level in self.levels if self.layers is None or level in self.layers)
-
-    @model_validator(mode="after")
-    def _layers_are_there(self) -> Self:
-        wrong = [layer for layer in self.layers or () if layer not in self.levels]
-        if wrong:
-            raise ValueError(f"layers: has {wrong}, may have {', '.join(self.levels)}")
-        return self
-
-
-class ResNetModel(NetworkHead):
-    kind: Literal["resnet"] = "resnet"
-    depth: Literal[18, 34, 50] = 18
-    stem: Literal["cifar", "imagenet"] = "cifar"
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return ("layer1", "layer2", "layer3", "layer4")
-
-
-class MlpModel(NetworkHead):
-    kind: Literal["mlp"] = "mlp"
-    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
-        default=(256, 256), min_length=1, max_length=MAX_LEVELS
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"hidden{i + 1}" for i in range(len(self.widths)))
-
-
-class ConvNetModel(NetworkHead):
-    """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
-
-    kind: Literal["convnet"] = "convnet"
-    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"block{i + 1}" for i in range(len(self.channels)))
-
-
-NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discriminator="kind")]
