@@ -156,9 +156,10 @@ class UfmSpec(BaseSpec):
 
     @property
     def weight_decays(self) -> tuple[float, ...]:
-        """λ_{W_1} … λ_{W_M}, one for each layer."""
+        """λ_{W_1} … λ_{W_M}, one for each layer; 0 for a classifier that is fixed."""
         weights = self.regularization.weights
-        return (weights,) * len(self.model.widths) if isinstance(weights, float | int) else weights
+        decays = (weights,) * len(self.model.widths) if isinstance(weights, float | int) else weights
+        return decays if self.model.classifier == "free" else (*decays[:-1], 0.0)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

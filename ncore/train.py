@@ -20,6 +20,9 @@ from ncore.stopping import Check, Stopped, go_on, interruptible
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
+LIVE_SECONDS = 0.1
+"""Time after which `train` yields what it has."""
+
 __all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "outcome", "pick_device", "train"]
 
 
@@ -75,7 +78,7 @@ def train(
     """
     run = begin(spec, start, checkpoint)
     while not run.done:
-        yield from run.advance()
+        yield from run.advance(LIVE_SECONDS)
 
 
 def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def test_steps_of_a_ufm_wait_for_a_gpu_once_a_chunk(name):
         gpu.reads = gpu.copies = 0
         run._train(CHUNK)
         assert (gpu.reads, gpu.copies) == (1, 0)
+        run._measurer.take(0)
         run._measurer.measure()
     assert (gpu.reads, gpu.copies) == (1, 0)
 

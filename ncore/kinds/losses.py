@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -28,6 +29,16 @@ class Profile:
     value: Callable[[float], float]
     slope: Callable[[float], float]
     convex: bool
+
+
+Operation = Callable[[], object]
+
+
+class Bound(Protocol):
+    """The arithmetic that a run uses (`ncore.ufm.operations`)."""
+
+    def add_multiple(self, target: Tensor, other: Tensor, factor: float) -> Operation:
+        """target ← target + factor other, both of one shape."""
 
 
 class Loss(Part):
@@ -58,9 +69,13 @@ class Loss(Part):
         """The data term of each sample; a UFM's objective has their mean."""
         raise NotImplementedError
 
-    def residual_(self, logits: Tensor, targets: Tensor, dim: int) -> None:
-        """Writes the derivative of each sample's data term by its logits over the logits."""
+    def residual(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
+        """The derivative of each sample's data term by its logits."""
         raise NotImplementedError
+
+    def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:  # noqa: ARG002
+        """What turns a buffer of logits (…, K, C) into the residual, in place; `bound` binds the arithmetic in use."""
+        return [lambda: logits.copy_(self.residual(logits, targets, -2))]
 
     def of_network(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The data term of each sample (N) from (N, K), as networks are trained with it."""
@@ -101,8 +116,11 @@ class Mse(Loss):
     def values(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         return (logits - targets).square().sum(dim) / 2
 
-    def residual_(self, logits: Tensor, targets: Tensor, dim: int) -> None:  # noqa: ARG002
-        logits.sub_(targets)
+    def residual(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:  # noqa: ARG002
+        return logits - targets
+
+    def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:
+        return [bound.add_multiple(logits, targets, -1.0)]
 
     def of_network(self, logits: Tensor, targets: Tensor) -> Tensor:
         return (logits - targets).square().mean(1)
@@ -135,11 +153,14 @@ class CrossEntropy(Loss):
     def values(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         return -(targets * logits.log_softmax(dim)).sum(dim)
 
-    def residual_(self, logits: Tensor, targets: Tensor, dim: int) -> None:
+    def residual(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
+        return logits.softmax(dim) - targets
+
+    def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:
         import torch
 
-        torch.softmax(logits, dim, out=logits)
-        logits.sub_(targets)
+        softmax = partial(torch.ops.aten._softmax.out, logits, logits.ndim - 2, False, out=logits)  # noqa: SLF001
+        return [softmax, bound.add_multiple(logits, targets, -1.0)]
 
     def of_network(self, logits: Tensor, targets: Tensor) -> Tensor:
         from torch.nn import functional
@@ -176,7 +197,7 @@ class Focal(Loss):
         miss = (log_shares.exp() * (1 - targets)).sum(dim)  # 1 − p, with its digits where p is near 1
         return -(miss**self.gamma) * (targets * log_shares).sum(dim)
 
-    def residual_(self, logits: Tensor, targets: Tensor, dim: int) -> None:
+    def residual(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         """[q^g − g p q^{g−1} log p] (softmax z − y) with q = 1 − p."""
         log_shares = logits.log_softmax(dim)
         shares = log_shares.exp()
@@ -184,7 +205,7 @@ class Focal(Loss):
         log_p = (targets * log_shares).sum(dim, keepdim=True)
         per_miss = (log_p / miss).where(miss > 0, -1.0)  # log p/q tends to −1
         factor = miss**self.gamma * (1 - self.gamma * log_p.exp() * per_miss)
-        logits.copy_(factor * (shares - targets))
+        return factor * (shares - targets)
 
 
 def _miss(a: float, classes: int) -> float:

@@ -57,6 +57,16 @@ class UfmModel(Part):
     )
 
     @property
+    def row_norm(self) -> float:
+        """Length of the rows of a fixed classifier."""
+        return 1.0 if self.classifier_norm is None else self.classifier_norm
+
+    @property
+    def logit_scale(self) -> float:
+        """What the logits are multiplied by: τ of normalized features, else 1."""
+        return 1.0 if self.temperature is None else self.temperature
+
+    @property
     def outputs(self) -> int:
         """Rows of W_M: t where targets are given, else K."""
         return self.classes if self.targets is None else len(self.targets)

@@ -12,7 +12,7 @@ def caption(spec: UfmSpec | NetworkSpec) -> str:
 
 
 def _loss(spec: UfmSpec | NetworkSpec) -> str:
-    return "MSE" if spec.loss == "mse" else "cross-entropy"
+    return spec.criterion.words
 
 
 def _ufm(spec: UfmSpec) -> str:

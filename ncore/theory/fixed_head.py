@@ -12,11 +12,6 @@ from ncore.theory.prediction import Prediction, is_balanced, unknown
 ANY_SIZES = "Without a bias each sample stands alone, so class sizes do not matter."
 
 
-def row_norm(spec: UfmSpec) -> float:
-    """s."""
-    return 1.0 if spec.model.classifier_norm is None else spec.model.classifier_norm
-
-
 def predict_fixed_head(spec: UfmSpec) -> Prediction:
     if len(spec.model.widths) > 1:
         return unknown("A fixed classifier over more than one level: no closed form is known.")
@@ -27,7 +22,7 @@ def predict_fixed_head(spec: UfmSpec) -> Prediction:
         return unregularised(spec)
     kappa = spec.regularization.bias / (1 + spec.regularization.bias) if spec.model.bias else 1.0
     profile = spec.criterion.profile(spec.model.classes, kappa)
-    found = fixed_head(profile, sum(spec.model.class_sizes), decay, row_norm(spec))
+    found = fixed_head(profile, sum(spec.model.class_sizes), decay, spec.model.row_norm)
     bias = (1 - kappa) / spec.model.classes if mse and spec.model.bias else 0.0
     notes = focal_notes(spec)
     if not spec.model.bias:

@@ -67,7 +67,7 @@ def simplex_value(size: int, classes: int, temperature: float) -> float:
 def predict_normalized(spec: UfmSpec) -> Prediction:
     """For a model that is normalised: nothing but the frame is left to learn."""
     classes, width = spec.model.classes, spec.model.widths[0]
-    temperature = 1.0 if spec.model.temperature is None else spec.model.temperature
+    temperature = spec.model.logit_scale
     if not is_balanced(spec):
         return unknown("Normalised features with unequal classes: no closed form is known.")
     if spec.loss != "cross_entropy":
