@@ -87,11 +87,9 @@ class UfmModel(Part):
         return tuple(tuple(row) for row in counts)
 
     @model_validator(mode="after")
-    def _every_label_is_given(self) -> Self:
+    def _noise_can_be_dealt(self) -> Self:
         if self.label_noise and self.classes > MAX_NOISY_CLASSES:
             raise ValueError(f"label_noise: must be 0 with more than {MAX_NOISY_CLASSES} model.classes")
-        if self.label_noise and not all(self.given_sizes):
-            raise ValueError(f"label_noise: {self.label_noise:g} leaves a label of model.classes without samples")
         return self
 
     @property
