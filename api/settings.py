@@ -8,7 +8,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LONGEST_SOCKET_PATH = 100
@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(default=None, description="where networks find their data sets")
     tokens: str = Field(default="", description="bearer tokens, comma-separated; empty: no token is asked for")
     read_tokens: str = Field(default="", description="bearer tokens that may read and change nothing, comma-separated")
+    allowed_hosts: str = Field(
+        default="", description="names under which browsers reach the API without tokens, comma-separated; *: any"
+    )
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
     port: int = Field(default=8000, description="port that the API listens on; 0: any free one")
     workers: int = Field(default=1, ge=1, description="worker processes that `ncore up` starts; CPU children of one")
@@ -53,6 +56,14 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value else None
+
+    @field_validator("tokens", "read_tokens")
+    @classmethod
+    def _holds_a_token(cls, value: str, info: ValidationInfo) -> str:
+        """An empty list is what an open service is asked for by; a list without a token is a mistake."""
+        if value and not _words(value):
+            raise ValueError(f"NCORE_{info.field_name}: ".upper() + f"no token in {value!r}; leave it out or empty")
+        return value
 
     @property
     def database(self) -> str:
@@ -89,6 +100,14 @@ class Settings(BaseSettings):
     @property
     def read_token_set(self) -> frozenset[str]:
         return _words(self.read_tokens)
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        return bool(self.token_set or self.read_token_set)
+
+    @property
+    def allowed_host_set(self) -> frozenset[str]:
+        return frozenset(host.lower().rstrip(".") for host in _words(self.allowed_hosts))
 
 
 def _words(listed: str) -> frozenset[str]:

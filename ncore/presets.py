@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ncore.faults import shortened
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
 Spec = UfmSpec | NetworkSpec
@@ -247,11 +248,13 @@ def body_of_request(body: Any) -> Any:
         return body
     unknown = set(body) - {"preset", "set"}
     if unknown:
-        raise SpecError([{"field": field, "message": "unknown field beside `preset`"} for field in sorted(unknown)])
+        raise SpecError(
+            [{"field": field, "message": "unknown field beside `preset`"} for field in sorted(map(str, unknown))]
+        )
     if not isinstance(body["preset"], str) or body["preset"] not in PRESETS:
         allowed = ", ".join(PRESETS)
-        raise SpecError([{"field": "preset", "message": f"must be one of {allowed}; got {body['preset']!r}"}])
+        raise SpecError([{"field": "preset", "message": f"must be one of {allowed}; got {shortened(body['preset'])}"}])
     changes = body.get("set", {})
     if not isinstance(changes, Mapping):
-        raise SpecError([{"field": "set", "message": f"must be an object of dotted paths; got {changes!r}"}])
+        raise SpecError([{"field": "set", "message": f"must be an object of dotted paths; got {shortened(changes)}"}])
     return with_changes(PRESETS[body["preset"]].spec, changes)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Point = tuple[str, str | None, int, int, float | None]
 COLUMNS = ("metric", "layer", "seed", "step", "value")
+PARQUET = "application/vnd.apache.parquet"
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

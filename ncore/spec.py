@@ -18,15 +18,15 @@ from pydantic import (
     model_validator,
 )
 
+from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
-from ncore.kinds.fields import TEXT, Int, Label, Part, Real, number_or_list
+from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
 from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
 from ncore.kinds.ufms import UfmModel
 from ncore.plain import NotPlain, plain
 
 __all__ = [
-    "TEXT",
     "BaseSpec",
     "ConvNetModel",
     "Data",
@@ -50,22 +50,18 @@ __all__ = [
 ]
 
 MAX_SEEDS = 1024
+MAX_TAGS = 32
+MAX_MILESTONES = 1000
 MAX_STEPS = 10**9
-
-
-class SpecError(ValueError):
-    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
-        self.errors = errors
+MAX_PATH = 8
+"""Parts of a dotted path: more than any field has."""
 
 
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+Device = Annotated[str, Field(max_length=8), Matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda or cuda:N")]
 PerLayer = Annotated[
-    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
+    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Entries(1, MAX_LEVELS), Tag("list")],
     Discriminator(number_or_list),
 ]
 
@@ -96,7 +92,7 @@ class Sgd(Part):
     weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
     epochs: Int = Field(default=120, ge=1, le=100_000)
     batch_size: Int = Field(default=128, ge=1, le=65_536)
-    milestones: tuple[Annotated[Int, Field(ge=1)], ...] = (40, 80)
+    milestones: Annotated[tuple[Annotated[Int, Field(ge=1, le=MAX_STEPS)], ...], Entries(0, MAX_MILESTONES)] = (40, 80)
     gamma: Real = Field(default=0.1, gt=0, le=1)
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
 
@@ -109,7 +105,7 @@ class MeasureSteps(Part):
 
 
 class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1)
+    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS)
 
 
 def _measure_tag(value: Any) -> str:
@@ -124,10 +120,10 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: str = Field(default="", max_length=200, pattern=TEXT)
-    tags: tuple[Label, ...] = Field(default=(), max_length=32)
+    name: Annotated[str, Field(max_length=200), Plain()] = ""
+    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
     loss: LossField = "mse"
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
 
@@ -293,7 +289,7 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
     except RecursionError:
         raise SpecError([{"field": "", "message": "is nested too deeply"}]) from None
     if not isinstance(body, Mapping):
-        raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
+        raise SpecError([{"field": "", "message": f"must be an object; got {shortened(body)}"}])
     if _kind(body) is None:
         raise SpecError([_kind_error(body.get("model"))])
     try:
@@ -304,25 +300,14 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
-        return {"field": "model", "message": "must be given: an object with a `kind`"}
+        return {"field": "model", "message": f"must be an object with a `kind`; got {shortened(model)}"}
     allowed = ", ".join((UFM, *NETWORKS))
-    return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
+    return {"field": "model.kind", "message": f"must be one of {allowed}; got {shortened(model.get('kind'))}"}
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
-    found = []
-    for item in error.errors(include_url=False):
-        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
-        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
-            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
-            path = f"{path}.{field}" if path else field
-        elif item["type"] not in ("missing", "extra_forbidden"):
-            message = f"{message}; got {_short(item['input'])}"
-        elif item["type"] == "extra_forbidden":
-            message = "unknown field"
-        found.append({"field": path, "message": message})
-    return found
+    return [fault_of(item, _path(item["loc"])) for item in error.errors(include_url=False)]
 
 
 _TAGS = {"ufm", "network", "epochs", "steps", "number", "list"}
@@ -335,16 +320,13 @@ def _path(loc: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
     changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
     for path, value in changes.items():
-        *parents, last = path.split(".")
+        *parents, last = path.split(".", MAX_PATH)
+        if len(parents) == MAX_PATH:
+            raise SpecError([{"field": path, "message": f"is no field: paths have at most {MAX_PATH} parts"}])
         inner = changed
         for parent in parents:
             if not isinstance(inner.get(parent, {}), Mapping):

@@ -1,10 +1,28 @@
-"""Texts of users where they are drawn and where they are printed."""
+"""Which characters the texts of users may hold, and how odd ones are shown: in answers, on a terminal, in a picture."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from typing import Any
+
+_PLANES = "".join(chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
+_ODD = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef{_PLANES}]")
+PLAIN = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029\uFDD0-\uFDEF\uFFFE\uFFFF]*$"
+"""The same as a pattern of JSON Schema, which reaches no further than the first plane."""
+
+
+def odd_character(text: str) -> str | None:
+    """The first character, as U+…, that breaks lines, terminals, XML or databases: controls, separators of lines,
+    non-characters, halves of surrogate pairs; None where there is none."""
+    found = _ODD.search(text)
+    return None if found is None else f"U+{ord(found[0]):04X}"
+
+
+def escaped(text: str) -> str:
+    r"""The text with odd characters written as escapes (\x1b), so that it can be shown and sent anywhere."""
+    return _ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 BIDI = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

@@ -1,12 +1,15 @@
 """The dashboard in a real browser: submit, watch, cancel, compare, a bad spec, a reload, a server that is lost."""
 
+import json
 import os
 import re
 import shutil
+import sqlite3
 import time
 import zipfile
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import kill_tree, settings_for, wait_for
@@ -332,15 +335,115 @@ def is_there(client: Client) -> bool:
         return False
 
 
-def test_a_token_is_asked_for_and_used(browser, guarded):
+def test_a_token_is_asked_for_refused_with_a_word_and_used(browser, guarded):
     page = browser.new_page()
     page.goto(guarded)
-    page.get_by_role("textbox", name="Token").fill("shut")
-    page.get_by_role("button", name="Use it").click()
+    told = page.get_by_role("dialog").get_by_role("alert")
     expect(page.get_by_role("textbox", name="Token")).to_be_visible()
+    expect(told).to_be_hidden()
+    for given, words in (("shut", "refused this token"), ("geschloßen ☃", "no spaces"), ("shut again", "no spaces")):
+        page.get_by_role("textbox", name="Token").fill(given)
+        page.get_by_role("button", name="Use it").click()
+        expect(told).to_contain_text(words)
     found = Axe().run(page).response["violations"]
     assert not [one["id"] for one in found if one["impact"] in SERIOUS]
     page.get_by_role("textbox", name="Token").fill("open-sesame")
-    page.get_by_role("button", name="Use it").click()
+    page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing has been run yet.")).to_be_visible()
+    page.close()
+
+
+LARGE = [2**53 + 1, 2**63 - 1]
+
+
+def test_integers_that_javascript_cannot_hold_are_read_kept_and_sent(page, served):
+    texts = [
+        json.dumps(value)
+        for value in (
+            LARGE,
+            {
+                "a": [-(2**53) - 1, 10**400, 0.1, 1e22, 1.5e300, 12345678901234567.25],
+                "9007199254740993": "9007199254740993",
+            },
+            {"name": "\u202e\u0001\ud800 漢字 \U0001f469\u200d\U0001f467", "escaped": '"\\ 9007199254740993'},
+        )
+    ]
+    copied = page.evaluate(
+        "async (texts) => { const { parse, print } = await import('./static/json.js');"
+        " return texts.map((text) => print(parse(text))); }",
+        texts,
+    )
+    assert [json.loads(text) for text in copied] == [json.loads(text) for text in texts]
+    assert not re.search(
+        r"[^\x20-\x7e]", copied[2].replace("漢字", "").replace("\U0001f469", "").replace("\U0001f467", "")
+    )
+
+    page.goto(f"{served.url}/#/new")
+    spec = json.loads(page.locator("#spec").input_value())
+    spec["optimizer"]["steps"], spec["seeds"] = 50, LARGE
+    page.locator("#spec").fill(json.dumps(spec))
+    page.get_by_role("button", name="Run").click()
+    expect(status_of(page)).to_have_text("succeeded")
+    page.get_by_role("combobox", name="Seeds").select_option("all")
+    expect(page.get_by_role("cell", name=str(LARGE[1])).first).to_be_visible()
+    page.get_by_role("button", name="Clone").click()
+    assert json.loads(page.locator("#spec").input_value())["seeds"] == LARGE
+
+    page.goto(f"{served.url}/#/sweeps/new")
+    page.get_by_label("Axes").fill(f"seeds={[[seed] for seed in LARGE]}")
+    edit(page, '"steps": 30000', '"steps": 50', "#base")
+    page.get_by_role("button", name="Run all").click()
+    expect(page.locator(".counts")).to_have_text("2 succeeded")
+    expect(page.get_by_role("cell", name=f"[{LARGE[0]}]", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Clone").click()
+    assert page.get_by_label("Axes").input_value() == f"seeds=[[{LARGE[0]}],[{LARGE[1]}]]"
+
+
+ODD = {
+    "\x01\x1b[31m\u202egnp.exe\u2066": r"\u0001\u001b[31m\u202egnp.exe\u2066",
+    "\ufeff\u2028a\uffff\x7f": r"\ufeff\u2028a\uffff\u007f",
+    "<img src=x onerror=alert(1)><b>&amp;": "<img src=x onerror=alert(1)><b>&amp;",
+    "W" * 100 + "神经坍缩" * 25: "W" * 100 + "神经坍缩" * 25,
+    "e" + "\u0301" * 150: "e" + "\u0301" * 150,
+    " \u200b\u3164 ": None,
+}
+"""Names as rows of earlier versions may hold them, and how they are shown; None: by the id."""
+
+
+def test_names_of_odd_characters_are_shown_readable_on_every_page(browser, served, ended, swept):
+    right = ended["right"].id
+    for odd, shown in ODD.items():
+        with sqlite3.connect(served.settings.home / "ncore.db") as database:
+            database.execute("UPDATE experiments SET name = ?, tags = ? WHERE id = ?", (odd, json.dumps([odd]), right))
+            database.execute("UPDATE sweeps SET name = ? WHERE id = ?", (odd, swept.id))
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        for place in ("#/", f"#/experiments/{right}", "#/compare", "#/sweeps", f"#/sweeps/{swept.id}"):
+            page.goto(f"{served.url}/{place}")
+            known = shown or (swept.id if "sweeps" in place else right)
+            expect(page.locator(".name").get_by_text(known, exact=True).first).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
+            heights = page.locator(".name, .tag").evaluate_all("all => all.map((one) => one.offsetHeight)")
+            assert max(heights) < 300, place
+            assert not page.locator("main img, main b").count()
+            if place.count("/") == 2:
+                assert page.title() == f"{known} · ncore"
+        page.close()
+    with sqlite3.connect(served.settings.home / "ncore.db") as database:
+        database.execute("UPDATE experiments SET name = ?, tags = '[]' WHERE id = ?", (ended["right"].name, right))
+
+
+def test_a_spec_is_copied_where_pages_have_no_clipboard(browser, served, ended):
+    """As over plain http."""
+    page = browser.new_page()
+    page.add_init_script("delete Navigator.prototype.clipboard")
+    page.goto(f"{served.url}/#/experiments/{ended['left'].id}")
+    page.get_by_role("button", name="Copy spec").click()
+    expect(page.get_by_text("Spec copied.")).to_be_visible()
+    page.goto(f"{served.url}/#/new")
+    page.locator("#spec").fill("")
+    page.locator("#spec").press("Control+v")
+    assert (
+        json.loads(page.locator("#spec").input_value())
+        == httpx.get(f"{served.url}/experiments/{ended['left'].id}").json()["spec"]
+    )
     page.close()

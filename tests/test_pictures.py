@@ -178,8 +178,8 @@ def test_a_comparison_counts_layers_from_the_last_and_shares_of_the_whole_run():
 
     short = [one_series([3.0, 2.0, 1.0], layer="h1")]
     deep = [one_series([9.0, 4.0, 1.0, 0.5, 0.2], layer=layer) for layer in ("layer1", "layer2")]
-    curves = [(subject("a", ("h1",)), short), (subject("b", ("layer1", "layer2")), deep)]
-    made = curves.comparison(curves, "nc1", by_share=True)
+    drawn = [(subject("a", ("h1",)), short), (subject("b", ("layer1", "layer2")), deep)]
+    made = curves.comparison(drawn, "nc1", by_share=True)
     alt.Chart.from_dict(made, validate=True)
     rows = made["datasets"]["table1"]
     depths = {(row["experiment"], row["layer"]): row["depth"] for row in rows}

@@ -43,7 +43,6 @@ def download(experiment_id: str, name: str) -> StreamingResponse:
         raise not_found("artifact", name)
     headers = {
         "Content-Disposition": f'attachment; filename="{experiment_id}-{name}"',
-        "Content-Encoding": "identity",  # weights do not compress, and trying takes long
         "Content-Length": str(sizes[name]),
     }
     chunks = get_store().chunks(experiment_id, name)

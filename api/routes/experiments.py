@@ -13,7 +13,7 @@ from api.database.tables import Experiment
 from api.shown import ExperimentOut, find, shown
 from api.store import get_store
 from api.submission import _find_or_insert, check_limits, digest_of, wake
-from api.web.bodies import SpecBody
+from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS, Problem
 from ncore.presets import spec_of
 
@@ -27,7 +27,7 @@ def submit(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> ExperimentOut:
     """Submits a spec, or a preset with changes. With `Idempotency-Key` a repeated request gives the same experiment."""
-    spec = spec_of(body)
+    spec = spec_of(sound(body))
     check_limits(spec)
     digest = digest_of(body)
     try:

@@ -15,9 +15,10 @@ from api.drawing import CrowdedError, Drawing, PictureError
 from api.shown import find
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
+from ncore.kinds.fields import Plain
 from ncore.pictures.files import KINDS, Form, Theme, rendered
 from ncore.pictures.panels import PANELS, PanelName, needed
-from ncore.spec import MAX_SEEDS, TEXT, parse_spec
+from ncore.spec import MAX_SEEDS, parse_spec
 
 if TYPE_CHECKING:
     from ncore.pictures.subject import Subject
@@ -35,7 +36,7 @@ log = logging.getLogger("ncore.api")
 router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_COMPARED = 20
 MAX_LAYERS = 64
-ShortText = Annotated[str, Query(max_length=64, pattern=TEXT)]
+ShortText = Annotated[str, Query(max_length=64), Plain()]
 MetricName = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:@+-]*$")]
 """A metric's name: without blanks, since stored names are followed by a blank and the layer."""
 _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}

@@ -14,15 +14,15 @@ from api.routes.plots import MetricName, ShortText, picture
 from api.routes.sweep_table import item_of, look_up, measured
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED
+from ncore.kinds.fields import Plain
 from ncore.pictures.files import KINDS, Form, Theme
 from ncore.pictures.sweep import heat_map, line_chart
-from ncore.spec import TEXT
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
 
-AxisName = Annotated[str, Query(max_length=200, pattern=TEXT, description="an axis; the first one with several values")]
+AxisName = Annotated[str, Query(max_length=200, description="an axis; the first one with several values"), Plain()]
 SecondAxisName = Annotated[
-    str, Query(max_length=200, pattern=TEXT, description="a second axis, for a heat map; the next with several values")
+    str, Query(max_length=200, description="a second axis, for a heat map; the next with several values"), Plain()
 ]
 
 

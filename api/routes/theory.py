@@ -10,7 +10,7 @@ from api.database.measurements import latest
 from api.database.sessions import reading
 from api.database.tables import Experiment
 from api.shown import find
-from api.web.bodies import SpecBody
+from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS
 from ncore.presets import spec_of
 from ncore.spec import parse_spec
@@ -28,7 +28,7 @@ class Theory(BaseModel):
 @router.post("/theory", response_model=Prediction)
 def of_spec(body: SpecBody) -> Prediction:
     """The prediction for a spec (or a preset with changes) without running it."""
-    return predict(spec_of(body))
+    return predict(spec_of(sound(body)))
 
 
 @router.get("/experiments/{experiment_id}/theory", response_model=Theory)

@@ -1,11 +1,11 @@
 import { ask } from "./server.js";
-import { dark, draw, element, problem } from "./page.js";
+import { dark, draw, element, named, problem, title } from "./page.js";
 
 const METRICS = ["nc1", "nc1_trace", "nc2_of", "nc2_etf", "nc3", "nc3_centered", "nc4", "cdnv", "objective", "loss", "accuracy",
   "test_loss", "test_accuracy", "grad_norm", "batch_grad_norm"];
 
 export async function compare(page, signal, search) {
-  document.title = "Compare · ncore";
+  title("Compare");
   const chosen = new Set(search.getAll("experiment"));
   const { items } = await ask("experiments?limit=200", { signal });
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Comparison" });
@@ -23,7 +23,7 @@ export async function compare(page, signal, search) {
     const wanted = new URLSearchParams({ metric: metric.value, x: x.value, theme: dark.matches ? "dark" : "light" });
     for (const id of chosen) wanted.append("experiment", id);
     history.replaceState(null, "", `#/compare?${wanted}`);
-    try { view = await draw(picture, await ask(`compare.json?${wanted}`, { signal })); } catch (error) {
+    try { view = await draw(picture, await ask(`compare.json?${wanted}`, { signal, reader: JSON.parse })); } catch (error) {
       if (!signal.aborted) picture.replaceChildren(problem(error));
     }
   };
@@ -35,7 +35,7 @@ export async function compare(page, signal, search) {
         element("input", { type: "checkbox", checked: chosen.has(item.id), onchange: (event) => {
           if (event.target.checked) chosen.add(item.id); else chosen.delete(item.id);
           redraw();
-        } }), `${item.name || item.id} (${item.status})`)))
+        } }), named(item), ` (${item.status})`)))
         : element("p", { class: "quiet" }, "Nothing has been run yet.")));
   dark.addEventListener("change", () => redraw(), { signal });
   signal.addEventListener("abort", () => view?.finalize());

@@ -1,5 +1,6 @@
+import { print } from "./json.js";
 import { ask, download, listen, send } from "./server.js";
-import { dark, draw, element, ended, fill, isLog, number, problem, progress, status, time } from "./page.js";
+import { copy, dark, draw, element, ended, fill, isLog, nameOf, named, number, problem, progress, selectAll, status, tags, time, title } from "./page.js";
 import { comparison } from "./comparison.js";
 import { logs } from "./logs.js";
 
@@ -8,7 +9,7 @@ const REDRAW_MS = 250;
 export async function experiment(page, signal, id) {
   const path = `experiments/${id}`;
   let item = await ask(path, { signal });
-  document.title = `${item.name || item.id} · ncore`;
+  title(nameOf(item));
 
   const head = element("div");
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Curves" });
@@ -25,7 +26,9 @@ export async function experiment(page, signal, id) {
     note.textContent = "";
     try { await work(); } catch (error) { note.replaceChildren(problem(error)); }
   } }, label);
-  const json = () => JSON.stringify(item.spec, null, 2);
+  const json = () => print(item.spec, 2);
+
+  const written = element("details", {}, element("summary", {}, "Spec"), element("pre", { tabindex: 0 }, json()));
 
   const facts = () => element("dl", { class: "facts" },
     [["Status", status(item.status)], ["Progress", progress(item)], ["Submitted", time(item.created_at)],
@@ -39,13 +42,18 @@ export async function experiment(page, signal, id) {
   const cancel = act("Cancel", async () => { item = await send("POST", `${path}/cancel`) ?? item; header(); });
   const retry = act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); });
   const remove = act("Delete", async () => {
-    if (!confirm(`Delete ${item.name || id} with everything that was measured?`)) return;
+    if (!confirm(`Delete ${nameOf(item)} with everything that was measured?`)) return;
     await send("DELETE", path);
     location.hash = "/";
   }, { class: "danger" });
   const actions = element("p", { class: "actions" }, cancel, retry,
     act("Clone", async () => { sessionStorage.setItem("ncore-draft", json()); location.hash = "/new?draft=1"; }),
-    act("Copy spec", async () => { await navigator.clipboard.writeText(json()); note.textContent = "The spec is on the clipboard."; }),
+    act("Copy spec", async () => { 
+      if (await copy(json())) { note.textContent = "Spec copied."; return; }
+      written.open = true;
+      selectAll(written.lastChild);
+      note.textContent = "This browser lets no page copy. The spec is selected: press Ctrl+C.";
+    }),
     act("CSV", () => download(`${path}/metrics?format=csv`, `${id}.csv`)),
     act("PDF", () => download(`${path}/plot.pdf`, `${id}.pdf`)),
     act("Export", () => download(`${path}/export.zip`, `${id}.zip`)),
@@ -55,8 +63,8 @@ export async function experiment(page, signal, id) {
     retry.disabled = !["failed", "cancelled"].includes(item.status);
     remove.disabled = item.status === "running";
     fill(head,
-      element("h1", {}, item.name || item.id),
-      element("p", { class: "quiet" }, element("code", {}, item.id), " ", item.tags.map((tag) => element("span", { class: "tag" }, tag))),
+      element("h1", {}, named(item)),
+      element("p", { class: "quiet" }, element("code", {}, item.id), " ", tags(item.tags)),
       facts(),
       item.error ? element("p", { class: "errors", role: "alert" }, item.error) : null,
       verdicts().length ? element("ul", {}, verdicts()) : null);
@@ -64,13 +72,13 @@ export async function experiment(page, signal, id) {
 
   let view = null;
   const redraw = async () => {
-    const spec = await ask(`${path}/plot.json?theme=${dark.matches ? "dark" : "light"}&columns=${innerWidth < 760 ? 1 : 2}`, { signal });
-    const { title, ...curves } = spec;
-    caption.textContent = title?.subtitle.join(" ") ?? "";
+    const spec = await ask(`${path}/plot.json?theme=${dark.matches ? "dark" : "light"}&columns=${innerWidth < 760 ? 1 : 2}`, { signal, reader: JSON.parse });
+    const { title: head, ...curves } = spec;
+    fill(caption, head?.subtitle.join(" ") ?? "");
     steps.hidden = !isLog(curves, "x");
     values.hidden = !isLog(curves, "y");
     view?.finalize();
-    view = await draw(picture, curves, { x: x.value, y: y.value });
+    view = await draw(picture, curves, { axes: { x: x.value, y: y.value } });
   };
   const compareTheory = async () => theory.show(await ask(`${path}/theory`, { signal }));
 
@@ -104,7 +112,7 @@ export async function experiment(page, signal, id) {
     picture, caption,
     element("h2", {}, "Theory beside measurement"), theory.node,
     log.node,
-    element("details", {}, element("summary", {}, "Spec"), element("pre", { tabindex: 0 }, json())));
+    written);
   dark.addEventListener("change", later, { signal });
   addEventListener("resize", later, { signal });
   const tick = setInterval(async () => {

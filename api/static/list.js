@@ -1,12 +1,13 @@
 import { ask } from "./server.js";
-import { element, progress, refill, status, time } from "./page.js";
+import { print } from "./json.js";
+import { element, nameOf, named, progress, refill, status, tags, time, title } from "./page.js";
+import { often } from "./sweeps.js";
 import { workers } from "./workers.js";
 
-const REFRESH_MS = 1500;
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 
 export async function list(page, signal, search) {
-  document.title = "Experiments · ncore";
+  title("Experiments");
   const chosen = new Set();
   const rows = element("tbody");
   const more = element("button", { hidden: true }, "Show older");
@@ -28,22 +29,22 @@ export async function list(page, signal, search) {
     return wanted;
   };
   const row = (item) => element("tr", {},
-    element("td", {}, element("input", { type: "checkbox", id: `choose-${item.id}`, "aria-label": `choose ${item.name || item.id}`,
+    element("td", {}, element("input", { type: "checkbox", id: `choose-${item.id}`, "aria-label": `choose ${nameOf(item)}`,
       checked: chosen.has(item.id), onchange: (event) => {
         if (event.target.checked) chosen.add(item.id); else chosen.delete(item.id);
         compare.disabled = chosen.size < 1;
       } })),
-    element("td", {}, element("a", { id: `open-${item.id}`, href: `#/experiments/${item.id}` }, item.name || item.id),
+    element("td", {}, element("a", { id: `open-${item.id}`, href: `#/experiments/${item.id}` }, named(item)),
       item.name ? element("div", { class: "quiet" }, element("small", {}, item.id)) : null),
     element("td", {}, status(item.status)),
     element("td", {}, progress(item)),
     element("td", { class: "wide" }, time(item.created_at)),
-    element("td", { class: "wide" }, item.tags.map((name) => element("span", { class: "tag" }, name))));
+    element("td", { class: "wide" }, tags(item.tags)));
 
   let shown = "";
   const refresh = async () => {
     const { items, next_cursor: cursor } = await ask(`experiments?${query()}`, { signal });
-    const fresh = JSON.stringify(items);
+    const fresh = print(items);
     if (fresh !== shown) {
       shown = fresh;
       refill(rows, items.map(row));
@@ -71,8 +72,6 @@ export async function list(page, signal, search) {
         element("th", {}, "Progress"), element("th", { class: "wide" }, "Submitted"), element("th", { class: "wide" }, "Tags"))),
       rows)),
     empty, more, place);
-  const tick = () => { if (!document.hidden) { soon(); workers(place, signal).catch(() => {}); } };
   workers(place, signal).catch(() => {});
-  const timer = setInterval(tick, REFRESH_MS);
-  signal.addEventListener("abort", () => clearInterval(timer));
+  often(async () => { await Promise.all([refresh(), workers(place, signal)]); }, signal);
 }

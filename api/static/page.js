@@ -1,18 +1,38 @@
 // What every page is built of: elements, numbers, times, pictures.
 
+import { hasInk, visible } from "./json.js";
+
+const READ_ALOUD = ["aria-label", "title", "placeholder"];
+
+// What is not there is left out, and text is shown so that every character of it is seen.
+const shown = (children) => children.flat().filter((child) => child !== null && child !== undefined)
+  .map((child) => (child instanceof Node ? child : visible(String(child))));
+
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value === true) node.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+    else if (value !== false && value !== null && value !== undefined) {
+      node.setAttribute(name, READ_ALOUD.includes(name) ? visible(String(value)) : value);
+    }
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...shown(children));
   return node;
 }
 
-// `replaceChildren` would write "null" for what is not there.
-export const fill = (node, ...children) => node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined));
+export const fill = (node, ...children) => node.replaceChildren(...shown(children));
+
+// What something is called: its name, or its id where the name has nothing to be seen.
+export const nameOf = ({ name, id }) => (hasInk(name ?? "")
+  ? visible(name).replace(/\s+/g, " ") : id);
+
+// A name of any length and direction, which cannot turn or push what stands around it.
+export const named = (item) => element("bdi", { class: "name", title: item.name?.length > 80 ? item.name : null }, nameOf(item));
+
+export const tags = (names) => names.map((name) => element("bdi", { class: "tag" }, name));
+
+export const title = (text) => { document.title = `${visible(text)} · ncore`; };
 
 export const number = (value, digits = 6) => {
   if (value === null || value === undefined) return "–";
@@ -49,6 +69,29 @@ export function refill(node, ...children) {
   const held = node.contains(document.activeElement) ? document.activeElement.id : "";
   fill(node, ...children);
   if (held) document.getElementById(held)?.focus({ preventScroll: true });
+}
+
+// To the clipboard; where the page is not served by https there is none, and the older way may do. False where neither does.
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const held = document.activeElement, area = document.createElement("textarea");
+    area.value = text;
+    area.className = "unseen";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    held?.focus({ preventScroll: true });
+    return done;
+  }
+}
+
+export function selectAll(node) {
+  node.scrollIntoView({ block: "nearest" });
+  getSelection().selectAllChildren(node);
 }
 
 export const ended = (state) => ["succeeded", "failed", "cancelled"].includes(state);
@@ -97,13 +140,23 @@ const runtime = () => (loading ??= new Promise((resolve, reject) => {
   document.head.append(script);
 }));
 
+const LONG_NUMBER = /^-?\d+\.\d{6,}(e[+-]?\d+)?$|^-?\d+(\.\d+)?e[+-]?\d+$/;
+
+// What a tooltip says: `names` for what the picture calls x and y, numbers as elsewhere on the page, nothing of Vega's own.
+const tooltip = (names) => (values, toHtml) => {
+  const rows = typeof values === "object" ? Object.entries(values) : [["", values]];
+  const text = (value) => toHtml(visible(LONG_NUMBER.test(value) ? number(Number(value)) : String(value)));
+  return `<table>${rows.filter(([key, value]) => !key.endsWith("_sort_index") && value !== "" && value !== undefined)
+    .map(([key, value]) => `<tr><td class=key>${toHtml(names[key] ?? key)}</td><td class=value>${text(value)}</td></tr>`).join("")}</table>`;
+};
+
 // Draws Vega-Lite as the server made it, fitted to its place; `axes` may turn its log axes into linear ones.
-export async function draw(target, picture, axes = {}) {
+export async function draw(target, picture, { axes = {}, names = {} } = {}) {
   const fitted = fit(rescale(structuredClone(picture), axes), target.clientWidth - 16);
   await runtime();
-  const tooltip = { theme: dark.matches ? "dark" : "light" };
-  const view = await window.vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip });
+  const told = { theme: dark.matches ? "dark" : "light", formatTooltip: tooltip(names) };
+  const view = await window.vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip: told });
   const label = picture.description || (picture.title?.text ?? picture.title) || "curves";
-  target.querySelector("svg")?.setAttribute("aria-label", [label].flat().join(" "));
+  target.querySelector("svg")?.setAttribute("aria-label", visible([label].flat().join(" ")));
   return view;
 }

@@ -1,5 +1,8 @@
 // The HTTP API as the pages use it: one place for the token, the errors and the state of the connection.
 
+import { parse, print } from "./json.js";
+import { askToken, token } from "./token.js";
+
 const RETRY_MS = 1000;
 const connection = document.getElementById("connection");
 
@@ -11,21 +14,7 @@ export class Problem extends Error {
   }
 }
 
-const headers = () => {
-  const token = sessionStorage.getItem("ncore-token");
-  return token ? { Authorization: `Bearer ${token}` } : {};
-};
-
-let asking = null;
-const askToken = () => (asking ??= new Promise((resolve) => {
-  const dialog = document.getElementById("token");
-  dialog.addEventListener("close", () => {
-    sessionStorage.setItem("ncore-token", dialog.querySelector("input").value);
-    asking = null;
-    resolve();
-  }, { once: true });
-  dialog.showModal();
-}));
+const headers = (sent) => (sent ? { Authorization: `Bearer ${sent}` } : {});
 
 const pause = (ms, signal) => new Promise((resolve, reject) => {
   const timer = setTimeout(resolve, ms);
@@ -36,8 +25,9 @@ const pause = (ms, signal) => new Promise((resolve, reject) => {
 async function open(path, options = {}) {
   for (;;) {
     let response;
+    const sent = token();
     try {
-      response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
+      response = await fetch(path, { ...options, headers: { ...headers(sent), ...options.headers } });
     } catch (error) {
       if (options.signal?.aborted) throw error;
       if ((options.method ?? "GET") !== "GET") throw new Problem({ detail: "The server does not answer. Try again." }, 0);
@@ -47,31 +37,38 @@ async function open(path, options = {}) {
     if (away && (options.method ?? "GET") === "GET") {
       await pause(RETRY_MS, options.signal);
     } else if (response.status === 401) {
-      await askToken();
+      await askToken(sent);
     } else {
       return response;
     }
   }
 }
 
+// What stands between may answer in its own words.
+const read = (text, response, reader) => {
+  if (response.ok) return reader(text);
+  try { return parse(text); } catch { return { title: response.statusText }; }
+};
+
+// `reader` of a picture is JSON.parse: what draws it knows no BigInt.
 export async function ask(path, options = {}) {
   for (;;) {
     const response = await open(path, options);
     if (response.status === 204) return null;
-    let body;
-    try { body = await response.json(); } catch (error) {
-      if (options.signal?.aborted) throw error;
-      if (response.ok && (options.method ?? "GET") === "GET") continue;  // the connection broke within the answer
-      body = { title: response.statusText };
-    }
+    const text = await response.text().catch((error) => {
+      if (options.signal?.aborted || !response.ok || (options.method ?? "GET") !== "GET") throw error;
+    });
+    if (text === undefined) continue;  // the connection broke within the answer
+    const body = read(text, response, options.reader ?? parse);
     if (!response.ok) throw new Problem(body, response.status);
     return body;
   }
 }
 
+// A text is sent as it is: what a user has typed is for the server to judge.
 export const send = (method, path, body, extra = {}) => ask(path, {
   method,
-  body: body === undefined ? undefined : JSON.stringify(body),
+  body: typeof body === "object" ? print(body) : body,
   headers: { "Content-Type": "application/json", ...extra },
 });
 
@@ -108,7 +105,7 @@ export async function listen(path, signal, receive) {
             if (line.startsWith("event:")) event.type = line.slice(6).trim();
             if (line.startsWith("data:")) event.data += line.slice(5).trim();
           }
-          if (event.data) receive(event.type, JSON.parse(event.data));
+          if (event.data) receive(event.type, parse(event.data));
           if (event.type === "end") return;
         }
       }

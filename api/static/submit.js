@@ -1,5 +1,6 @@
+import { print } from "./json.js";
 import { ask, send, Problem } from "./server.js";
-import { element } from "./page.js";
+import { element, title } from "./page.js";
 
 // The place of a dotted path in the text: keys one after another, so that the fault can be shown where it stands.
 export function find(text, field) {
@@ -25,7 +26,7 @@ export function select(editor, place) {
 export const key = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 
 export async function submit(page, signal, search) {
-  document.title = "New experiment · ncore";
+  title("New experiment");
   const answer = await ask("presets", { signal });
   const presets = answer.items ?? answer;
   const editor = element("textarea", { spellcheck: "false", id: "spec", "aria-describedby": "faults" });
@@ -34,7 +35,7 @@ export async function submit(page, signal, search) {
   const choose = (name) => {
     const preset = presets.find((one) => one.name === name);
     if (!preset) return;
-    editor.value = JSON.stringify(preset.spec, null, 2);
+    editor.value = print(preset.spec, 2);
     about.textContent = preset.description;
     faults.replaceChildren();
   };
@@ -51,11 +52,10 @@ export async function submit(page, signal, search) {
 
   const form = element("form", { onsubmit: async (event) => {
     event.preventDefault();
-    let body;
-    try { body = JSON.parse(editor.value); } catch (error) { mark([], `This is not JSON: ${error.message}`); return; }
+    try { JSON.parse(editor.value); } catch (error) { mark([], `This is not JSON: ${error.message}`); return; }
     button.disabled = true;
     try {
-      const made = await send("POST", "experiments", body, { "Idempotency-Key": key() });
+      const made = await send("POST", "experiments", editor.value, { "Idempotency-Key": key() });
       location.hash = `/experiments/${made.id}`;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;

@@ -1,7 +1,8 @@
 // One sweep: how far it is, its picture, and the table of its final metrics beside what is predicted.
 
+import { print } from "./json.js";
 import { ask, download, send } from "./server.js";
-import { dark, draw, element, fill, problem, refill, time } from "./page.js";
+import { dark, draw, element, fill, nameOf, named, problem, refill, time, title } from "./page.js";
 import { axesOf, bar, counts, often } from "./sweeps.js";
 import { PAGE, sweepTable } from "./sweep_table.js";
 
@@ -63,7 +64,7 @@ export async function sweep(page, signal, id, search) {
     offer();
     if (want.offset >= item.total) want.offset = 0;
     if (page() !== asked) return refresh();
-    document.title = `${item.name || item.id} · ncore`;
+    title(nameOf(item));
     header();
     table.show(item, want);
   };
@@ -77,10 +78,11 @@ export async function sweep(page, signal, id, search) {
       return;
     }
     if (!view) fill(picture, element("p", { class: "quiet" }, "Drawing …"));
-    const drawing = await ask(`${path}/plot.json?${options}`, { signal });
+    const drawing = await ask(`${path}/plot.json?${options}`, { signal, reader: JSON.parse });
     view?.finalize();
     view = null;
-    view = await draw(picture, drawing);
+    const [over, across] = [want.x ?? several(item.axes)[0], want.y ?? several(item.axes)[1]];
+    view = await draw(picture, drawing, { names: { x: over, y: across, value: want.metric } });
     picturing = fresh;
   };
   // One after another, so that no late answer is shown in the place of a newer one.
@@ -110,7 +112,7 @@ export async function sweep(page, signal, id, search) {
     try { await work(); } catch (error) { note.replaceChildren(problem(error)); }
   } }, label);
   const cancel = act("Cancel", async () => {
-    if (!confirm(`Cancel the ${left(item).toLocaleString()} experiments of ${item.name || id} that have not ended?`)) return;
+    if (!confirm(`Cancel the ${left(item).toLocaleString()} experiments of ${nameOf(item)} that have not ended?`)) return;
     await send("POST", `${path}/cancel`);
     await shown();
   }, { class: "danger" });
@@ -118,14 +120,14 @@ export async function sweep(page, signal, id, search) {
     act("CSV", () => download(`${path}?format=csv`, `${id}.csv`)),
     act("PDF", () => download(`${path}/plot.pdf?${query({ x: want.x, y: want.y })}`, `${id}.pdf`)),
     act("Clone", async () => {
-      sessionStorage.setItem("ncore-sweep", JSON.stringify({ name: item.name, base: item.base, axes: item.axes }));
+      sessionStorage.setItem("ncore-sweep", print({ name: item.name, base: item.base, axes: item.axes }));
       location.hash = "/sweeps/new?draft=1";
     }),
     cancel);
   const header = () => {
     cancel.disabled = !left(item);
     refill(head,
-      element("h1", {}, item.name || item.id),
+      element("h1", {}, named(item)),
       item.name ? element("p", { class: "quiet" }, element("code", {}, item.id)) : null,
       element("dl", { class: "facts" }, [["Progress", bar(item)], ["Experiments", counts(item.statuses)], ["Submitted", time(item.created_at)],
         ["Axes", axesOf(item.axes), "whole"]]
@@ -138,7 +140,7 @@ export async function sweep(page, signal, id, search) {
     element("div", { class: "bar" }, metric.label, layer.label, x.label, y.label),
     picture,
     element("h2", {}, "Theory beside measurement"), table.node,
-    element("details", {}, element("summary", {}, "Base"), element("pre", { tabindex: 0 }, JSON.stringify(item.base, null, 2))));
+    element("details", {}, element("summary", {}, "Base"), element("pre", { tabindex: 0 }, print(item.base, 2))));
   const again = () => { resting = 0; shown().catch(() => {}); };
   dark.addEventListener("change", again, { signal });
   addEventListener("resize", again, { signal });

@@ -1,15 +1,16 @@
 // A new sweep: the spec that is varied, and its axes, a line each.
 
+import { parse, print } from "./json.js";
 import { ask, send, Problem } from "./server.js";
-import { element, fill } from "./page.js";
+import { element, fill, title } from "./page.js";
 import { find, key, select } from "./submit.js";
 
 const AXES = { regularization: "regularization.features=[0.002, 0.005, 0.02]", data: "optimizer.learning_rate=[0.01, 0.05]" };
 const PARTS = ["name", "axes"];
 
-// {path: values} of lines path=[…]. Throws a Problem of the kind that the server answers with.
+// {path: values} of lines path=[…], the values as they were typed. Throws a Problem of the kind that the server answers with.
 function axesOf(text) {
-  const axes = {}, errors = [];
+  const axes = Object.create(null), errors = [];  // a path may have any name
   for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
     const [, path, list] = line.match(/^([^=\s]+)\s*=\s*(.*)$/) ?? [];
     const refuse = (message) => errors.push({ field: path ? `axes.${path}` : "axes", message });
@@ -17,23 +18,26 @@ function axesOf(text) {
     try { values = JSON.parse(list); } catch { values = null; }
     if (!Array.isArray(values)) refuse(`must be path=[value, …] with values as JSON; got ${line}`);
     else if (path in axes) refuse("stands here twice; give all its values in one line");
-    else axes[path] = values;
+    else axes[path] = { text: list, size: values.length };
   }
   if (errors.length) throw new Problem({ detail: "The axes cannot be read.", errors }, 422);
   return axes;
 }
 
 function specOf(text) {
-  try { return JSON.parse(text); } catch (error) {
+  try {
+    JSON.parse(text);
+    return text;
+  } catch (error) {
     throw new Problem({ errors: [{ field: "base", message: `is not JSON: ${error.message}` }] }, 422);
   }
 }
 
-const linesOf = (axes) => Object.entries(axes).map(([path, values]) => `${path}=${JSON.stringify(values)}`).join("\n");
+const linesOf = (axes) => Object.entries(axes).map(([path, values]) => `${path}=${print(values)}`).join("\n");
 
 const counted = (text) => {
   try {
-    const sizes = Object.values(axesOf(text)).map((values) => values.length);
+    const sizes = Object.values(axesOf(text)).map(({ size }) => size);
     const total = sizes.reduce((product, size) => product * size, 1);
     return sizes.length ? `${sizes.join(" × ")}${sizes.length > 1 ? ` = ${total.toLocaleString()}` : ""} experiment${total === 1 ? "" : "s"}` : "";
   } catch { return ""; }
@@ -50,7 +54,7 @@ function field(name, control) {
 }
 
 export async function sweepForm(page, signal, search) {
-  document.title = "New sweep · ncore";
+  title("New sweep");
   const presets = (await ask("presets", { signal })).items;
   const fields = {
     name: field("name", element("input", { maxlength: 200, autocomplete: "off" })),
@@ -67,7 +71,7 @@ export async function sweepForm(page, signal, search) {
   const choose = (wanted) => {
     const preset = presets.find((one) => one.name === wanted);
     if (!preset) return;
-    base.value = JSON.stringify(preset.spec, null, 2);
+    base.value = print(preset.spec, 2);
     if (!axes.value || Object.values(AXES).includes(axes.value)) axes.value = AXES[preset.spec.data ? "data" : "regularization"];
     clear();
     count();
@@ -99,7 +103,8 @@ export async function sweepForm(page, signal, search) {
     clear();
     button.disabled = true;
     try {
-      const body = { name: name.value, axes: axesOf(axes.value), base: specOf(base.value) };
+      const lists = Object.entries(axesOf(axes.value)).map(([path, { text }]) => `${print(path)}: ${text}`);
+      const body = `{"name": ${print(name.value)}, "axes": {${lists}}, "base": ${specOf(base.value)}}`;
       const made = await send("POST", "sweeps", body, { "Idempotency-Key": key() });
       location.hash = `/sweeps/${made.id}`;
     } catch (error) {
@@ -114,10 +119,10 @@ export async function sweepForm(page, signal, search) {
   page.replaceChildren(element("h1", {}, "New sweep"),
     element("p", { class: "quiet" }, "One experiment for each combination of the axes’ values, at most 10,000, all of them or none."), form);
   choose(presets[0]?.name);
-  const draft = search.get("draft") && JSON.parse(sessionStorage.getItem("ncore-sweep") ?? "null");
+  const draft = search.get("draft") && parse(sessionStorage.getItem("ncore-sweep") ?? "null");
   if (!draft) return;
   name.value = draft.name;
-  base.value = JSON.stringify(draft.base, null, 2);
+  base.value = print(draft.base, 2);
   axes.value = linesOf(draft.axes);
   count();
 }

@@ -1,5 +1,6 @@
 // The table of a sweep, a page at a time: a line for each combination and layer.
 
+import { print } from "./json.js";
 import { element, number, refill, status } from "./page.js";
 
 export const PAGE = 50;
@@ -11,7 +12,7 @@ const brief = (path, paths) => {
   const last = path.split(".").at(-1);
   return paths.filter((other) => other.split(".").at(-1) === last).length > 1 ? path : last;
 };
-const text = (value) => JSON.stringify(typeof value === "number" ? Number(value.toPrecision(8)) : value);
+const text = (value) => print(typeof value === "number" ? Number(value.toPrecision(8)) : value);
 const range = ({ low, high }) => (low === null ? "–" : low === high ? number(low) : `${number(low)} … ${number(high)}`);
 
 const NOTHING = { layer: null, mean: null, low: null, high: null, predicted: null };
@@ -45,7 +46,7 @@ export function sweepTable(turn) {
     const last = Math.min(at + PAGE, item.total);
     const told = `${(at + 1).toLocaleString()}–${last.toLocaleString()} of ${item.total.toLocaleString()}`;
     if (where.textContent !== told) where.textContent = told;  // else it would be read aloud at each refresh
-    const fresh = JSON.stringify([item.items, metric]);
+    const fresh = print([item.items, metric]);
     if (fresh === shown) return;
     shown = fresh;
     const layered = item.items.some((one) => one.metrics.some((level) => level.layer !== null));

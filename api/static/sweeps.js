@@ -1,7 +1,8 @@
 // The list of sweeps, and what its page and theirs show alike.
 
 import { ask } from "./server.js";
-import { element, refill, time } from "./page.js";
+import { print } from "./json.js";
+import { element, named, refill, time, title } from "./page.js";
 
 const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
 const FEW = 4;
@@ -13,7 +14,7 @@ export const bar = ({ progress }) => element("span", { class: "nowrap" },
   element("progress", { max: 1, value: progress, "aria-label": "progress" }), ` ${Math.floor(100 * progress)}\u00a0%`);
 
 const brief = (values) => {
-  const texts = values.map((value) => JSON.stringify(value));
+  const texts = values.map((value) => print(value));
   return texts.length <= FEW ? texts.join(", ") : `${texts[0]} … ${texts.at(-1)} (${texts.length.toLocaleString()})`;
 };
 
@@ -36,14 +37,14 @@ export function often(work, signal) {
 }
 
 const row = (item) => element("tr", {},
-  element("td", {}, element("a", { id: `open-${item.id}`, href: `#/sweeps/${item.id}` }, item.name || item.id),
+  element("td", {}, element("a", { id: `open-${item.id}`, href: `#/sweeps/${item.id}` }, named(item)),
     item.name ? element("div", { class: "quiet" }, element("small", {}, item.id)) : null),
   element("td", {}, element("div", {}, bar(item)), counts(item.statuses)),
   element("td", { class: "wide" }, axesOf(item.axes)),
   element("td", { class: "wide" }, time(item.created_at)));
 
 export async function sweeps(page, signal) {
-  document.title = "Sweeps · ncore";
+  title("Sweeps");
   const rows = element("tbody");
   const more = element("button", { hidden: true }, "Show older");
   const empty = element("p", { class: "quiet", hidden: true }, "No sweep has been run yet. ",
@@ -51,7 +52,7 @@ export async function sweeps(page, signal) {
   let limit = 50, shown = "";
   const refresh = async () => {
     const { items } = await ask(`sweeps?limit=${limit}`, { signal });
-    const fresh = JSON.stringify(items);
+    const fresh = print(items);
     if (fresh !== shown) refill(rows, items.map(row));
     shown = fresh;
     more.hidden = items.length < limit || limit >= 200;

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from ncore.kinds.fields import Int, OneOf, Part, Reference, number_or_list
+from ncore.kinds.fields import MAX_CLASSES, Entries, Int, OneOf, Part, Plain, Reference, number_or_list
 
 CLASSES, SYNTHETIC_SAMPLES = 10, 100
 """Classes of synthetic images unless asked for, and images a class."""
@@ -50,17 +50,16 @@ DATA_SETS: dict[str, Source] = {
 }
 """The data sets by their name."""
 
-PATH = r"^[^\x00-\x1F\x7F-\x9F\u2028\u2029\uFDD0-\uFDEF\uFFFE\uFFFF]*$"
-"""No control characters, no separators of lines, no characters that are none."""
 Several = Annotated[Int, Field(ge=2, le=10**8, description="of one image nothing varies within its class")]
 ImagesPerClass = Annotated[
-    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Tag("list")], Discriminator(number_or_list)
+    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Entries(2, MAX_CLASSES), Tag("list")],
+    Discriminator(number_or_list),
 ]
 
 
 class Data(Part):
     name: Annotated[str, OneOf(DATA_SETS)]
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=PATH)] | None = None
+    path: Annotated[str, Field(min_length=1, max_length=1024), Plain()] | None = None
     samples_per_class: ImagesPerClass | None = None
     image_size: Int = Field(default=32, ge=4, le=512)
     augment: StrictBool = False

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from ncore.faults import shortened
 from ncore.kinds.fields import Part, Real
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ def read_loss(value: Any) -> str | Loss:
     if isinstance(value, Mapping):
         kind = value.get("kind")
         if not isinstance(kind, str) or kind not in LOSSES:
-            raise ValueError(f"kind: must be one of {', '.join(LOSSES)}; got {kind!r}")
+            raise ValueError(f"kind: must be one of {', '.join(LOSSES)}; got {shortened(kind)}")
         value = LOSSES[kind].model_validate(_fitting(value, LOSSES[kind]))
     if not isinstance(value, Loss):
         raise ValueError(  # noqa: TRY004 (what a validator has to raise)
@@ -255,9 +256,9 @@ class _AsLoss:
         return core_schema.no_info_plain_validator_function(read_loss, serialization=written)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(cls, _core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         names = {"type": "string", "enum": [kind for kind, loss in LOSSES.items() if loss.named]}
-        return {"anyOf": [names, *(loss.model_json_schema() for loss in LOSSES.values())]}
+        return {"anyOf": [names, *(handler(loss.__pydantic_core_schema__) for loss in LOSSES.values())]}
 
 
 LossField = Annotated[str | Loss, _AsLoss]

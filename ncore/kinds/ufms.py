@@ -7,17 +7,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from ncore.kinds.fields import MAX_LEVELS, Int, Part, Real, number_or_list
+from ncore.kinds.fields import MAX_CLASSES, MAX_LEVELS, Entries, Int, Part, Real, number_or_list
 
 MAX_NOISY_CLASSES = 1000
 """Labels are dealt out class by class: K² counts."""
 Count = Annotated[Int, Field(ge=1, le=10**8)]
 PerClass = Annotated[
-    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
+    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Entries(2, MAX_CLASSES), Tag("list")],
     Discriminator(number_or_list),
 ]
 Norm = Annotated[Real, Field(gt=0, le=1e6)]
 Target = Annotated[Real, Field(ge=-1e6, le=1e6)]
+TargetRow = Annotated[tuple[Target, ...], Entries(2, MAX_CLASSES)]
 
 
 def _is(default: Any) -> Callable[[Any], bool]:
@@ -29,9 +30,9 @@ class UfmModel(Part):
     """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
 
     kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=10_000)
+    classes: Int = Field(ge=2, le=MAX_CLASSES)
     samples_per_class: PerClass
-    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
     activation: Literal["identity", "relu"] = "identity"
     bias: StrictBool = False
     init_scale: Real = Field(default=1.0, gt=0, le=1e6)
@@ -49,7 +50,7 @@ class UfmModel(Part):
     temperature: Norm | None = Field(
         default=None, exclude_if=_is(None), description="τ of the logits τ w·h of normalized features; 1 if null"
     )
-    targets: Annotated[tuple[tuple[Target, ...], ...], Field(min_length=1, max_length=10_000)] | None = Field(
+    targets: Annotated[tuple[TargetRow, ...], Entries(1, MAX_CLASSES)] | None = Field(
         default=None, exclude_if=_is(None), description="t rows of K numbers: a target column for each class"
     )
     label_noise: Real = Field(
