@@ -108,9 +108,16 @@ def _least(value: Callable[[float], float], slope: Callable[[float], float]) -> 
     return min([value(0.0), *(value(root(slope, a, b)) for a, b, s, t in pairs if s < 0 <= t)])
 
 
+def spec_candidates(spec: UfmSpec) -> list[Candidate]:
+    """The candidates for a spec, best first; none where there are none to name."""
+    levels = len(spec.model.widths)
+    plain = is_balanced(spec) and spec.loss == "cross_entropy" and spec.model.activation == "identity" and levels > 1
+    scale = scale_of(spec) * spec.model.class_sizes[0] ** (1 / (levels + 1))
+    return candidates(spec.model.classes, levels, scale, min(spec.model.widths)) if plain and scale > 0 else []
+
+
 def predict_deep_cross_entropy(spec: UfmSpec) -> Prediction:
     """The best candidate as the best known value; nothing is proven, so nothing is predicted."""
-    levels, classes = len(spec.model.widths), spec.model.classes
     if spec.model.activation == "relu":
         return unknown("Cross-entropy with ReLU between the layers: no closed form is known.")
     if not is_balanced(spec) or spec.loss != "cross_entropy":
@@ -118,10 +125,9 @@ def predict_deep_cross_entropy(spec: UfmSpec) -> Prediction:
             "Cross-entropy with M ≥ 2: the simplex ETF is not always optimal, and candidates are known only for plain "
             "cross-entropy with classes of one size."
         )
-    scale = scale_of(spec) * spec.model.class_sizes[0] ** (1 / (levels + 1))
-    if scale == 0:
+    if scale_of(spec) == 0:
         return unregularised(spec)
-    found = candidates(classes, levels, scale, min(spec.model.widths))
+    found = spec_candidates(spec)
     listed = ", ".join(f"{one.structure} {one.objective:.6g}" for one in found)
     note = f"Cross-entropy with M ≥ 2: no theorem says what is best. Known candidates, best first: {listed}."
     source = "Garrod & Keating; stationary structures, best of those known"

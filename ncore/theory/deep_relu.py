@@ -45,6 +45,12 @@ def graph_classes(vertices: int) -> int:
     return vertices * (vertices - 1) // 2
 
 
+def graph_vertices(classes: int) -> int | None:
+    """r with K = r(r−1)/2, from r = 4 on (K = 3 is no graph solution of lower rank); None for another K."""
+    vertices = round((1 + math.sqrt(1 + 8 * classes)) / 2)
+    return vertices if vertices >= 4 and graph_classes(vertices) == classes else None
+
+
 def kappa(vertices: int, levels: int) -> float:
     """κ of the graph solution with K = r(r−1)/2 classes, r ≥ 3, M ≥ 3: below 1 it beats OF at every λ.
 

@@ -22,7 +22,7 @@ from ncore.spec import SpecError, UfmSpec, parse_spec, with_changes
 from ncore.theory.boundaries import Threshold, curve
 from ncore.theory.convex_cross_entropy import collapse_threshold, zero_threshold
 from ncore.theory.cross_entropy import product
-from ncore.theory.deep_relu import kappa
+from ncore.theory.deep_relu import graph_vertices, kappa
 from ncore.theory.direction import critical, scale_of
 from ncore.theory.etf_losses import critical_product
 from ncore.theory.linear import balanced_directions, threshold_name
@@ -48,8 +48,8 @@ def _of_mse(spec: UfmSpec) -> list[Threshold]:
     relu = model.activation == "relu" and levels > 1
     if model.bias and gamma < top and not relu:
         found.append(Threshold(name="lambda_b", value=spec.regularization.bias, critical=gamma / (top - gamma)))
-    vertices = round((1 + math.sqrt(1 + 8 * model.classes)) / 2)
-    if relu and levels >= 3 and vertices >= 4 and vertices * (vertices - 1) == 2 * model.classes:
+    vertices = graph_vertices(model.classes)
+    if relu and levels >= 3 and vertices is not None:
         found.append(Threshold(name="kappa", value=kappa(vertices, levels), critical=1.0))
     return found
 

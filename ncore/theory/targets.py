@@ -124,7 +124,7 @@ def predict_targets(spec: UfmSpec) -> Prediction:
     if scale_of(spec) == 0:
         return Prediction(regime="unregularised", objective=found.objective, levels=base, notes=[INFIMUM])
     wanted = [part for part in found.directions if part.kappa > 0]
-    regime = "zero" if not on else "targets" if len(on) == len(wanted) else "rank_deficient"
+    regime = "zero" if not on else "given_targets" if len(on) == len(wanted) else "rank_deficient"
     least = min((part.gamma / part.kappa for part in wanted), default=0.0)
     known = Prediction(
         regime=regime,

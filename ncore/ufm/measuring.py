@@ -102,8 +102,12 @@ class UfmMeasurer:
         weights, b = state.weights, state.bias
         values: dict[Series, Tensor] = {}
         columns = [state.columns]
-        for w in weights[:-1]:
-            columns.append(self._activate(w @ columns[-1]))
+        for j, w in enumerate(weights[:-1]):
+            before = w @ columns[-1]
+            columns.append(self._activate(before))
+            if self.spec.model.activation == "relu":
+                values["rank_before", f"h{j + 2}"] = numerical_rank(self._means(before, self.indicator, self.counts))
+                values["rank", f"h{j + 2}"] = numerical_rank(self._means(columns[-1], self.indicator, self.counts))
         passed = self._of_classes(weights[-1])
         for j in reversed(range(len(columns))):
             level = self.level(columns[j])
@@ -160,8 +164,11 @@ class UfmMeasurer:
             return Level(means, root, squares.clamp(min=0), self._state.q)
         return self._level_of(h, self.indicator, self.counts)
 
+    def _means(self, h: Tensor, indicator: Tensor, counts: Tensor) -> Tensor:
+        return (h @ indicator) / counts[:, None, :]
+
     def _level_of(self, h: Tensor, indicator: Tensor, counts: Tensor) -> Level:
-        means = (h @ indicator) / counts[:, None, :]
+        means = self._means(h, indicator, counts)
         centred = torch.baddbmm(h, means, indicator.mT, alpha=-1)
         if self.some_unknown:
             centred = centred * self.is_known[:, None, :]

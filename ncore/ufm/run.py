@@ -131,7 +131,7 @@ class UfmRun:
 
     def _arithmetic(self, checkpoint: Mapping[str, Tensor] | None) -> Arithmetic:
         """The checkpoint's where it can be kept, since the other one would round differently."""
-        if self._batch.columns.device.type != "cpu":
+        if self._batch.columns.device.type != "cpu" or self.spec.model.normalized:
             return "torch"
         if checkpoint:  # before there was a choice it was torch
             return ARITHMETICS[int(checkpoint["arithmetic"])] if "arithmetic" in checkpoint else "torch"

@@ -21,6 +21,9 @@ from ncore.spec import UfmSpec
 from ncore.ufm.batch import Batch
 from ncore.ufm.operations import Factor, Operation, Operations, number
 
+TINY = 1e-30
+"""What stands in for the length of a vector of zeros (padding)."""
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -225,14 +228,13 @@ def build_normalized(program: Program, loss: Loss, classes: int, temperature: fl
 
     def step() -> None:
         for_w, for_x = residual @ x.mT, w.mT @ residual
-        moved_w = w - rates.learning_rate * tangent(for_w, w, -1)
-        moved_x = x - rates.learning_rate * tangent(for_x, x, -2)
-        torch.nn.functional.normalize(moved_w, dim=-1, out=w)
-        torch.nn.functional.normalize(moved_x, dim=-2, out=x)
+        for theta, gradient, dim in ((w, for_w, -1), (x, for_x, -2)):
+            theta.sub_(tangent(gradient, theta, dim).mul_(rates.learning_rate))
+            theta.div_(torch.linalg.vector_norm(theta, dim=dim, keepdim=True).clamp_min_(TINY))
 
     program.add(step)
 
 
 def tangent(gradient: Tensor, theta: Tensor, dim: int) -> Tensor:
     """The part of a gradient that is orthogonal to θ, whose vectors of norm 1 lie along `dim`."""
-    return gradient - theta * (theta * gradient).sum(dim, keepdim=True)
+    return gradient - theta * torch.linalg.vecdot(theta, gradient, dim=dim).unsqueeze(dim)
