@@ -28,10 +28,11 @@ def structure_of(spec: UfmSpec, prediction: Prediction, final: Measurement) -> N
     else:
         return None
     lowest = lowest_known(prediction)
-    if lowest is not None and objective < lowest - BELOW * abs(lowest):
-        name = found[0] if found else "other"
-        return name, f"below every value that is known ({lowest:.8g}): a finding"
-    return found
+    if lowest is None or objective >= lowest - BELOW * abs(lowest):
+        return found
+    name, note = found or ("other", None)
+    finding = f"below every value that is known ({lowest:.8g}): a finding"
+    return name, finding if note is None else f"{note}; {finding}"
 
 
 def lowest_known(prediction: Prediction) -> float | None:
