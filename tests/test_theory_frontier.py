@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy, log_softmax, normalize
 
 from ncore.kinds.losses import CrossEntropy, Focal, Mse
 from ncore.metrics import measure
+from ncore.spec import parse_spec, with_changes
+from ncore.theory import boundary_curves, predict
 from ncore.theory.boundaries import Threshold, crossings, curve
 from ncore.theory.central_path import central_path
 from ncore.theory.contrastive import contrastive_minimum
@@ -572,3 +574,87 @@ def test_boundaries_are_found_as_curves():
     assert crossings(lambda a: Threshold(name="a", value=a, critical=1.0).excess, [0.0, 1.0, 2.0]) == [1.0]
     assert crossings(lambda a: a - 0.7, [0.0, 0.5, 1.0]) == pytest.approx([0.7], rel=1e-14)
     assert curve(lambda x, y: None, xs, ys) == []
+
+
+# --- through predict(spec) ---
+
+
+def a_body(**model):
+    return {"model": {"classes": 4, "samples_per_class": 5, "widths": [6], **model}}
+
+
+def test_every_boundary_is_where_the_prediction_changes():
+    """The points of each curve, a little to either side: another regime, or a gap that closes."""
+    xs, ys = [0.003, 0.01], np.geomspace(1e-5, 100, 50).tolist()
+    weights, features, bias = ("regularization.weights", "regularization.features", "regularization.bias")
+    cases = [
+        (a_body(), weights, features, "c"),
+        (a_body(widths=[6, 6]), weights, features, "gamma"),
+        (a_body(bias=True), weights, bias, "lambda_b"),
+        (a_body() | {"loss": {"kind": "cross_entropy", "label_smoothing": 0.2}}, weights, features, "c"),
+        (a_body() | {"loss": {"kind": "focal"}}, weights, features, "c"),
+        (a_body(samples_per_class=[20, 20, 3, 3]) | {"loss": "cross_entropy"}, weights, features, "n_B"),
+        (a_body(samples_per_class=[20, 20, 3, 3]) | {"loss": "cross_entropy"}, weights, features, "mu"),
+        (a_body(samples_per_class=[20, 12, 9, 3]), weights, features, "n_B"),
+    ]
+    for body, x, y, name in cases:
+        points = boundary_curves(body, x, y, xs, ys)[name]
+        assert len(points) == 2
+        for at_x, at_y in points:
+            sides = [predict(parse_spec(with_changes(body, {x: at_x, y: at_y * f}))).regime for f in (0.995, 1.005)]
+            assert sides[0] != sides[1], (name, sides)
+
+
+def test_one_hot_targets_are_the_plain_model():
+    for extra in (
+        {},
+        {"bias": True},
+        {"widths": [6, 5]},
+        {"widths": [6, 5], "bias": True, "samples_per_class": [3, 5, 2, 2]},
+    ):
+        plain = predict(parse_spec(a_body(**extra)))
+        given = predict(parse_spec(a_body(**extra, targets=np.eye(4).tolist())))
+        assert given.objective == pytest.approx(plain.objective, rel=1e-13)
+        for layer, gram in plain.gram.items():
+            np.testing.assert_allclose(given.gram[layer], gram, atol=1e-12)
+        for name, layers in plain.levels.items():
+            assert given.levels[name] == pytest.approx(layers, abs=1e-9), name
+
+
+def test_what_is_only_best_known_is_never_an_objective():
+    bodies = [
+        a_body(widths=[6, 6]) | {"loss": "cross_entropy"},
+        a_body(classes=5, widths=[3], normalized=True) | {"loss": "cross_entropy"},
+        a_body(classes=8, widths=[5, 5], activation="relu"),
+    ]
+    for body in bodies:
+        predicted = predict(parse_spec(body))
+        assert predicted.objective is predicted.global_minimum is None
+        assert predicted.better_known.objective > 0
+        assert predicted.better_known.source
+    deep = predict(parse_spec(a_body(widths=[8] * 4, activation="relu", samples_per_class=1)))
+    assert deep.global_minimum is False
+    assert deep.better_known.objective < deep.objective
+
+
+def test_unequal_cross_entropy_shows_its_certificate_and_the_limit():
+    body = a_body(samples_per_class=[30, 10, 10, 2]) | {"loss": "cross_entropy"}
+    predicted = predict(parse_spec(body))
+    assert predicted.certificate <= TOLERANCE
+    assert predicted.global_minimum is True
+    assert set(predicted.limits["SELI"]) >= {"nc2_etf", "norm_cv_h"}
+    tiny = {"regularization.weights": 1e-7, "regularization.features": 1e-7}
+    near = predict(parse_spec(with_changes(body, tiny)))
+    for name in ("norm_cv_h", "nc2_etf"):
+        limit = predicted.limits["SELI"][name]["h1"]
+        gaps = [abs(one.levels[name]["h1"] - limit) for one in (near, predicted)]
+        assert gaps[0] < gaps[1]
+
+
+def test_a_width_below_the_rank_of_the_solution_is_not_known_and_one_above_it_is():
+    body = {"loss": "cross_entropy", "regularization": {"weights": 0.05, "features": 0.01}}
+    collapsed = {"classes": 5, "samples_per_class": [24, 20, 1, 1, 1]}
+    rank = predict(parse_spec({**body, **a_body(**collapsed)})).rank
+    assert rank < 4
+    assert predict(parse_spec({**body, **a_body(**collapsed, widths=[rank])})).rank == rank
+    assert predict(parse_spec({**body, **a_body(**collapsed, widths=[rank - 1])})).regime == "not_known"

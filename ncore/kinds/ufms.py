@@ -68,6 +68,20 @@ class UfmModel(Part):
         return 1.0 if self.temperature is None else self.temperature
 
     @property
+    def words(self) -> str:
+        """The variant in a caption, with a comma before it; nothing for the plain model."""
+        parts = []
+        if self.classifier == "etf":
+            parts.append(f"W_M fixed as an ETF, rows of norm {self.row_norm:g}")
+        if self.normalized:
+            parts.append(f"features and rows of W of norm 1, τ = {self.logit_scale:g}")
+        if self.targets is not None:
+            parts.append(f"given targets of {self.outputs} row{'' if self.outputs == 1 else 's'}")
+        if self.label_noise:
+            parts.append(f"{self.label_noise:.3g} of the labels flipped")
+        return "".join(f", {part}" for part in parts)
+
+    @property
     def outputs(self) -> int:
         """Rows of W_M: t where targets are given, else K."""
         return self.classes if self.targets is None else len(self.targets)

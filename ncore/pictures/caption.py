@@ -26,9 +26,9 @@ def _ufm(spec: UfmSpec) -> str:
     bias = f"bias, λ_b = {spec.regularization.bias:g}" if model.bias else "no bias"
     momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum else ""
     return (
-        f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}; {_loss(spec)}, {bias}, λ_W = {decays}, "
-        f"λ_H = {spec.regularization.features:g}; gradient descent, step {optimizer.learning_rate:g}{momentum}, "
-        f"{optimizer.steps:,} steps"
+        f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}{model.words}; {_loss(spec)}, {bias}, "
+        f"λ_W = {decays}, λ_H = {spec.regularization.features:g}; gradient descent, "
+        f"step {optimizer.learning_rate:g}{momentum}, {optimizer.steps:,} steps"
     )
 
 

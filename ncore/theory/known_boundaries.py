@@ -15,9 +15,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
-from ncore.kinds.losses import CrossEntropy
+from ncore.kinds.losses import CrossEntropy, Loss
 from ncore.spec import SpecError, UfmSpec, parse_spec, with_changes
 from ncore.theory.boundaries import Threshold, curve
 from ncore.theory.convex_cross_entropy import collapse_threshold, zero_threshold
@@ -58,8 +59,7 @@ def _of_cross_entropy(spec: UfmSpec) -> list[Threshold]:
     sizes = spec.model.class_sizes
     smoothing = spec.criterion.label_smoothing if isinstance(spec.criterion, CrossEntropy) else 0.0
     if is_balanced(spec):
-        most = critical_product(spec.criterion.profile(spec.model.classes))
-        return [Threshold(name="c", value=product(spec), critical=most)]
+        return [Threshold(name="c", value=product(spec), critical=_critical(spec.criterion, spec.model.classes))]
     if not isinstance(spec.criterion, CrossEntropy):
         return []
     several = [size for size, count in Counter(sizes).items() if count > 1]
@@ -68,6 +68,11 @@ def _of_cross_entropy(spec: UfmSpec) -> list[Threshold]:
         mu = math.sqrt(spec.weight_decays[0] * spec.regularization.features)
         found.append(Threshold(name="mu", value=mu, critical=zero_threshold(sizes, spec.model.bias, smoothing)))
     return found
+
+
+@lru_cache(maxsize=256)
+def _critical(loss: Loss, classes: int) -> float:
+    return critical_product(loss.profile(classes))
 
 
 def _minority(spec: UfmSpec, size: int, smoothing: float) -> Threshold:
