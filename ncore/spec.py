@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Discriminator,
     Field,
-    StrictBool,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -20,9 +19,11 @@ from pydantic import (
 
 from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
-from ncore.kinds.fields import MAX_CLASSES, MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
 from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
+from ncore.kinds.ufms import UfmModel
 from ncore.plain import NotPlain, plain
 
 __all__ = [
@@ -55,45 +56,13 @@ MAX_PATH = 8
 """Parts of a dotted path: more than any field has."""
 
 
-Count = Annotated[Int, Field(ge=1, le=10**8)]
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
 Device = Annotated[str, Field(max_length=8), Matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda or cuda:N")]
-PerClass = Annotated[
-    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Entries(2, MAX_CLASSES), Tag("list")],
-    Discriminator(number_or_list),
-]
 PerLayer = Annotated[
     Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Entries(1, MAX_LEVELS), Tag("list")],
     Discriminator(number_or_list),
 ]
-
-
-class UfmModel(Part):
-    """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
-
-    kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=MAX_CLASSES)
-    samples_per_class: PerClass
-    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
-    activation: Literal["identity", "relu"] = "identity"
-    bias: StrictBool = False
-    init_scale: Real = Field(default=1.0, gt=0, le=1e6)
-
-    @property
-    def class_sizes(self) -> tuple[int, ...]:
-        """n_k for k = 1 … K."""
-        n = self.samples_per_class
-        return (n,) * self.classes if isinstance(n, int) else n
-
-    @model_validator(mode="after")
-    def _one_size_for_each_class(self) -> Self:
-        if not isinstance(self.samples_per_class, int) and len(self.samples_per_class) != self.classes:
-            raise ValueError(
-                f"samples_per_class: has {len(self.samples_per_class)} entries, "
-                f"must be a number or a list of classes = {self.classes}"
-            )
-        return self
 
 
 class Regularization(Part):
@@ -139,10 +108,15 @@ Schedule = Annotated[
 class BaseSpec(Part):
     name: Annotated[str, Field(max_length=200), Plain()] = ""
     tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
-    loss: Literal["mse", "cross_entropy"] = "mse"
+    loss: LossField = "mse"
     seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
+
+    @property
+    def criterion(self) -> Loss:
+        """The record of the loss, with its fields."""
+        return loss_record(self.loss)
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -164,9 +138,10 @@ class UfmSpec(BaseSpec):
 
     @property
     def weight_decays(self) -> tuple[float, ...]:
-        """λ_{W_1} … λ_{W_M}, one for each layer."""
+        """λ_{W_1} … λ_{W_M}, one for each layer; 0 for a classifier that is fixed."""
         weights = self.regularization.weights
-        return (weights,) * len(self.model.widths) if isinstance(weights, float | int) else weights
+        decays = (weights,) * len(self.model.widths) if isinstance(weights, float | int) else weights
+        return decays if self.model.classifier == "free" else (*decays[:-1], 0.0)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -179,7 +154,35 @@ class UfmSpec(BaseSpec):
         if self.regularization.bias and not self.model.bias:
             raise ValueError("regularization.bias: must be 0 while model.bias is false")
         if self.optimizer.form == "sample_free" and not self.linear_mse:
-            raise ValueError("optimizer.form: sample_free is exact only for activation identity with loss mse")
+            raise ValueError(
+                "optimizer.form: sample_free is exact only for activation identity with loss mse and no label noise"
+            )
+        if self.model.targets is not None and not self.criterion.linear_gradient:
+            raise ValueError("loss: must be mse while model.targets is given")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalized_without_regulariser(cls, body: Any) -> Any:
+        """What is normalised has no regulariser, so its default is 0 there."""
+        if isinstance(body, Mapping) and "regularization" not in body:
+            model = body.get("model")
+            if isinstance(model, Mapping) and model.get("normalized") is True:
+                return {**body, "regularization": {"weights": 0.0, "features": 0.0}}
+        return body
+
+    @model_validator(mode="after")
+    def _normalized_fits(self) -> Self:
+        if not self.model.normalized:
+            return self
+        if not isinstance(self.criterion, CrossEntropy):
+            raise ValueError("loss: must be cross_entropy while model.normalized is true")  # noqa: TRY004
+        if any(self.weight_decays):
+            raise ValueError("regularization.weights: must be 0 while model.normalized is true")
+        if self.regularization.features:
+            raise ValueError("regularization.features: must be 0 while model.normalized is true")
+        if self.optimizer.momentum:
+            raise ValueError("optimizer.momentum: must be 0 while model.normalized is true")
         return self
 
     @property
@@ -191,7 +194,8 @@ class UfmSpec(BaseSpec):
 
     @property
     def linear_mse(self) -> bool:
-        return self.model.activation == "identity" and self.loss == "mse"
+        """Whether the gradient is linear in the samples, and those of a class have one target."""
+        return self.model.activation == "identity" and self.criterion.linear_gradient and not self.model.label_noise
 
 
 class NetworkSpec(BaseSpec):
@@ -204,6 +208,26 @@ class NetworkSpec(BaseSpec):
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: seeds are trained one after another."""
         return total // len(self.seeds)
+
+    @property
+    def criterion(self) -> Loss:
+        """The record of the loss; `optimizer.label_smoothing` is another name for the loss's own."""
+        smoothing = self.optimizer.label_smoothing
+        return CrossEntropy(label_smoothing=smoothing) if smoothing else loss_record(self.loss)
+
+    @model_validator(mode="after")
+    def _one_label_smoothing(self) -> Self:
+        smoothing, loss = self.optimizer.label_smoothing, loss_record(self.loss)
+        if not smoothing:
+            return self
+        if not isinstance(loss, CrossEntropy):
+            raise ValueError(f"optimizer.label_smoothing: must be 0 while loss is {loss.kind}")  # noqa: TRY004
+        if loss.label_smoothing not in (0, smoothing):
+            raise ValueError(
+                f"optimizer.label_smoothing: is {smoothing:g} and loss.label_smoothing is {loss.label_smoothing:g}; "
+                "give one of them, or both the same"
+            )
+        return self
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:

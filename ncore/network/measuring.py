@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.nc4 import Decisions, nc4
@@ -149,13 +148,8 @@ def _of_level(layer: str, statistics: ClassStatistics, weight: Tensor | None = N
 
 
 def data_loss(spec: NetworkSpec, logits: Tensor, targets: Tensor) -> Tensor:
-    """The data term of each sample: ‖z − y‖²/K or −⟨y, log softmax z⟩.
-
-    The mean over K, which ½‖z − y‖² of a UFM is K/2 times: with the paper's step 0.05 that diverges at once.
-    """
-    if spec.loss == "mse":
-        return (logits - targets).square().mean(1)
-    return functional.cross_entropy(logits, targets, reduction="none")
+    """The data term of each sample (N), from logits and targets (N, K)."""
+    return spec.criterion.of_network(logits, targets)
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:

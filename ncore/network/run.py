@@ -84,9 +84,7 @@ class NetworkRun:
         self._seed_steps = optimizer.epochs * self._epoch_steps
         self.total = len(spec.seeds) * self._seed_steps  # see NetworkSpec.steps_per_seed
         self._due = self._schedule()
-        smoothing = optimizer.label_smoothing
-        targets = torch.eye(self.classes, dtype=self._dtype, device=device)
-        self._targets = targets * (1 - smoothing) + smoothing / self.classes
+        self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
         self._measurer = NetworkMeasurer(spec, self._data, self._targets)
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)

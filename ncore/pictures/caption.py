@@ -16,7 +16,7 @@ def caption(spec: UfmSpec | NetworkSpec, shown: Sequence[int] = ()) -> str:
 
 
 def _loss(spec: UfmSpec | NetworkSpec) -> str:
-    return "MSE" if spec.loss == "mse" else "cross-entropy"
+    return spec.criterion.words
 
 
 def _ufm(spec: UfmSpec) -> str:
@@ -30,9 +30,9 @@ def _ufm(spec: UfmSpec) -> str:
     bias = f"bias, λ_b = {spec.regularization.bias:g}" if model.bias else "no bias"
     momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum else ""
     return (
-        f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}; {_loss(spec)}, {bias}, λ_W = {decays}, "
-        f"λ_H = {spec.regularization.features:g}; gradient descent, step {optimizer.learning_rate:g}{momentum}, "
-        f"{optimizer.steps:,} steps"
+        f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}{model.words}; {_loss(spec)}, {bias}, "
+        f"λ_W = {decays}, λ_H = {spec.regularization.features:g}; gradient descent, "
+        f"step {optimizer.learning_rate:g}{momentum}, {optimizer.steps:,} steps"
     )
 
 

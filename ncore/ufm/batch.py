@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ncore.ufm.start import Start
 
-STATIC = ("targets", "ones", "labels", "q", "gram")
+STATIC = ("targets", "ones", "labels", "q", "gram", "given")
 """Fields that training does not change."""
-MEASURED_ONLY = ("labels", "q", "gram")
+MEASURED_ONLY = ("labels", "q", "gram", "given")
 """Fields that only measurements read: they stay in float64 (labels: integers) whatever the training's precision."""
 
 
@@ -25,9 +25,9 @@ class Batch:
     weights: tuple[Tensor, ...]
     """W_j (S, d_{j+1}, d_j)."""
     bias: Tensor
-    """b (S, K)."""
+    """b (S, K), or (S, t) for given targets of t rows."""
     targets: Tensor
-    """T (S, K, C)."""
+    """T (S, K, C), or (S, t, C)."""
     ones: Tensor
     """The all-ones vector of R^N in the coordinates of the columns (S, C)."""
     labels: Tensor
@@ -36,6 +36,8 @@ class Batch:
     """Coordinates (S, r, m) of the known samples' deviations; None in the full form."""
     gram: Tensor | None = None
     """Σ_{i∈k} q_i q_iᵀ (S, K, r, r); None in the full form."""
+    given: Tensor | None = None
+    """Labels (S, m) as they were given, with label noise; −1 marks a padding column."""
 
     @classmethod
     def stack(cls, starts: Sequence[Start]) -> Batch:
@@ -45,7 +47,7 @@ class Batch:
             parts = [getattr(start, name) for start in starts]
             if parts[0] is not None:
                 length = max(part.shape[-1] for part in parts)
-                fill = -1 if name == "labels" else 0
+                fill = -1 if name in ("labels", "given") else 0
                 padded = [torch.nn.functional.pad(part, (0, length - part.shape[-1]), value=fill) for part in parts]
                 named[name] = torch.stack(padded)
         weights = tuple(torch.stack(layer) for layer in zip(*(start.weights for start in starts), strict=True))
@@ -70,7 +72,8 @@ class Batch:
         return {"columns": self.columns} | layers | {"b": self.bias}
 
     @property
-    def classes(self) -> int:
+    def outputs(self) -> int:
+        """Rows of W_M: classes, or those of given targets."""
         return self.bias.shape[-1]
 
     @property
@@ -92,17 +95,17 @@ class Batch:
     def replica(self, i: int) -> Batch:
         """Views of the i-th replica's tensors."""
         rest = {name: getattr(self, name)[i] for name in ("columns", "bias", "targets", "ones", "labels")}
-        q, gram = (None if tensor is None else tensor[i] for tensor in (self.q, self.gram))
-        return Batch(weights=tuple(w[i] for w in self.weights), q=q, gram=gram, **rest)
+        q, gram, given = (None if tensor is None else tensor[i] for tensor in (self.q, self.gram, self.given))
+        return Batch(weights=tuple(w[i] for w in self.weights), q=q, gram=gram, given=given, **rest)
 
     def padded(self, panel: int) -> tuple[Batch, Batch]:
-        """A copy with rows of zeros behind the classes, up to a multiple of `panel`, and this batch as views of it."""
-        classes = self.classes
-        rows = -(-classes // panel) * panel
+        """A copy with rows of zeros behind the outputs, up to a multiple of `panel`, and this batch as views of it."""
+        outputs = self.outputs
+        rows = -(-outputs // panel) * panel
 
         def pad(tensor: Tensor) -> Tensor:
             larger = tensor.new_zeros(len(tensor), rows, *tensor.shape[2:])
-            larger[:, :classes] = tensor
+            larger[:, :outputs] = tensor
             return larger
 
         larger = replace(
@@ -113,8 +116,8 @@ class Batch:
         )
         views = replace(
             self,
-            weights=(*self.weights[:-1], larger.weights[-1][:, :classes]),
-            bias=larger.bias[:, :classes],
-            targets=larger.targets[:, :classes],
+            weights=(*self.weights[:-1], larger.weights[-1][:, :outputs]),
+            bias=larger.bias[:, :outputs],
+            targets=larger.targets[:, :outputs],
         )
         return larger, views

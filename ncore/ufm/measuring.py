@@ -18,7 +18,8 @@ from ncore.metrics.statistics import ClassStatistics
 from ncore.run import Series
 from ncore.spec import UfmSpec
 from ncore.ufm.batch import Batch
-from ncore.ufm.losses import loss_of
+from ncore.ufm.start import class_targets
+from ncore.ufm.steps import tangent
 
 VANISHED = 1e-2
 """A sample has vanished when its last features are shorter than this share of the root mean square length."""
@@ -52,7 +53,7 @@ class UfmMeasurer:
     """
 
     def __init__(self, batch: Batch, specs: Sequence[UfmSpec]) -> None:
-        self.spec, self.loss = specs[0], loss_of(specs[0])
+        self.spec, self.loss = specs[0], specs[0].criterion
         self.batch = batch
         self.classes = self.spec.model.classes
         self.replicas = len(specs)
@@ -66,7 +67,9 @@ class UfmMeasurer:
         self.is_known = self.labels >= 0
         known = self.is_known.to(torch.float64)
         self.some_unknown = not bool(known.all())
-        self.indicator = known[..., None] * torch.nn.functional.one_hot(self.labels.clamp(min=0), self.classes)
+        self.indicator = self._indicator(self.labels)
+        self.given = None if self._state.given is None else self._indicator(self._state.given)
+        self.readout = None if self.spec.model.targets is None else class_targets(self.spec).to(batch.columns.device)
         # (S, 1, C): in the sample-free form every column counts
         self.known_columns = torch.ones_like(self._state.ones) if batch.sample_free else known
         drawn = self.indicator.sum(1).clamp(min=1)  # per class the samples known one by one
@@ -99,25 +102,48 @@ class UfmMeasurer:
         weights, b = state.weights, state.bias
         values: dict[Series, Tensor] = {}
         columns = [state.columns]
-        for w in weights[:-1]:
-            columns.append(self._activate(w @ columns[-1]))
-        passed = weights[-1]
+        for j, w in enumerate(weights[:-1]):
+            before = w @ columns[-1]
+            columns.append(self._activate(before))
+            if self.spec.model.activation == "relu":
+                values["rank_before", f"h{j + 2}"] = numerical_rank(self._means(before, self.indicator, self.counts))
+                values["rank", f"h{j + 2}"] = numerical_rank(self._means(columns[-1], self.indicator, self.counts))
+        passed = self._of_classes(weights[-1])
         for j in reversed(range(len(columns))):
             level = self.level(columns[j])
             statistics = ClassStatistics.from_root(self.counts, level.means, level.root, level.within)
             for name, value in level_metrics(statistics, passed).items():
                 values[name, f"h{j + 1}"] = value
+            if self.given is not None:
+                values |= self._by_given_labels(columns[j], passed, f"h{j + 1}")
             values["feature_norm_sq", f"h{j + 1}"] = level.means.square().sum(1).mean(-1)
             if j == len(columns) - 1:
                 values |= self._of_logits(level, weights[-1], b)
             passed = passed @ weights[j - 1] if j else passed
-        logits = weights[-1] @ columns[-1] + b[:, :, None] * state.ones[:, None, :]
+        logits = self.spec.model.logit_scale * (weights[-1] @ columns[-1]) + b[:, :, None] * state.ones[:, None, :]
         values |= self._of_objective(columns, weights, b, logits)
         if self.spec.model.activation == "relu" and len(columns) > 1:
             dead = torch.stack([(h <= 0).all(dim=1) for h in columns[1:]]).any(dim=0)
             values["dead_samples", None] = (dead & self.is_known).sum(-1).double()
             values["vanished_samples", None] = self._vanished(columns[-1])
         return values
+
+    def _indicator(self, labels: Tensor) -> Tensor:
+        """(S, m, K): which class each known sample is of."""
+        known = (labels >= 0).to(torch.float64)
+        return known[..., None] * torch.nn.functional.one_hot(labels.clamp(min=0), self.classes)
+
+    def _of_classes(self, matrix: Tensor) -> Tensor:
+        """A row for each class of what has one for each output (S, t, …): t_kᵀ times it where targets are given."""
+        return matrix if self.readout is None else self.readout.mT @ matrix
+
+    def _by_given_labels(self, h: Tensor, weight: Tensor, layer: str) -> dict[Series, Tensor]:
+        """The metrics of a level as the labels that were given see it, their names with _given behind."""
+        assert self.given is not None  # noqa: S101
+        counts = self.given.sum(1)
+        level = self._level_of(h, self.given, counts)
+        statistics = ClassStatistics.from_root(counts, level.means, level.root, level.within)
+        return {(f"{name}_given", layer): value for name, value in level_metrics(statistics, weight).items()}
 
     def _vanished(self, h: Tensor) -> Tensor:
         """Samples that no unit of their own class answers to: not dead by the letter, but pulled to zero for good."""
@@ -136,18 +162,29 @@ class UfmMeasurer:
             # Σ_{i∈k} ‖F q_i‖² = ⟨FᵀF, Σ q_i q_iᵀ⟩
             squares = torch.einsum("sab,skab->sk", root.mT @ root, self._state.gram)
             return Level(means, root, squares.clamp(min=0), self._state.q)
-        means = (h @ self.indicator) / self.counts[:, None, :]
-        centred = torch.baddbmm(h, means, self.indicator.mT, alpha=-1)
+        return self._level_of(h, self.indicator, self.counts)
+
+    def _means(self, h: Tensor, indicator: Tensor, counts: Tensor) -> Tensor:
+        return (h @ indicator) / counts[:, None, :]
+
+    def _level_of(self, h: Tensor, indicator: Tensor, counts: Tensor) -> Level:
+        means = self._means(h, indicator, counts)
+        centred = torch.baddbmm(h, means, indicator.mT, alpha=-1)
         if self.some_unknown:
             centred = centred * self.is_known[:, None, :]
         lengths = torch.linalg.vector_norm(centred, dim=1)
-        within = torch.einsum("sc,sck->sk", lengths.square(), self.indicator)
+        within = torch.einsum("sc,sck->sk", lengths.square(), indicator)
         return Level(means, centred, within, None)
 
     def _of_logits(self, level: Level, weight: Tensor, b: Tensor) -> dict[Series, Tensor]:
-        """accuracy, nc4 (theory.md: argmax of the logits ≠ nearest class mean) and rank."""
-        logit_means = weight @ level.means + b[:, :, None]
-        predicted = self._argmax(logit_means, level.deviations(weight))
+        """accuracy, nc4 (theory.md: argmax of the logits ≠ nearest class mean) and rank.
+
+        Where targets are given the nearest one decides, as the largest logit does for one-hot targets.
+        """
+        logit_means = self._of_classes(weight @ level.means + b[:, :, None])
+        if self.readout is not None:
+            logit_means = logit_means - self.readout.square().sum(0)[:, None] / 2
+        predicted = self._argmax(logit_means, level.deviations(self._of_classes(weight)))
         centred = level.means - level.means.mean(dim=2, keepdim=True)
         products = centred.mT @ centred
         # ‖h − h̄_l‖² = const − 2 (h̄_l·h − ‖h̄_l‖²/2), measured from the centre of the means
@@ -176,8 +213,8 @@ class UfmMeasurer:
     ) -> dict[Series, Tensor]:
         """loss (data term), objective, bias_norm and grad_norm over all parameters (features in any basis)."""
         targets = self._state.targets
-        loss = self.loss.value(logits, targets, self.known_columns, self.samples)
-        residual = self.loss.residual(logits, targets) * self.known_columns[:, None, :]
+        loss = (self.loss.values(logits, targets, -2) * self.known_columns).sum(-1) / self.samples
+        residual = self.loss.residual(logits, targets, -2) * self.known_columns[:, None, :]
         penalty = self.feature_decay * _square(columns[0]) + self.bias_decay * b.square().sum(-1)
         for j, w in enumerate(weights):
             penalty = penalty + self.decays[:, j] * _square(w)
@@ -186,20 +223,25 @@ class UfmMeasurer:
             ("objective", None): loss + penalty / 2,
             ("grad_norm", None): self._gradient_norm(columns, weights, b, residual),
             ("bias_norm", None): b.norm(dim=-1),
-            ("weight_norm_sq", None): _square(weights[-1]) / self.classes,
+            ("weight_norm_sq", None): _square(weights[-1]) / weights[-1].shape[1],
         }
 
     def _gradient_norm(self, columns: list[Tensor], weights: tuple[Tensor, ...], b: Tensor, residual: Tensor) -> Tensor:
-        backward = residual / self.samples[:, None, None]
+        model = self.spec.model
+        backward = residual * (model.logit_scale / self.samples)[:, None, None]
+        if model.normalized:
+            of_w, of_h = backward @ columns[0].mT, weights[0].mT @ backward
+            return (_square(tangent(of_w, weights[0], -1)) + _square(tangent(of_h, columns[0], -2))).sqrt()
         squares = torch.zeros_like(self.samples)
-        if self.spec.model.bias:
+        if model.bias:
             gradient = torch.einsum("skc,sc->sk", backward, self._state.ones) + self.bias_decay[:, None] * b
             squares = gradient.square().sum(-1)
         for j in reversed(range(len(weights))):
-            gradient = backward @ columns[j].mT + self.decays[:, j, None, None] * weights[j]
-            squares = squares + _square(gradient)
+            if j < len(weights) - 1 or model.classifier == "free":
+                gradient = backward @ columns[j].mT + self.decays[:, j, None, None] * weights[j]
+                squares = squares + _square(gradient)
             backward = weights[j].mT @ backward
-            if j and self.spec.model.activation == "relu":
+            if j and model.activation == "relu":
                 backward = backward * (columns[j] > 0)
         return (squares + _square(backward.addcmul_(self.feature_decay[:, None, None], columns[0]))).sqrt()
 

@@ -16,7 +16,6 @@ from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec
 from ncore.stopping import Check, go_on
 from ncore.ufm.batch import Batch
-from ncore.ufm.losses import loss_of
 from ncore.ufm.measuring import UfmMeasurer
 from ncore.ufm.operations import (
     SINGLE_THREADED_MULTIPLICATIONS,
@@ -28,7 +27,7 @@ from ncore.ufm.operations import (
     choose_arithmetic,
 )
 from ncore.ufm.start import make_start
-from ncore.ufm.steps import Program, Rates, build_layered, build_linear
+from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized
 
 CHUNK = 64
 """Steps between two looks at the clock and at whether the numbers are still finite."""
@@ -132,7 +131,7 @@ class UfmRun:
 
     def _arithmetic(self, checkpoint: Mapping[str, Tensor] | None) -> Arithmetic:
         """The checkpoint's where it can be kept, since the other one would round differently."""
-        if self._batch.columns.device.type != "cpu":
+        if self._batch.columns.device.type != "cpu" or self.spec.model.normalized:
             return "torch"
         if checkpoint:  # before there was a choice it was torch
             return ARITHMETICS[int(checkpoint["arithmetic"])] if "arithmetic" in checkpoint else "torch"
@@ -167,11 +166,14 @@ class UfmRun:
         return programs
 
     def _program(self, program: Program) -> Program:
-        model = self.spec.model
-        if self.spec.linear_mse:
-            build_linear(program, model.bias)
+        model, loss = self.spec.model, self.spec.criterion
+        if model.normalized:
+            build_normalized(program, loss, model.classes, model.logit_scale)
+        elif self.spec.linear_mse:
+            build_linear(program, model.bias, model.classifier == "etf")
         else:
-            build_layered(program, model.bias, model.activation == "relu", loss_of(self.spec), model.classes)
+            relu = model.activation == "relu"
+            build_layered(program, model.bias, relu, loss, model.outputs, model.classifier == "etf")
         return program
 
     def _reach(self, due: int, until: float, held: list[int]) -> bool:

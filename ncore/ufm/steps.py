@@ -16,10 +16,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ncore.kinds.losses import Loss
 from ncore.spec import UfmSpec
 from ncore.ufm.batch import Batch
-from ncore.ufm.losses import Loss
 from ncore.ufm.operations import Factor, Operation, Operations, number
+
+TINY = 1e-30
+"""What stands in for the length of a vector of zeros (padding)."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Program:
             self.operations.append(self.bound.scale(residual, 1.0 / self.rates.samples))
 
 
-def build_linear(program: Program, with_bias: bool) -> None:
+def build_linear(program: Program, with_bias: bool, fixed_classifier: bool = False) -> None:
     """MSE without activation. The gradients of all layers come from G_1 = R Xᵀ, so no H_j is ever formed for j > 1.
 
     A_j = W_M ⋯ W_j, R = A_1 X + b 1ᵀ − T, ∇X = A_1ᵀ R, ∇W_j = A_{j+1}ᵀ G_j with G_{j+1} = G_j W_jᵀ.
@@ -158,20 +161,23 @@ def build_linear(program: Program, with_bias: bool) -> None:
         program.product(outer[j + 1], outer[j], weights[j].mT)
     # every product with the old values of its factors: W_M reads the old W_{M−1}, so from the last to the first
     if len(weights) > 1:
-        program.descend(program.weights[-1], outer[-2], weights[-2].mT)
+        if not fixed_classifier:
+            program.descend(program.weights[-1], outer[-2], weights[-2].mT)
         for j in reversed(range(len(weights) - 1)):
             program.descend(program.weights[j], products[j + 1].mT, outer[j])
-    else:
+    elif not fixed_classifier:
         program.descend(program.weights[0], residual, x.mT)
     if with_bias:
         program.descend(program.bias, residual, ones.mT)
     program.descend(program.columns, products[0].mT, residual)
 
 
-def build_layered(program: Program, with_bias: bool, relu: bool, loss: Loss, classes: int) -> None:
+def build_layered(
+    program: Program, with_bias: bool, relu: bool, loss: Loss, outputs: int, fixed_classifier: bool = False
+) -> None:
     """Any activation and loss, on the samples themselves: forward H_{j+1} = σ(W_j H_j), backward D_j = W_jᵀ D_{j+1}.
 
-    The batch may have rows of zeros behind the `classes`: they give logits of zero, which the loss does not see.
+    The batch may have rows of zeros behind the `outputs`: they give logits of zero, which the loss does not see.
     """
     batch = program.batch
     x, targets, ones, b = batch.columns, batch.targets, batch.ones[..., None, :], batch.bias[..., None]
@@ -186,7 +192,7 @@ def build_layered(program: Program, with_bias: bool, relu: bool, loss: Loss, cla
     program.product(residual, weights[-1], features[-1])
     if with_bias:
         program.product(residual, b, ones, beta=1.0)
-    program.operations += loss.operations(program.bound, residual[..., :classes, :], targets[..., :classes, :])
+    program.operations += loss.operations(program.bound, residual[..., :outputs, :], targets[..., :outputs, :])
     if not bool(known.all()):
         program.add(residual.mul_, known)
     program.scale_residual(residual)
@@ -199,8 +205,36 @@ def build_layered(program: Program, with_bias: bool, relu: bool, loss: Loss, cla
             program.add(torch.ops.aten.threshold_backward.grad_input, d, h, 0, grad_input=d)
     first = torch.empty_like(weights[0])  # the old W_1, which X reads, while W_1 reads the old X
     program.copy(first, weights[0])
-    for j in range(len(weights)):
+    for j in range(len(weights) - fixed_classifier):
         program.descend(program.weights[j], backward[j], features[j].mT)
     if with_bias:
         program.descend(program.bias, residual, ones.mT)
     program.descend(program.columns, first.mT, backward[0])
+
+
+def build_normalized(program: Program, loss: Loss, classes: int, temperature: float) -> None:
+    """Riemannian gradient descent on spheres, M = 1: logits τ W H with rows of W and columns of H of norm 1.
+
+    θ ← (θ − ηg)/‖θ − ηg‖ for each of them, g its gradient without the part along θ. Rows and columns of zeros (padding)
+    stay as they are.
+    """
+    batch, rates = program.batch, program.rates
+    x, w, targets = batch.columns, batch.weights[0], batch.targets
+    known = (batch.labels >= 0).to(x.dtype)[..., None, :]
+    residual = torch.empty_like(targets)
+    program.product(residual, w, x, temperature)
+    program.operations += loss.operations(program.bound, residual[..., :classes, :], targets[..., :classes, :])
+    program.add(residual.mul_, known * (temperature / rates.samples))
+
+    def step() -> None:
+        for_w, for_x = residual @ x.mT, w.mT @ residual
+        for theta, gradient, dim in ((w, for_w, -1), (x, for_x, -2)):
+            theta.sub_(tangent(gradient, theta, dim).mul_(rates.learning_rate))
+            theta.div_(torch.linalg.vector_norm(theta, dim=dim, keepdim=True).clamp_min_(TINY))
+
+    program.add(step)
+
+
+def tangent(gradient: Tensor, theta: Tensor, dim: int) -> Tensor:
+    """The part of a gradient that is orthogonal to θ, whose vectors of norm 1 lie along `dim`."""
+    return gradient - theta * torch.linalg.vecdot(theta, gradient, dim=dim).unsqueeze(dim)
