@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from api import home
 from api.database.sessions import get_engine
 from api.settings import get_settings
 
@@ -26,7 +27,8 @@ def alembic_config(url: str) -> Config:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+    folder = str(Path(__file__).parents[2] / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))  # alembic's own syntax in values
     config.attributes["url"] = url
     return config
 
@@ -36,6 +38,7 @@ def migrate() -> None:
     from alembic import command
 
     settings, engine = get_settings(), get_engine()
+    home.prepare(settings.home)
     config = alembic_config(settings.database)
     if engine.dialect.name == "sqlite":
         with _in_process, (settings.home / "migrate.lock").open("w") as lock:

@@ -8,6 +8,7 @@ import time
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.database import integrity
 from api.database.migrating import migrated
 from api.settings import get_settings
 from api.web.errors import Problem, answer
@@ -48,7 +49,8 @@ class Gate:
             await answer(problem)(scope, receive, send)
             return
         if not migrated.is_set() and not _is_open(scope["path"]):
-            problem = Problem(503, "the database is being prepared; try again", headers={"Retry-After": "1"})
+            detail = integrity.watch.damage or "the database is being prepared; try again"
+            problem = Problem(503, detail, headers={"Retry-After": "1"})
             await answer(problem)(scope, receive, send)
             return
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
