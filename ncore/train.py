@@ -13,10 +13,11 @@ from torch import Tensor
 from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
+from ncore.stopping import Check, Stopped, go_on, interruptible
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
-__all__ = ["DeviceError", "Diverged", "Run", "begin", "outcome", "pick_device", "train"]
+__all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "outcome", "pick_device", "train"]
 
 
 def begin(
@@ -24,16 +25,31 @@ def begin(
     start: Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Tensor] | None = None,
     data_dir: str | None = None,
+    check: Check | None = None,
 ) -> Run:
     """The run of `spec`, at its start or where `checkpoint` was taken.
 
     `start` (UFM only): {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each optional; an array with one more dimension
     in front holds one entry for each seed. `data_dir` (networks) defaults to the environment's NCORE_DATA_DIR.
+    `check` is called several times a second until the run stands; what it raises (for instance `Stopped`) ends the
+    start at once, whatever it is at: a download, images that are decoded, features that are drawn.
     Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.network.data` raises.
     """
+    if check is not None:
+        return interruptible(lambda check: _begin(spec, start, checkpoint, data_dir, check), check)
+    return _begin(spec, start, checkpoint, data_dir, go_on)
+
+
+def _begin(
+    spec: UfmSpec | NetworkSpec,
+    start: Mapping[str, Any] | None,
+    checkpoint: Mapping[str, Tensor] | None,
+    data_dir: str | None,
+    check: Check,
+) -> Run:
     device = pick_device(spec.device)
     if isinstance(spec, UfmSpec):
-        return UfmRun([(spec, seed) for seed in spec.seeds], device, start, checkpoint)
+        return UfmRun([(spec, seed) for seed in spec.seeds], device, start, checkpoint, check)
     if start:
         raise ValueError("start: only a UFM can begin from given arrays")
     if spec.precision == "tf32" and device == "cpu":
@@ -41,7 +57,7 @@ def begin(
     from ncore.network.run import NetworkRun, told_when_out_of_memory
 
     with told_when_out_of_memory(device):
-        return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"))
+        return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"), check)
 
 
 def train(

@@ -5,6 +5,7 @@ Each is a chain: stages (each ends in a named layer), average over space, extra 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 
 import torch
@@ -14,6 +15,8 @@ from ncore.network.convolution.small_maps import use_matrix_products
 from ncore.spec import ConvNetModel, MlpModel, NetworkHead, ResNetModel
 
 Model = ResNetModel | MlpModel | ConvNetModel
+_ONE_AT_A_TIME = threading.Lock()
+"""Layers draw from torch's one global generator: a start that was left behind (see `interruptible`) may hold it."""
 
 
 class Network(nn.Module):
@@ -73,7 +76,7 @@ def build(
 
     `live` cuts off the taps that only ever see padding, `products` has small maps convolved as matrix products.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _BUILDERS[model.kind](model, classes, channels, image_size)
     network.layers = model.measured

@@ -18,8 +18,9 @@ from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkGauge, data_loss
 from ncore.network.models import Network, build
 from ncore.run import Diverged, Measurement
-from ncore.schedule import measuring_steps
+from ncore.schedule import measuring_steps, next_due
 from ncore.spec import MeasureEpochs, NetworkSpec
+from ncore.stopping import Check, go_on
 
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
@@ -55,11 +56,16 @@ class NetworkRun:
     engine = "network"
 
     def __init__(
-        self, spec: NetworkSpec, device: str, checkpoint: Mapping[str, Tensor] | None, data_dir: str | None
+        self,
+        spec: NetworkSpec,
+        device: str,
+        checkpoint: Mapping[str, Tensor] | None,
+        data_dir: str | None,
+        check: Check = go_on,
     ) -> None:
         self.spec, self.device = spec, device
         self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
-        self._data = load(spec.data, data_dir, device, self._dtype)
+        self._data = load(spec.data, data_dir, device, self._dtype, check)
         self.classes = self._data.classes
         optimizer = spec.optimizer
         samples = len(self._data.train)
@@ -74,6 +80,7 @@ class NetworkRun:
         self._gauge = NetworkGauge(spec, self._data, self._targets)
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
+        check()
         self._begin_seed(seed_index)
         if checkpoint:
             self._restore(checkpoint, step, measured)
@@ -94,7 +101,7 @@ class NetworkRun:
             if self.done:
                 return []
             self._begin_seed(self._seed_index + 1)
-        due = next(step for step in self._due if step > self._measured)
+        due = next_due(self._due, self._measured)
         with told_when_out_of_memory(self.device):
             try:
                 if self._train(due, until):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ncore.run import Diverged, Measurement
-from ncore.schedule import measuring_steps
+from ncore.schedule import measuring_steps, next_due
 from ncore.spec import UfmSpec
+from ncore.stopping import Check, go_on
 from ncore.ufm.measuring import Gauge
 from ncore.ufm.start import make_start, stack
 from ncore.ufm.steps import Program, Rates, layered_program, linear_program
@@ -35,6 +36,7 @@ class UfmRun:
         device: str,
         start: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Tensor] | None = None,
+        check: Check = go_on,
     ) -> None:
         self.specs = [spec for spec, _ in replicas]
         self.seeds = [seed for _, seed in replicas]
@@ -44,7 +46,7 @@ class UfmRun:
         schedule = self.spec.measure
         self._due = measuring_steps(self.total, schedule.points, schedule.spacing)
         self._measured = -1  # the last step that was measured
-        self._batch = self._load(checkpoint) if checkpoint else self._begin(start)
+        self._batch = self._load(checkpoint) if checkpoint else self._begin(start, check)
         self._alive = torch.ones(len(replicas), dtype=torch.bool)
         self._program = self._build()
         if checkpoint:
@@ -59,7 +61,7 @@ class UfmRun:
         """Trains until the next scheduled step has been measured, or about `seconds` have passed (then maybe [])."""
         until = time.perf_counter() + (float("inf") if seconds is None else seconds)
         with _threads_for(self._batch), torch.no_grad():
-            due = next((step for step in self._due if step > self._measured), self.total)
+            due = next_due(self._due, self._measured)
             while self.step < due:
                 self._train(min(CHUNK, due - self.step))
                 if time.perf_counter() >= until and self.step < due:
@@ -82,10 +84,11 @@ class UfmRun:
         state |= {"class_means": level.means[:, :, :classes], "H": samples, "labels": batch["labels"]}
         return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
-    def _begin(self, start: Mapping[str, Any] | None) -> dict[str, Tensor]:
+    def _begin(self, start: Mapping[str, Any] | None, check: Check) -> dict[str, Tensor]:
         per_seed = [_of_seed(start, i, len(self.specs)) for i in range(len(self.specs))]
         starts = [
-            make_start(spec, seed, given) for spec, seed, given in zip(self.specs, self.seeds, per_seed, strict=True)
+            make_start(spec, seed, given, check)
+            for spec, seed, given in zip(self.specs, self.seeds, per_seed, strict=True)
         ]
         return self._place(stack(starts))
 

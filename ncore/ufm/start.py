@@ -19,7 +19,11 @@ import torch
 from torch import Tensor
 
 from ncore.spec import UfmSpec
+from ncore.stopping import Check, go_on
 from ncore.ufm.estimate import EXPLICIT, MAX_DRAWN_NUMBERS
+
+DRAWN_AT_ONCE = 2**22
+"""Numbers that are drawn between two checks; a multiple of 16, so that the pieces are the bits of the whole."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Start:
     gram: Tensor | None = None  # Σ_{i∈k} q_i q_iᵀ: (K, r, r)
 
 
-def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None) -> Start:
+def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None, check: Check = go_on) -> Start:
     """Draws H₁, W_1, …, W_M ~ N(0, init_scale²) in this order from `seed` (b starts at 0), or takes what is `given`.
 
     `given`: {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each of them optional, samples ordered by class.
@@ -50,13 +54,14 @@ def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None)
     drawn = not sample_free or "H" in given or model.widths[0] * int(sizes.sum()) <= MAX_DRAWN_NUMBERS
 
     if drawn:
-        features = _draw(generator, model.init_scale, model.widths[0], int(sizes.sum()))
+        features = _draw(generator, model.init_scale, model.widths[0], int(sizes.sum()), check)
         features = _given(given, "H", features)
         parts = _reduce(features, sizes) if sample_free else None
     else:
-        parts = _draw_reduced(generator, model.init_scale, model.widths[0], sizes)
+        parts = _draw_reduced(generator, model.init_scale, model.widths[0], sizes, check)
     weights = [
-        _draw(generator, model.init_scale, rows, columns) for rows, columns in zip(heights, model.widths, strict=True)
+        _draw(generator, model.init_scale, rows, columns, check)
+        for rows, columns in zip(heights, model.widths, strict=True)
     ]
     if "W" in given:
         if len(given["W"]) != len(weights):
@@ -80,8 +85,17 @@ Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Class means (d, K), root F (d, r) of the scatter, q (r, m), labels (m,), Gram of q per class (K, r, r)."""
 
 
-def _draw(generator: torch.Generator, scale: float, rows: int, columns: int) -> Tensor:
-    return torch.randn(rows, columns, generator=generator, dtype=torch.float64) * scale
+def _draw(generator: torch.Generator, scale: float, rows: int, columns: int, check: Check = go_on) -> Tensor:
+    """N(0, scale²) numbers (rows, columns): bit for bit torch.randn's, whose last piece has to hold 16 of them."""
+    drawn = torch.empty(rows, columns, dtype=torch.float64)
+    flat, start = drawn.view(-1), 0
+    while len(flat) - start >= 2 * DRAWN_AT_ONCE:
+        check()
+        flat[start : start + DRAWN_AT_ONCE].normal_(generator=generator).mul_(scale)
+        start += DRAWN_AT_ONCE
+    check()
+    flat[start:].normal_(generator=generator).mul_(scale)
+    return drawn
 
 
 def _given(given: Mapping[str, Any], name: str, default: Tensor) -> Tensor:
@@ -111,17 +125,18 @@ def _reduce(features: Tensor, sizes: Tensor) -> Parts:
     return means, upper.mT.contiguous(), q, labels, gram
 
 
-def _draw_reduced(generator: torch.Generator, scale: float, d: int, sizes: Tensor) -> Parts:
+def _draw_reduced(generator: torch.Generator, scale: float, d: int, sizes: Tensor, check: Check) -> Parts:
     """The law of N(0, scale²) samples without drawing them all: EXPLICIT ones a class, mean and scatter of the rest.
 
     The scatter of n Gaussian samples around their mean is Wishart(n − 1); its root is drawn by Bartlett's
     decomposition (lower triangular, chi on the diagonal, N(0, 1) below).
     """
     explicit = sizes.clamp(max=EXPLICIT)
-    features = _draw(generator, scale, d, int(explicit.sum()))
+    features = _draw(generator, scale, d, int(explicit.sum()), check)
     means, centred, labels = _class_means(features, explicit)
     roots, all_means = [], []
     for k, (size, known) in enumerate(zip(sizes.tolist(), explicit.tolist(), strict=True)):
+        check()
         rest, mine = size - known, centred[:, labels == k]
         rest_mean = _draw(generator, scale, d, 1) / max(rest, 1) ** 0.5
         between = (means[:, k : k + 1] - rest_mean) * (known * rest / size) ** 0.5
