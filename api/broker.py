@@ -84,7 +84,8 @@ def _connected() -> Iterator[redis.Redis]:
     """
     with get_celery().connection_for_write() as connection:
         connection.connect()
-        yield connection.channel().client
+        client: redis.Redis = connection.channel().client  # type: ignore[attr-defined]
+        yield client
 
 
 def waiting() -> dict[str, int] | None:

@@ -116,8 +116,8 @@ class Service:
         self._stopped.set()
 
     def _child(self, name: str, command: list[str], changes: Mapping[str, str] | None = None) -> None:
-        env = {**_inherited(), **environment(self.settings), **search_path(), "PYTHONUNBUFFERED": "1", **(changes or {})}
-        self.children[name] = Child(name, command, env, self.settings.home / "logs" / f"{name}.log")
+        ours = {**environment(self.settings), **search_path(), "PYTHONUNBUFFERED": "1", **(changes or {})}
+        self.children[name] = Child(name, command, _inherited() | ours, self.settings.home / "logs" / f"{name}.log")
 
     def _await(self, name: str, is_up: Callable[[], bool]) -> None:
         child, until = self.children[name], time.monotonic() + START_SECONDS
@@ -129,7 +129,7 @@ class Service:
 
     def _is_ready(self) -> bool:
         token = next(iter(self.settings.token_set | self.settings.read_token_set), "none")
-        headers = {"Authorization": f"Bearer {token}".encode()}
+        headers = [(b"Authorization", f"Bearer {token}".encode())]  # a token need not be ASCII
         try:
             answer = httpx.get(f"{self.url}/readyz", headers=headers, timeout=5, trust_env=False)
         except httpx.HTTPError as error:

@@ -104,7 +104,9 @@ def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
     this = update(Experiment).where(which)
     _changed(
         session,
-        this.where(Experiment.status == "queued").values(status="cancelled", finished_at=from_now(), cancel_requested=True),
+        this.where(Experiment.status == "queued").values(
+            status="cancelled", finished_at=from_now(), cancel_requested=True
+        ),
         "cancelled",
     )
     running = this.where(Experiment.status == "running", Experiment.cancel_requested.is_(False))
@@ -139,7 +141,7 @@ def requeue_expired(session: Session) -> int:
 
 
 def shorten_leases(session: Session) -> None:
-    """Cuts leases that reach further than any is given: the clock was set back since, and a dead worker's would last."""
+    """Cuts leases that reach further than any is given: the clock was set back, and a dead worker's would last."""
     longest = get_settings().lease_seconds
     reaching = and_(Experiment.status == "running", Experiment.lease_until > from_now(2 * longest))
     _rows(session, update(Experiment).where(reaching).values(lease_until=from_now(longest)))

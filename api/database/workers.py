@@ -14,7 +14,7 @@ REMEMBERED_SECONDS = {"cpu": HOUR_SECONDS, "gpu": 30 * 24 * HOUR_SECONDS}
 
 
 def is_alive() -> ColumnElement[bool]:
-    """Whether a worker's last heartbeat is younger than a lease; one of the future was sent before a clock was set back."""
+    """Whether a worker's last heartbeat is younger than a lease; one far in the future is older than a clock set back."""
     lease_seconds = get_settings().lease_seconds
     return WorkerRow.seen_at.between(from_now(-lease_seconds), from_now(lease_seconds))
 
