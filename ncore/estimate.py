@@ -35,5 +35,5 @@ def wants_gpu(spec: UfmSpec | NetworkSpec) -> bool:
     if spec.device != "auto":
         return spec.device != "cpu"
     if isinstance(spec, NetworkSpec):
-        return spec.model.kind != "mlp"
+        return spec.model.wants_gpu
     return ufm_step_flops(spec) > GPU_STEP_FLOPS

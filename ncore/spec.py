@@ -6,14 +6,11 @@ Imports no torch, so that the API can check a spec without it. Symbols follow Ti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
-    Strict,
     StrictBool,
     Tag,
     TypeAdapter,
@@ -21,7 +18,33 @@ from pydantic import (
     model_validator,
 )
 
-MAX_LEVELS = 16
+from ncore.kinds.data_sets import Data
+from ncore.kinds.fields import MAX_LEVELS, TEXT, Int, Label, Part, Real, number_or_list
+from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
+
+__all__ = [
+    "BaseSpec",
+    "ConvNetModel",
+    "Data",
+    "ExperimentSpec",
+    "GradientDescent",
+    "MeasureEpochs",
+    "MeasureSteps",
+    "MlpModel",
+    "NetworkModel",
+    "NetworkSpec",
+    "Part",
+    "Regularization",
+    "ResNetModel",
+    "Sgd",
+    "SpecError",
+    "UfmModel",
+    "UfmSpec",
+    "field_errors",
+    "parse_spec",
+    "with_changes",
+]
+
 MAX_SEEDS = 1024
 MAX_STEPS = 10**9
 
@@ -34,38 +57,17 @@ class SpecError(ValueError):
         self.errors = errors
 
 
-Int = Annotated[int, Strict()]
-Real = Annotated[float, Strict()]
-"""JSON's numbers, and nothing else that pydantic would read as one."""
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _number_or_list(value: Any) -> str:
-    """The member of a `number or list` field that `value` is meant for, so that one fault gives one message."""
-    return "list" if isinstance(value, list | tuple) else "number"
-
-
 Count = Annotated[Int, Field(ge=1, le=10**8)]
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-TEXT = r"^[^\x00]*$"
-"""PostgreSQL cannot hold the character NUL in a text."""
-Label = Annotated[str, Field(min_length=1, max_length=64, pattern=TEXT)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
 PerClass = Annotated[
     Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
-    Discriminator(_number_or_list),
-]
-Several = Annotated[Int, Field(ge=2, le=10**8, description="of one image nothing varies within its class")]
-ImagesPerClass = Annotated[
-    Annotated[Several, Tag("number")] | Annotated[tuple[Several, ...], Tag("list")], Discriminator(_number_or_list)
+    Discriminator(number_or_list),
 ]
 PerLayer = Annotated[
     Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
-    Discriminator(_number_or_list),
+    Discriminator(number_or_list),
 ]
 
 
@@ -93,95 +95,6 @@ class UfmModel(Part):
                 f"samples_per_class: has {len(self.samples_per_class)} entries, "
                 f"must be a number or a list of classes = {self.classes}"
             )
-        return self
-
-
-class NetworkHead(Part):
-    """What networks share: the layers that are measured and the form of the classifier."""
-
-    bias: StrictBool = True
-    fixed_etf: StrictBool = False
-    head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
-    head_activation: Literal["identity", "relu"] = "relu"
-    layers: tuple[Label, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the stages before the head, in the order of the forward pass."""
-        return ()
-
-    @property
-    def levels(self) -> tuple[str, ...]:
-        """Names of all that can be measured, in the order of the forward pass; the last one meets the classifier."""
-        return (*self.stages, *(f"head{i + 1}" for i in range(self.head_layers)))
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """The levels that are measured, in the order of the forward pass."""
-        return tuple(level for level in self.levels if self.layers is None or level in self.layers)
-
-    @model_validator(mode="after")
-    def _layers_are_there(self) -> Self:
-        wrong = [layer for layer in self.layers or () if layer not in self.levels]
-        if wrong:
-            raise ValueError(f"layers: has {wrong}, may have {', '.join(self.levels)}")
-        return self
-
-
-class ResNetModel(NetworkHead):
-    kind: Literal["resnet"] = "resnet"
-    depth: Literal[18, 34, 50] = 18
-    stem: Literal["cifar", "imagenet"] = "cifar"
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return ("layer1", "layer2", "layer3", "layer4")
-
-
-class MlpModel(NetworkHead):
-    kind: Literal["mlp"] = "mlp"
-    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
-        default=(256, 256), min_length=1, max_length=MAX_LEVELS
-    )
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"hidden{i + 1}" for i in range(len(self.widths)))
-
-
-class ConvNetModel(NetworkHead):
-    """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
-
-    kind: Literal["convnet"] = "convnet"
-    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        return tuple(f"block{i + 1}" for i in range(len(self.channels)))
-
-
-NetworkModel = Annotated[ResNetModel | MlpModel | ConvNetModel, Field(discriminator="kind")]
-
-
-class Data(Part):
-    name: Literal["mnist", "fashion_mnist", "cifar10", "digits", "folder", "synthetic"]
-    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    samples_per_class: ImagesPerClass | None = None
-    image_size: Int = Field(default=32, ge=4, le=512)
-    augment: StrictBool = False
-    random_labels: StrictBool = False
-    classes: Int | None = Field(default=None, ge=2, le=10_000, description="synthetic only; 10 if null")
-
-    @model_validator(mode="after")
-    def _folder_has_a_path(self) -> Self:
-        if (self.name == "folder") != (self.path is not None):
-            raise ValueError("path: must be given for the data set 'folder', and only for it")
-        if self.path is not None and (self.path.startswith("/") or ".." in self.path.split("/")):
-            raise ValueError("path: must be relative to NCORE_DATA_DIR and without '..'")
-        if self.classes is not None and self.name != "synthetic":
-            raise ValueError("classes: may be given for the data set 'synthetic' only")
         return self
 
 
@@ -246,8 +159,6 @@ class BaseSpec(Part):
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
 
-    kinds: ClassVar[tuple[str, ...]]
-
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
@@ -262,7 +173,9 @@ class UfmSpec(BaseSpec):
     measure: MeasureSteps = MeasureSteps()
     precision: Literal["float64", "float32"] = "float64"
 
-    kinds = ("ufm",)
+    def steps_per_seed(self, total: int) -> int:
+        """Steps of one seed, of the run's `total`: all seeds are trained at once."""
+        return total
 
     @property
     def weight_decays(self) -> tuple[float, ...]:
@@ -297,24 +210,29 @@ class UfmSpec(BaseSpec):
 
 
 class NetworkSpec(BaseSpec):
-    model: NetworkModel
+    model: AnyNetworkModel
     data: Data
     optimizer: Sgd = Sgd()
     measure: Schedule = MeasureEpochs()
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
-    kinds = ("resnet", "mlp", "convnet")
+    def steps_per_seed(self, total: int) -> int:
+        """Steps of one seed, of the run's `total`: seeds are trained one after another."""
+        return total // len(self.seeds)
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:
-        if self.model.kind != "mlp" and self.optimizer.batch_size < 2:
-            raise ValueError("optimizer.batch_size: must be at least 2, because batch normalisation needs a spread")
-        if isinstance(self.model, ConvNetModel) and self.data.image_size < 2 ** len(self.model.channels):
-            raise ValueError(
-                f"data.image_size: must be at least {2 ** len(self.model.channels)}, "
-                f"because each of {len(self.model.channels)} blocks halves it"
-            )
+        model = self.model
+        if self.optimizer.batch_size < model.least_batch:
+            least = f"optimizer.batch_size: must be at least {model.least_batch}"
+            raise ValueError(f"{least}, because batch normalisation needs a spread")
+        if self.data.image_size < model.least_image_size:
+            least = f"data.image_size: must be at least {model.least_image_size}"
+            raise ValueError(f"{least}, because each of {len(model.stages)} stages makes its maps smaller")
         return self
+
+
+UFM = "ufm"
 
 
 def _kind(value: Any) -> str | None:
@@ -322,10 +240,10 @@ def _kind(value: Any) -> str | None:
     if isinstance(value, BaseSpec):
         return "ufm" if isinstance(value, UfmSpec) else "network"
     model = value.get("model") if isinstance(value, Mapping) else None
-    kind = model.get("kind", "ufm") if isinstance(model, Mapping) else None
-    if kind in UfmSpec.kinds:
+    kind = model.get("kind", UFM) if isinstance(model, Mapping) else None
+    if kind == UFM:
         return "ufm"
-    return "network" if kind in NetworkSpec.kinds else None
+    return "network" if isinstance(kind, str) and kind in NETWORKS else None
 
 
 ExperimentSpec = Annotated[
@@ -349,7 +267,7 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
         return {"field": "model", "message": "must be given: an object with a `kind`"}
-    allowed = ", ".join(UfmSpec.kinds + NetworkSpec.kinds)
+    allowed = ", ".join((UFM, *NETWORKS))
     return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
 
 
@@ -369,8 +287,8 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
     return found
 
 
-_TAGS = {"ufm", "network", "resnet", "mlp", "convnet", "epochs", "steps", "number", "list"}
-_UNIONS = {"model", "measure", "samples_per_class", "weights"}
+_TAGS = {"ufm", "network", "epochs", "steps", "number", "list"}
+_UNIONS = {"measure", "samples_per_class", "weights"}
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncore.network.sources import SOURCES, DataError, Stored
-from ncore.spec import Data
+from ncore.kinds.data_sets import Data
+from ncore.kinds.fields import resolved
+from ncore.network.sources import DataError, Stored
+from ncore.stopping import Check, go_on
 
 __all__ = ["DataError", "DataSet", "Images", "augment", "load"]
 
-CHUNK_IMAGES = 4096
-"""Images that are read, resized or made floats at a time."""
+CHUNK_IMAGES, CHUNK_PIXELS = 4096, 2**22
+"""Images that are read, resized or made floats at a time: fewer where they are large."""
 LEAST_OF_A_CLASS = 2
 """Of a class of one image nothing varies within the class, and NC1 says nothing."""
 PADDING = 4
@@ -51,29 +53,31 @@ class DataSet:
         return (images.to(self.mean.dtype) - self.mean) * self.scale
 
 
-def load(data: Data, data_dir: str | None, device: str, dtype: torch.dtype = torch.float32) -> DataSet:
+def load(
+    data: Data, data_dir: str | None, device: str, dtype: torch.dtype = torch.float32, check: Check = go_on
+) -> DataSet:
     """The data set on the device. With `samples_per_class` the first n_k images of each class, in the test set too
     (where there are as many). `random_labels` deals the training labels anew, the same for all seeds.
 
-    Raises DataError naming the directory, the file or the class that is at fault.
+    Raises DataError naming the directory, the file or the class that is at fault, and what `check` raises.
     """
     base = Path(data_dir).resolve() if data_dir else None
-    train, test, classes = SOURCES[data.name](data, base)
+    train, test, classes = resolved(data.source.load)(data, base, check)
     sizes = _class_sizes(data, classes)
     _check_classes(data, train, classes, sizes)
     order = _first_of_each_class(train.labels, classes, sizes)
     labels = train.labels[order]
     if data.random_labels:  # class sizes stay, the images of a class are any
         order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(0))]
-    placed = Images(_place(train, order, data.image_size, device), labels.to(device))
-    mean, std = _channel_statistics(placed.images)
+    placed = Images(_place(train, order, data.image_size, device, check), labels.to(device))
+    mean, std = _channel_statistics(placed.images, check)
     return DataSet(
         train=placed,
-        test=_test_part(test, classes, sizes, data.image_size, device) if test else None,
+        test=_test_part(test, classes, sizes, data.image_size, device, check) if test else None,
         classes=classes,
         mean=mean.to(dtype)[:, None, None],
         scale=torch.where(std > 0, 1 / std, 1.0).to(dtype)[:, None, None],
-        flips=data.name in ("cifar10", "folder"),
+        flips=data.source.flips,
     )
 
 
@@ -119,15 +123,24 @@ def _first_of_each_class(labels: Tensor, classes: int, sizes: tuple[int, ...] | 
     return torch.cat([block[: sizes[k]] if sizes else block for k, block in enumerate(blocks)])
 
 
-def _test_part(stored: Stored, classes: int, sizes: tuple[int, ...] | None, size: int, device: str) -> Images:
+def _test_part(
+    stored: Stored, classes: int, sizes: tuple[int, ...] | None, size: int, device: str, check: Check
+) -> Images:
     order = _first_of_each_class(stored.labels, classes, sizes)
-    return Images(_place(stored, order, size, device), stored.labels[order].to(device))
+    return Images(_place(stored, order, size, device, check), stored.labels[order].to(device))
 
 
-def _place(stored: Stored, order: Tensor, size: int, device: str) -> Tensor:
+def _place(stored: Stored, order: Tensor, size: int, device: str, check: Check) -> Tensor:
     """The images of `order`, read and resized a chunk at a time, so that only they are ever decoded."""
-    placed = torch.cat([_resize(stored.read(part), size) for part in order.split(CHUNK_IMAGES)])
-    return placed.to(device).contiguous(memory_format=torch.channels_last)
+    chunks = []
+    for part in order.split(_chunk(size)):
+        check()
+        chunks.append(_resize(stored.read(part, check), size))
+    return torch.cat(chunks).to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _chunk(size: int) -> int:
+    return max(1, min(CHUNK_IMAGES, CHUNK_PIXELS // size**2))
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
@@ -137,10 +150,11 @@ def _resize(images: Tensor, size: int) -> Tensor:
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def _channel_statistics(images: Tensor, check: Check) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C,) of uint8 images, from sums of integers, which float64 holds exactly."""
     total, squares = (torch.zeros(images.shape[1], dtype=torch.float64, device=images.device) for _ in range(2))
-    for part in images.split(CHUNK_IMAGES):
+    for part in images.split(_chunk(images.shape[-1])):
+        check()
         values = part.double()
         total += values.sum((0, 2, 3))
         squares += values.square_().sum((0, 2, 3))

@@ -20,7 +20,7 @@ from ncore.run import Series
 from ncore.spec import NetworkSpec
 
 
-class NetworkGauge:
+class NetworkMeasurer:
     """Measures networks on `data`. What takes long yields between its pieces, so that the caller may stop and go on.
 
     The features are kept where they fit (see `keeps_features`); where not, each layer is summed up batch by batch, and
@@ -32,7 +32,7 @@ class NetworkGauge:
     ) -> None:
         self.spec, self.data, self.classes = spec, data, data.classes
         self._targets = targets.double()
-        size = len(data.train), data.channels, data.classes
+        size = len(data.train), data.classes
         self.keeps_features = keeps_features(spec, *size, kept_features_bytes)
         self.features_bytes = features_bytes(spec, *size)[0]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ncore.network.data import PADDING, DataSet, augment, load
 from ncore.network.estimate import KEPT_FEATURES_BYTES
-from ncore.network.measuring import NetworkGauge, data_loss
+from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
@@ -77,7 +77,7 @@ class NetworkRun:
         smoothing = optimizer.label_smoothing
         targets = torch.eye(self.classes, dtype=self._dtype, device=device)
         self._targets = targets * (1 - smoothing) + smoothing / self.classes
-        self._gauge = NetworkGauge(spec, self._data, self._targets)
+        self._measurer = NetworkMeasurer(spec, self._data, self._targets)
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
         check()
@@ -124,22 +124,22 @@ class NetworkRun:
 
     @property
     def left_out(self) -> str | None:
-        if self._gauge.keeps_features:
+        if self._measurer.keeps_features:
             return None
-        size = self._gauge.features_bytes / 2**30
+        size = self._measurer.features_bytes / 2**30
         return f"no features in its final state: {size:.1f} GiB, more than {KEPT_FEATURES_BYTES / 2**30:g} GiB"
 
     @torch.no_grad()
     def final_state(self) -> dict[str, Tensor]:
         """The last seed's weights (`network.…`), logits and labels, and features (N, d) of the measured layers, unless
         they do not fit (see `left_out`)."""
-        gauge, network, features = self._gauge, self._network, dict[str, Tensor]()
+        measurer, network, features = self._measurer, self._network, dict[str, Tensor]()
         network.eval()
         try:
-            if gauge.keeps_features:
-                features, logits = _returned(gauge.features(network))
+            if measurer.keeps_features:
+                features, logits = _returned(measurer.features(network))
             else:
-                logits = _returned(gauge.evaluate(network, self._data.train))
+                logits = _returned(measurer.evaluate(network, self._data.train))
         finally:
             network.train()
         state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
@@ -159,9 +159,9 @@ class NetworkRun:
         self.step = seed_index * self._seed_steps
         self._seed = spec.seeds[seed_index]
         shape = self.classes, self._data.channels, spec.data.image_size
-        # in bfloat16 the differences that the products are taken of would lose their digits; a GPU has its own ways
-        products = self.device == "cpu" and spec.precision != "bfloat16"
-        network = build(spec.model, *shape, self._seed, products=products)
+        # on the CPU only, as cuDNN needs no help; in bfloat16 the differences of inputs would lose precision
+        as_products = self.device == "cpu" and spec.precision != "bfloat16"
+        network = build(spec.model, *shape, self._seed, as_products=as_products)
         self._network: Network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         # views of one dimension, as the fused step copies gradients that are not in the order of their shape
         trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
@@ -277,7 +277,7 @@ class NetworkRun:
     def _measurement(self) -> Generator[None, None, Measurement]:
         self._network.eval()
         try:
-            values = yield from self._gauge.measure(self._network)
+            values = yield from self._measurer.measure(self._network)
         finally:
             self._network.train()
         self._check_finite(values["loss", None])

@@ -34,10 +34,8 @@ def _ufm(spec: UfmSpec) -> str:
 
 def _network(spec: NetworkSpec) -> str:
     model, optimizer, data = spec.model, spec.optimizer, spec.data
-    size = f"{model.depth}" if model.kind == "resnet" else ""
-    n = "" if data.samples_per_class is None else f", n = {data.samples_per_class}"
     return (
-        f"{ {'resnet': 'ResNet', 'mlp': 'MLP', 'convnet': 'convolutional net'}[model.kind] }{size} on {data.name}{n}; "
+        f"{model.words} on {data.words}; "
         f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; SGD, step {optimizer.learning_rate:g}, "
         f"momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, batch {optimizer.batch_size}, "
         f"{optimizer.epochs} epochs"
