@@ -62,15 +62,18 @@ def demo(_: Namespace) -> int:
     pictures = get_settings().home
     home.prepare(pictures)
     console.print("starting broker, API and worker ...")
-    with TemporaryDirectory(prefix="ncore-demo-") as folder, running(_of_its_own(Path(folder))) as service:
-        with Client(service.url, token=service.settings.tokens) as client:
-            console.print(f"the service is at {service.url}; submitting preset fig1", markup=False)
-            experiment = client.submit("fig1").wait(timeout_seconds=300)
-            theory = experiment.theory()
-            console.print(comparison_table(theory["comparison"]))
-            for line in verdict_lines(experiment.data):
-                console.print(line, markup=False)
-            paths = [experiment.plot(pictures / f"fig1.{form}") for form in ("svg", "png")]
+    with (
+        TemporaryDirectory(prefix="ncore-demo-") as folder,
+        running(_of_its_own(Path(folder))) as service,
+        Client(service.url, token=service.settings.tokens) as client,
+    ):
+        console.print(f"the service is at {service.url}; submitting preset fig1", markup=False)
+        experiment = client.submit("fig1").wait(timeout_seconds=300)
+        theory = experiment.theory()
+        console.print(comparison_table(theory["comparison"]))
+        for line in verdict_lines(experiment.data):
+            console.print(line, markup=False)
+        paths = [experiment.plot(pictures / f"fig1.{form}") for form in ("svg", "png")]
     for path in paths:
         console.print(f"picture: {path}", markup=False, soft_wrap=True)
     return _judge(theory["comparison"])

@@ -154,7 +154,7 @@ def check_listening(host: str, port: int) -> None:
         raise ValueError(f"NCORE_HOST: must be an address or a name of this machine; got {host!r}") from None
     except OSError as error:
         told = {
-            errno.EADDRINUSE: f"NCORE_PORT: {port} of {host} is taken; choose another (`ncore up --port`, `make up PORT=`)",
+            errno.EADDRINUSE: f"NCORE_PORT: {port} of {host} is taken; choose another by --port or PORT=",
             errno.EACCES: f"NCORE_PORT: {port} is kept for the system; use one from 1024 to 65535",
             errno.EADDRNOTAVAIL: f"NCORE_HOST: must be an address of this machine; got {host!r}",
         }

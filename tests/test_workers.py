@@ -216,9 +216,10 @@ def test_a_child_that_takes_long_to_start_is_waited_for(request, tmp_path, monke
 
 
 def test_two_api_processes_and_three_workers_share_one_database(request, tmp_path):
-    settings = settings_for("postgresql", tmp_path / "one", request, workers=2)
+    shared = {"artifacts": str(tmp_path / "artifacts")}
+    settings = settings_for("postgresql", tmp_path / "one", request, workers=2, **shared)
     with running(settings) as first:
-        other = settings.model_copy(update={"home": tmp_path / "one", "workers": 1, "broker_url": settings.broker})
+        other = settings.model_copy(update={"home": tmp_path / "two", "workers": 1, "broker_url": settings.broker})
         with running(other) as second, Client(first.url) as one, Client(second.url) as two:
             made = [client.submit("fig1", {"optimizer.steps": 20_000}) for client in (one, two) * 8]
             for experiment in made:

@@ -12,8 +12,8 @@ from worker import gpus
 
 SPIN_COUNT = "1000"
 """Turns that an idle thread of torch waits before it sleeps. By its own default threads wait for each other on a busy
-machine (ResNet18 with two threads on two cores at load 9: 15 steps did not end in 60 s, and took 0.4 s each with this); on
-a quiet one it makes no difference (117 and 116 ms a step)."""
+machine (ResNet18 with two threads on two cores at load 9: 15 steps did not end in 60 s, and took 0.4 s each with this);
+on a quiet one it makes no difference (117 and 116 ms a step)."""
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         settings = get_settings()
         names = gpus.chosen(settings.gpus)
     except (SettingsError, gpus.GpuError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 (this is a command)
+        print(error, file=sys.stderr)
         sys.exit(2)
     os.environ["NCORE_GPUS"] = ",".join(names) or "none"  # settled here once, for the children
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import torch
-from safetensors.torch import SafetensorError, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from api.store import CHUNK_BYTES, get_store
@@ -27,7 +28,7 @@ class DamagedError(ValueError):
 
 
 class _Hashed:
-    """A file that is written to and hashed; `error` is the system's own where a write has failed, since torch hides it."""
+    """A file that is written to and hashed; `error` is the system's where a write has failed, since torch hides it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hash = file, hashlib.blake2b(digest_size=DIGEST_BYTES)
@@ -58,7 +59,7 @@ def _write(state: dict[str, Tensor], path: Path) -> None:
     with path.open("wb") as file:
         hashed = _Hashed(file)
         try:
-            torch.save(state, hashed)
+            torch.save(state, cast(IO[bytes], hashed))
         except Exception:
             if hashed.error is not None:
                 raise hashed.error from None
@@ -67,7 +68,7 @@ def _write(state: dict[str, Tensor], path: Path) -> None:
 
 
 def save_final(experiment_id: str, state: dict[str, Tensor]) -> None:
-    """What the experiment leaves: weights, and features where they fit, as safetensors. Raises OSError as `save` does."""
+    """What the experiment leaves: weights, and features where they fit, as safetensors. Raises OSError."""
     get_store().save(experiment_id, FINAL, lambda path: _write_final(state, path))
 
 

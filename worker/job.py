@@ -22,7 +22,7 @@ from api.store import StoreError, is_away, will_pass
 from ncore.network.sources import DataError
 from ncore.run import DeviceError, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
-from ncore.stopping import Stopped
+from ncore.stopping import Stopped, interruptible
 from ncore.train import Diverged, begin, outcome
 from worker import checkpoint, memory
 from worker.lease import Lease
@@ -124,7 +124,7 @@ class Job:
         return "succeeded", {"result": outcome(spec, run, self._finals(spec)), "detail": run.left_out}
 
     def _begin(self, spec: UfmSpec | NetworkSpec) -> Run:
-        """The run where its last checkpoint was taken; where that one cannot be used at the one before, or the start."""
+        """The run at its last checkpoint; at the one before, or the start, where that one cannot be used."""
         for name, instead in ((checkpoint.CHECKPOINT, "the one before it"), (checkpoint.PREVIOUS, "the start")):
             try:
                 state = self._loaded(name)
@@ -142,7 +142,7 @@ class Job:
         """A store that is away is waited for: nothing is known of what it holds."""
         while True:
             try:
-                return checkpoint.load(self.id, name)
+                return interruptible(lambda _: checkpoint.load(self.id, name), self._lease.hear)
             except OSError as error:
                 if not is_away(error):
                     raise

@@ -20,7 +20,7 @@ COUNTERS = Path("/proc/vmstat")
 
 
 def kernel_kills() -> int:
-    """How many processes the kernel has killed on this machine because memory ran out; 0 where it does not count them."""
+    """How many processes the kernel has killed here because memory ran out; 0 where it does not count them."""
     if not COUNTERS.exists():
         return 0
     return sum(int(line.split()[1]) for line in COUNTERS.read_text().splitlines() if line.startswith("oom_kill "))

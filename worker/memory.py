@@ -11,7 +11,7 @@ import torch
 
 OF_A_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 SHARE = 0.9
-"""Share of physical memory a worker may use where that is below the configured limit: the OS and caches need the rest."""
+"""Share of physical memory a worker may use where that is below the configured limit; the rest is for OS and caches."""
 
 
 def limit(most_bytes: int) -> None:

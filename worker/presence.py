@@ -38,7 +38,7 @@ class Presence(threading.Thread):
         row = WorkerRow(id=self.id, memory_bytes=total, used_bytes=used, **self._about)
         try:
             with writing() as session:
-                session.merge(row).seen_at = from_now()  # type: ignore[assignment]  # an expression of SQL
+                session.merge(row).seen_at = from_now()  # an expression of SQL
         except SQLAlchemyError as error:
             log.warning("the database does not answer: %s", error)
 

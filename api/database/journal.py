@@ -1,5 +1,5 @@
-"""The log of an experiment: a row for each event, in the transaction of the change itself, and after its commit a line of
-JSON on stderr."""
+"""The log of an experiment: a row for each event, in the transaction of the change itself, and after its commit a
+line of JSON on stderr."""
 
 from __future__ import annotations
 

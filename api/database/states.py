@@ -28,8 +28,8 @@ WAKE_UPS = 100
 def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True) -> Experiment | None:
     """Takes a queued experiment for a worker of this kind: by priority, then by what waits longest.
 
-    A GPU worker takes last what needs no GPU. A CPU worker takes what wants one only where no GPU worker is alive; where
-    one was there in the last weeks it may be starting just now, and is waited for until `gpu_grace_over`.
+    A GPU worker takes last what needs no GPU. A CPU worker takes what wants one only where no GPU worker is alive;
+    where one was there in the last weeks it may be starting just now, and is waited for until `gpu_grace_over`.
     """
     order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
     candidates = select(Experiment.id).where(Experiment.status == "queued")
@@ -69,9 +69,9 @@ def save_measurements(
 ) -> bool:
     """Stores measurements and progress under a lease that is held; a row that is there already stays as it is.
 
-    Crashes are counted anew where `kept_step`, the furthest step that this attempt has measured or saved, is beyond that
-    of all attempts before. The step itself would not do: it is stored by the clock, so that of attempts that all die at
-    one place some come further than others.
+    Crashes are counted anew where `kept_step`, the furthest step that this attempt has measured or saved, is beyond
+    that of all attempts before. The step itself would not do: it is stored by the clock, so that of attempts that all
+    die at one place some come further than others.
     """
     went_on = Experiment.kept_step < kept_step
     progress |= {

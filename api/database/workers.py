@@ -14,7 +14,7 @@ REMEMBERED_SECONDS = {"cpu": HOUR_SECONDS, "gpu": 30 * 24 * HOUR_SECONDS}
 
 
 def is_alive() -> ColumnElement[bool]:
-    """Whether a worker's last heartbeat is younger than a lease; one far in the future is older than a clock set back."""
+    """Whether a worker's last heartbeat is younger than a lease. One far ahead: the clock was set back."""
     lease_seconds = get_settings().lease_seconds
     return WorkerRow.seen_at.between(from_now(-lease_seconds), from_now(lease_seconds))
 
