@@ -56,9 +56,9 @@ def database(text: str) -> str:
             raise ValueError(f"{allowed}; got the port {url.port}")
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if url.query or url.host:
-        raise ValueError(f"{allowed}, where ? and # in FILE are written %3F and %23; got {text!r}")
+        raise ValueError(f"{allowed}, where ? and # in FILE are written %3F and %23; got {str(url)!r}")
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise ValueError(f"{allowed}: all processes of the service share it, so it must be a file; got {text!r}")
+        raise ValueError(f"{allowed}: all processes of the service share it, so it must be a file; got {str(url)!r}")
     return sqlite(absolute(Path(url.database)))
 
 
@@ -107,8 +107,11 @@ def store(text: str) -> str:
         return unquote(urlsplit(text).path) if scheme == "file" else text.partition("://")[2]
     from fsspec.registry import known_implementations
 
-    if scheme not in known_implementations or scheme == "memory" or not text.partition("://")[2].strip("/"):
-        raise ValueError(f"must be a folder or a URL like s3://BUCKET/FOLDER; got {text[:80]!r}")
+    allowed = "must be a folder or a URL like s3://BUCKET/FOLDER"
+    if scheme not in known_implementations or scheme == "memory":
+        raise ValueError(f"{allowed}; got {scheme}://…")
+    if not text.partition("://")[2].strip("/"):
+        raise ValueError(f"{allowed}; got {scheme}:// and no bucket")
     return text
 
 

@@ -9,12 +9,11 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from conftest import DATABASES, fresh_database, settings_for, wait_for
+from conftest import settings_for, wait_for
 
-from api.database import migrating, sessions, states
+from api.database import sessions, states
 from api.database.tables import Experiment, WorkerRow, now
 from api.service import running
-from api.settings import get_settings
 from ncore.client.client import Client
 from ncore.estimate import wants_gpu
 from ncore.presets import PRESETS
@@ -23,21 +22,6 @@ from worker import gpus
 
 QUICK = {"optimizer.steps": 50, "measure.points": 5}
 ENDLESS = {"optimizer.steps": 10**8, "measure.points": 10}
-
-
-@pytest.fixture(params=DATABASES)
-def tables(request, tmp_path, monkeypatch):
-    """An empty database that this process itself is connected to."""
-    monkeypatch.setenv("NCORE_HOME", str(tmp_path))
-    monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
-    for cached in (get_settings, sessions.get_engine):
-        cached.cache_clear()
-    migrating.migrate()
-    yield
-    sessions.get_engine().dispose()
-    for cached in (get_settings, sessions.get_engine):
-        cached.cache_clear()
-    migrating.migrated.clear()
 
 
 def put(name: str, priority: int = 0, queue: str = "cpu") -> None:

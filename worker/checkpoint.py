@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from api.store import CHUNK_BYTES, get_store
+from worker.memory import is_out_of_memory
 
 CHECKPOINT, PREVIOUS, FINAL = "checkpoint.pt", "checkpoint.previous.pt", "final.safetensors"
 MARK = b"\nncore blake2b "
@@ -99,9 +100,9 @@ def load(experiment_id: str, name: str) -> dict[str, Tensor] | None:
         _verify(path)
         try:
             state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
         except Exception as error:  # torch has many for a file that is none of its own
+            if is_out_of_memory(error):
+                raise
             raise DamagedError(f"it cannot be read ({type(error).__name__})") from error
         return state
 
