@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+LONGEST_VALUE = 80
+"""Characters of a wrong value that a message repeats."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel takes 107, on some systems 103."""
 PLAIN = re.compile(r"[\w./-]+", re.ASCII)
@@ -28,7 +30,7 @@ def absolute(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"must be a folder; got {str(path)!r}: {error}") from None
+        raise ValueError(f"must be a folder; got {shown(path)}: {error}") from None
 
 
 def sqlite(path: Path) -> str:
@@ -46,19 +48,19 @@ def database(text: str) -> str:
     allowed = "must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
     scheme = _scheme(text)
     if scheme not in ("sqlite", *POSTGRESQL):
-        raise ValueError(f"{allowed}; got {scheme}://…" if scheme else f"{allowed}; got no URL")
+        raise ValueError(f"{allowed}; got {shown(text)}")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ValueError(f"{allowed}; got {scheme}:// with something else behind it (is a port no number?)") from None
+        raise ValueError(f"{allowed}; got {shown(text)}") from None
     if scheme != "sqlite":
         if url.port is not None and not 0 < url.port < 65_536:
             raise ValueError(f"{allowed}; got the port {url.port}")
         return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     if url.query or url.host:
-        raise ValueError(f"{allowed}, where ? and # in FILE are written %3F and %23; got {str(url)!r}")
+        raise ValueError(f"{allowed}, where ? and # in FILE are written %3F and %23; got {shown(text)}")
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise ValueError(f"{allowed}: all processes of the service share it, so it must be a file; got {str(url)!r}")
+        raise ValueError(f"{allowed}: all processes of the service share it, so it must be a file; got {shown(text)}")
     return sqlite(absolute(Path(url.database)))
 
 
@@ -67,7 +69,7 @@ def broker(text: str) -> str:
     allowed = "must be redis://:PASSWORD@HOST:PORT/NUMBER, rediss://… or unix:///PATH"
     scheme = _scheme(text)
     if scheme not in ("redis", "rediss", "unix", "redis+socket"):
-        raise ValueError(f"{allowed}; got {scheme}://…" if scheme else f"{allowed}; got no URL")
+        raise ValueError(f"{allowed}; got {shown(text)}")
     if "#" in text:
         raise ValueError(f"{allowed}, where # is written %23; got one with a #")
     try:
@@ -83,7 +85,7 @@ def broker(text: str) -> str:
     if len(path) < 2:
         raise ValueError(f"{allowed}; got no path of a socket")
     if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
-        raise ValueError(f"{allowed}, PATH of at most {LONGEST_SOCKET_PATH} bytes; got {path!r}")
+        raise ValueError(f"{allowed}, PATH of at most {LONGEST_SOCKET_PATH} bytes; got {shown(path)}")
     query = re.sub(r"(^|&)db=", r"\1virtual_host=", parts.query)  # redis-py's word and kombu's
     return f"redis+socket://{parts.netloc}{quote(path)}{'?' if query else ''}{query}"
 
@@ -94,14 +96,14 @@ def _with_certificates(text: str, query: str, allowed: str) -> str:
     if given is None:
         return f"{text}{'&' if query else '?'}ssl_cert_reqs=required"
     if given[1] not in CERTIFICATES:
-        raise ValueError(f"{allowed}, ssl_cert_reqs one of required, optional, none; got {given[1]!r}")
+        raise ValueError(f"{allowed}, ssl_cert_reqs one of required, optional, none; got {shown(given[1])}")
     return text
 
 
 def store(text: str) -> str:
     """A folder, or a URL that fsspec knows and that all processes see alike."""
     if "://" not in text:
-        return text
+        return str(absolute(Path(text)))
     scheme = _scheme(text)
     if scheme in ("file", "local"):
         return unquote(urlsplit(text).path) if scheme == "file" else text.partition("://")[2]
@@ -109,9 +111,9 @@ def store(text: str) -> str:
 
     allowed = "must be a folder or a URL like s3://BUCKET/FOLDER"
     if scheme not in known_implementations or scheme == "memory":
-        raise ValueError(f"{allowed}; got {scheme}://…")
+        raise ValueError(f"{allowed}; got {shown(text)}")
     if not text.partition("://")[2].strip("/"):
-        raise ValueError(f"{allowed}; got {scheme}:// and no bucket")
+        raise ValueError(f"{allowed}; got {shown(text)}")
     return text
 
 
@@ -144,6 +146,7 @@ def url_of(host: str, port: int) -> str:
 
 
 def free_port(host: str) -> int:
+    """A port that nobody listens on. Raises ValueError as `check_listening` does."""
     with _bound(host, 0) as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -151,29 +154,34 @@ def free_port(host: str) -> int:
 
 def check_listening(host: str, port: int) -> None:
     """Raises ValueError naming the setting where the API could not listen there."""
-    try:
-        _bound(host, port).close()
-    except (socket.gaierror, UnicodeError):
-        raise ValueError(f"NCORE_HOST: must be an address or a name of this machine; got {host!r}") from None
-    except OSError as error:
-        told = {
-            errno.EADDRINUSE: f"NCORE_PORT: {port} of {host} is taken; choose another by --port or PORT=",
-            errno.EACCES: f"NCORE_PORT: {port} is kept for the system; use one from 1024 to 65535",
-            errno.EADDRNOTAVAIL: f"NCORE_HOST: must be an address of this machine; got {host!r}",
-        }
-        raise ValueError(told.get(error.errno or 0, f"NCORE_HOST: {host!r}: {error.strerror}")) from None
+    _bound(host, port).close()
 
 
 def _bound(host: str, port: int) -> socket.socket:
     """A socket bound as the API's will be."""
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    probe = socket.socket(family, kind)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        probe = socket.socket(family, kind)
+    except (OSError, UnicodeError):
+        raise ValueError(f"NCORE_HOST: must be an address or a name of this machine; got {shown(host)}") from None
     try:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         probe.bind(address)
-    except OSError:
+    except OSError as error:
         probe.close()
-        raise
+        why = {
+            errno.EADDRINUSE: f"NCORE_PORT: {port} of {host} is taken; choose another by --port or PORT=",
+            errno.EACCES: f"NCORE_PORT: {port} is kept for the system; use one from 1024 to 65535",
+            errno.EADDRNOTAVAIL: f"NCORE_HOST: must be an address of this machine; got {shown(host)}",
+        }
+        raise ValueError(why.get(error.errno or 0, f"NCORE_HOST: {shown(host)}: {error.strerror}")) from None
     return probe
+
+
+def shown(value: object) -> str:
+    """A wrong value in a message: short, on one line, without what stands before the @ of a URL or after its ?."""
+    text = re.sub(r"(://).*@", r"\1…@", str(value), flags=re.DOTALL)
+    return repr(re.sub(r"(://[^?]*)\?.*", r"\1?…", text, flags=re.DOTALL)[:LONGEST_VALUE])

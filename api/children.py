@@ -24,10 +24,15 @@ log = logging.getLogger("ncore.service")
 
 
 class Child:
-    """One process of the service, in a session of its own, with its output in a log file."""
+    """One process of the service, in a session of its own, with its output in a log file.
 
-    def __init__(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
-        self.name, self.command, self.env, self.log = name, command, dict(env), log
+    `folder` is its current folder, best not the user's, where Celery and others would find modules of the user's to import.
+    """
+
+    def __init__(
+        self, name: str, command: list[str], env: Mapping[str, str], log: Path, folder: Path | None = None
+    ) -> None:
+        self.name, self.command, self.env, self.log, self.folder = name, command, dict(env), log, folder
         self.restarts = 0
         self._quick_deaths, self._not_before = 0, 0.0
         self.process = self._start()
@@ -38,6 +43,7 @@ class Child:
             return subprocess.Popen(
                 self.command,
                 env=self.env,
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from api.addresses import shown
 from api.settings import SettingsError
 
 log = logging.getLogger("ncore.home")
@@ -33,7 +34,9 @@ def prepare(home: Path) -> None:
         with (home / LOCK).open("a"):
             pass
     except OSError as error:
-        raise SettingsError(f"NCORE_HOME: must be a folder that can be written; got {str(home)!r}: {error}") from None
+        raise SettingsError(
+            f"NCORE_HOME: must be a folder that can be written; got {shown(home)}: {error.strerror}"
+        ) from None
     repaired = sum(map(_close, (home, *_files_of(home))))
     if repaired:
         log.warning("%d files and folders of %s could be read by others; now only by their owner", repaired, home)

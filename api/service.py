@@ -22,7 +22,7 @@ from api import home
 from api.addresses import check_listening, free_port, url_of
 from api.children import Child
 from api.database import integrity
-from api.settings import Settings, SettingsError
+from api.settings import Settings, environment
 from ncore.cli.service import search_path, service_folder
 
 __all__ = ["Service", "ServiceError", "environment", "free_port", "running"]
@@ -53,7 +53,7 @@ class Service:
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
-        """Starts all parts and waits until the API is ready. Raises ServiceError, SettingsError, HomeInUseError."""
+        """Starts all parts and waits until the API is ready. Raises ServiceError, ValueError, HomeInUseError."""
         settings = self.settings
         home.prepare(settings.home)
         self._held.enter_context(home.locked(settings.home, self.url))
@@ -72,10 +72,7 @@ class Service:
 
     def _check(self) -> None:
         """What is told at once here, in words, instead of by children that cannot start."""
-        try:
-            check_listening(self.settings.host, self.settings.port)
-        except ValueError as error:
-            raise SettingsError(str(error)) from None
+        check_listening(self.settings.host, self.settings.port)
         damage = integrity.damage_of(self.settings.database)
         if damage is not None:
             raise ServiceError(damage)
@@ -116,8 +113,9 @@ class Service:
         self._stopped.set()
 
     def _child(self, name: str, command: list[str], changes: Mapping[str, str] | None = None) -> None:
+        folder = self.settings.home
         ours = {**environment(self.settings), **search_path(), "PYTHONUNBUFFERED": "1", **(changes or {})}
-        self.children[name] = Child(name, command, _inherited() | ours, self.settings.home / "logs" / f"{name}.log")
+        self.children[name] = Child(name, command, _inherited() | ours, folder / "logs" / f"{name}.log", folder)
 
     def _await(self, name: str, is_up: Callable[[], bool]) -> None:
         child, until = self.children[name], time.monotonic() + START_SECONDS
@@ -164,15 +162,6 @@ class Service:
             log.warning("the broker's socket %s was removed or replaced; the broker is started anew", path)
             broker.replace()
             self._socket = None
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The settings as environment variables for the children."""
-    return {
-        f"NCORE_{name.upper()}": str(value)
-        for name, value in settings.model_dump().items()
-        if value is not None and value != ""
-    }
 
 
 def _inherited() -> dict[str, str]:

@@ -17,8 +17,6 @@ from api import addresses
 DAY_SECONDS = 86_400.0
 MOST_BYTES = 2**62
 MOST_PROCESSES = 1024
-LONGEST_VALUE = 80
-"""Characters of a wrong value that a message repeats."""
 
 
 class SettingsError(ValueError):
@@ -98,7 +96,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_text(cls, value: Any) -> Any:
         if isinstance(value, str) and value and not value.strip():
-            raise ValueError(f"must not be blank; got {value[:LONGEST_VALUE]!r}; unset it for its default")
+            raise ValueError(f"must not be blank; got {addresses.shown(value)}; unset it for its default")
         if isinstance(value, str) and not value.isascii() and not _is_utf8(value):
             raise ValueError("must be text in UTF-8; got other bytes")
         return value
@@ -113,50 +111,37 @@ class Settings(BaseSettings):
     def _bare(cls, value: str) -> str:
         return value.strip().removeprefix("[").removesuffix("]")
 
-    @field_validator("database_url", "broker_url", "artifacts")
-    @classmethod
-    def _is_known(cls, value: str) -> str:
-        return value.strip()
-
     @field_validator("database_url")
     @classmethod
     def _is_a_database(cls, value: str) -> str:
-        if value:
-            addresses.database(value)
-        return value
+        return addresses.database(value.strip()) if value else value
 
     @field_validator("broker_url")
     @classmethod
     def _is_a_broker(cls, value: str) -> str:
-        if value:
-            addresses.broker(value)
-        return value
+        return addresses.broker(value.strip()) if value else value
 
     @field_validator("artifacts")
     @classmethod
     def _is_a_store(cls, value: str) -> str:
-        return addresses.store(value)
+        return addresses.store(value) if value else value
 
     @field_validator("tokens", "read_tokens")
     @classmethod
     def _holds_one(cls, value: str) -> str:
         if value and not _words(value):
-            raise ValueError(f"must be tokens with commas between them; got {value[:LONGEST_VALUE]!r}, which has none")
+            raise ValueError(f"must be tokens with commas between them; got {addresses.shown(value)}, which has none")
         return value
 
     @property
     def database(self) -> str:
         """The URL with a driver that is installed."""
-        if not self.database_url:
-            return addresses.sqlite(self.home / "ncore.db")
-        return addresses.database(self.database_url)
+        return self.database_url or addresses.sqlite(self.home / "ncore.db")
 
     @property
     def broker(self) -> str:
         """The URL as Celery wants it."""
-        if not self.broker_url:
-            return f"redis+socket://{self.broker_socket}"
-        return addresses.broker(self.broker_url)
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
 
     @property
     def broker_socket(self) -> Path:
@@ -204,7 +189,7 @@ def _in_words(error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         message = str(error["ctx"]["error"])
     else:
-        message = f"must be {_allowed(name)}; got {str(error['input'])[:LONGEST_VALUE]!r}"
+        message = f"must be {_allowed(name)}; got {addresses.shown(error['input'])}"
     return f"NCORE_{name.upper()}: {message}"
 
 
@@ -227,6 +212,15 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SettingsError("\n".join(_in_words(one) for one in error.errors())) from None
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables for another process, whatever its current folder."""
+    return {
+        f"NCORE_{name.upper()}": str(value)
+        for name, value in settings.model_dump().items()
+        if value is not None and value != ""
+    }
 
 
 @lru_cache

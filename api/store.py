@@ -191,4 +191,4 @@ def get_store() -> DirectoryStore | FsspecStore:
     settings = get_settings()
     if "://" in settings.artifacts:
         return FsspecStore(settings.artifacts)
-    return DirectoryStore(Path(settings.artifacts or settings.home / "experiments").expanduser().resolve())
+    return DirectoryStore(Path(settings.artifacts or settings.home / "experiments"))

@@ -6,8 +6,9 @@ import os
 import socket
 import sys
 
+from api import home
 from api.broker import QUEUES
-from api.settings import SettingsError, get_settings
+from api.settings import SettingsError, environment, get_settings
 from worker import gpus
 
 SPIN_COUNT = "1000"
@@ -20,10 +21,13 @@ def main() -> None:
     os.umask(0o077)  # what a worker leaves is for its owner only
     try:
         settings = get_settings()
+        home.prepare(settings.home)
         names = gpus.chosen(settings.gpus)
     except (SettingsError, gpus.GpuError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    os.chdir(settings.home)  # not the user's folder, whose modules Celery would import
+    os.environ |= environment(settings)
     os.environ["NCORE_GPUS"] = ",".join(names) or "none"  # settled here once, for the children
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     get_settings.cache_clear()

@@ -37,8 +37,9 @@ def migrate() -> None:
     """Brings the database to this version's tables; several processes may call it at once."""
     from alembic import command
 
-    settings, engine = get_settings(), get_engine()
+    settings = get_settings()
     home.prepare(settings.home)
+    engine = get_engine()
     config = alembic_config(settings.database)
     if engine.dialect.name == "sqlite":
         with _in_process, (settings.home / "migrate.lock").open("w") as lock:
