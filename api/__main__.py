@@ -10,15 +10,17 @@ import signal
 import sys
 import threading
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from api import home
+from api.addresses import ListeningError
 from api.database import integrity, migrating
 from api.home import HomeInUseError
 from api.service import ServiceError, running
-from api.settings import Settings, get_settings, read_settings
+from api.settings import Settings, SettingsError, get_settings, read_settings
 from ncore.cli.commands import console, exit_status_of, faults
 from ncore.cli.terminal import comparison_table, verdict_lines
 from ncore.client.client import Client
@@ -114,12 +116,21 @@ def main() -> int:
     given = parser.parse_args()
     os.umask(0o077)  # what it makes is for its owner only
     try:
-        return exit_status_of(COMMANDS[given.command], given)
-    except (ServiceError, HomeInUseError) as error:
-        faults.print(str(error), style="red", markup=False, soft_wrap=True)
-        return 1
+        return exit_status_of(lambda given: _run(COMMANDS[given.command], given), given)
     except KeyboardInterrupt:
         return 130
+
+
+def _run(command: Callable[[Namespace], int], given: Namespace) -> int:
+    """Exit status; what is wrong with settings, or with the service, in lines that are not broken."""
+    try:
+        return command(given)
+    except (SettingsError, ListeningError) as error:
+        message, status = str(error), 2
+    except (ServiceError, HomeInUseError) as error:
+        message, status = str(error), 1
+    faults.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -26,6 +26,10 @@ CERTIFICATES = ("required", "optional", "none", "CERT_REQUIRED", "CERT_OPTIONAL"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (recognised, not listened on)
 
 
+class ListeningError(ValueError):
+    """The API cannot listen where NCORE_HOST and NCORE_PORT say."""
+
+
 def absolute(path: Path) -> Path:
     try:
         return path.expanduser().resolve()
@@ -146,14 +150,14 @@ def url_of(host: str, port: int) -> str:
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on. Raises ValueError as `check_listening` does."""
+    """A port that nobody listens on. Raises ListeningError as `check_listening` does."""
     with _bound(host, 0) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
 def check_listening(host: str, port: int) -> None:
-    """Raises ValueError naming the setting where the API could not listen there."""
+    """Raises ListeningError naming the setting where the API could not listen there."""
     _bound(host, port).close()
 
 
@@ -164,7 +168,7 @@ def _bound(host: str, port: int) -> socket.socket:
         family, kind, _, _, address = found[0]
         probe = socket.socket(family, kind)
     except (OSError, UnicodeError):
-        raise ValueError(f"NCORE_HOST: must be an address or a name of this machine; got {shown(host)}") from None
+        raise ListeningError(f"NCORE_HOST: must be an address or a name of this machine; got {shown(host)}") from None
     try:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -177,7 +181,7 @@ def _bound(host: str, port: int) -> socket.socket:
             errno.EACCES: f"NCORE_PORT: {port} is kept for the system; use one from 1024 to 65535",
             errno.EADDRNOTAVAIL: f"NCORE_HOST: must be an address of this machine; got {shown(host)}",
         }
-        raise ValueError(why.get(error.errno or 0, f"NCORE_HOST: {shown(host)}: {error.strerror}")) from None
+        raise ListeningError(why.get(error.errno or 0, f"NCORE_HOST: {shown(host)}: {error.strerror}")) from None
     return probe
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger("ncore.service")
 class Child:
     """One process of the service, in a session of its own, with its output in a log file.
 
-    `folder` is its current folder, best not the user's, where Celery and others would find modules of the user's to import.
+    `folder` is its current folder, best not the user's, where Celery would find modules of the user to import.
     """
 
     def __init__(

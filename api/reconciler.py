@@ -25,28 +25,40 @@ log = logging.getLogger("ncore.reconciler")
 
 
 class Patience:
-    """Whether leases may be taken back yet. What kept this process from its rounds (a lock that another holds, a laptop
-    that slept, a database that was away) has kept the workers from renewing theirs, and a clock that was set has moved
-    them: after any of it each worker has one more lease's time to be heard of."""
+    """Whether leases may be taken back yet.
+
+    What kept this process from its rounds (a lock that another holds, a laptop that slept, a database that was away)
+    has kept the workers from renewing theirs, and a clock that was set has moved them. After any of it each worker has
+    one more lease's time to be heard of; then leases are taken back once, however late the rounds still are.
+    """
 
     def __init__(self) -> None:
         self._round: tuple[float, datetime] | None = None
-        self._until = 0.0
+        self._until, self._is_owed = 0.0, False
 
     def is_over(self, moment: datetime) -> bool:
         """Asked once a round, with the database's clock as it is now."""
-        lease_seconds, at = get_settings().lease_seconds, time.monotonic()
-        if self._round is not None:
-            before, moment_before = self._round
-            passed, told = at - before, (moment - moment_before).total_seconds()
-            if passed > ROUND_SECONDS + lease_seconds / 3 or abs(told - passed) > lease_seconds / 3:
-                log.warning("%.1f s since the last round, %.1f s by the database's clock: leases stand", passed, told)
-                self.begin()
+        at, last = time.monotonic(), self._round
         self._round = at, moment
-        return at >= self._until
+        if at < self._until:
+            return False
+        if last is not None and not self._is_owed and _was_held_up(at - last[0], (moment - last[1]).total_seconds()):
+            self.begin()
+            return False
+        self._is_owed = False
+        return True
 
     def begin(self) -> None:
-        self._until = time.monotonic() + get_settings().lease_seconds
+        self._until, self._is_owed = time.monotonic() + get_settings().lease_seconds, True
+
+
+def _was_held_up(passed: float, told: float) -> bool:
+    """Whether a round came late, or the database's clock has `told` of other seconds than have passed."""
+    slack = get_settings().lease_seconds / 3
+    held_up = passed > ROUND_SECONDS + slack or abs(told - passed) > slack
+    if held_up:
+        log.warning("%.1f s since the last round, %.1f s by the database's clock: leases stand", passed, told)
+    return held_up
 
 
 def reconcile(patience: Patience) -> None:

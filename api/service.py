@@ -53,7 +53,7 @@ class Service:
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
-        """Starts all parts and waits until the API is ready. Raises ServiceError, ValueError, HomeInUseError."""
+        """Starts all parts and waits until the API is ready. Raises ServiceError and what home and addresses raise."""
         settings = self.settings
         home.prepare(settings.home)
         self._held.enter_context(home.locked(settings.home, self.url))

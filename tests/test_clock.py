@@ -124,6 +124,17 @@ def test_leases_stand_for_one_more_lease_after_whatever_kept_workers_from_renewi
     assert over.count(False) == (lease if held_up else 0)
 
 
+@pytest.mark.parametrize("tables", ["sqlite"], indirect=True)
+def test_rounds_that_are_always_late_take_leases_back_all_the_same(monkeypatch):
+    lease, now, at = get_settings().lease_seconds, datetime.now(UTC), 1000.0
+    monkeypatch.setattr(reconciler.time, "monotonic", lambda: at)
+    patience, over = Patience(), []
+    for number in range(9):
+        at = 1000.0 + 1.5 * lease * number
+        over.append(patience.is_over(now + timedelta(seconds=at)))
+    assert over == [True, False, True, False, True, False, True, False, True]
+
+
 def test_a_reconciler_that_was_held_up_takes_no_lease_back_until_workers_can_renew_them(monkeypatch):
     """As on SQLite, where another's long transaction keeps the workers waiting as well."""
     monkeypatch.setattr(reconciler.broker, "waiting", lambda: None)
