@@ -47,6 +47,7 @@ def migrate(_: Namespace) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
     settings = get_settings()
+    home.prepare(settings.home)
     damage = integrity.damage_of(settings.database)
     if damage is not None:
         raise ServiceError(damage)
