@@ -151,8 +151,9 @@ class FsspecStore:
         return {entry["name"].rpartition("/")[2]: int(entry["size"]) for entry in found}
 
     def remove(self, experiment_id: str, name: str) -> None:
-        if self._files.exists(self._path(experiment_id, name)):
-            self._files.rm_file(self._path(experiment_id, name))
+        with _or_away():
+            if self._files.exists(self._path(experiment_id, name)):
+                self._files.rm_file(self._path(experiment_id, name))
 
     def remove_all(self, experiment_id: str) -> None:
         for name in self.sizes(experiment_id):

@@ -3,6 +3,7 @@
 import math
 import os
 import threading
+import time
 
 import pytest
 import torch
@@ -27,6 +28,8 @@ NETWORK = {
     "measure": {"every_epochs": 1},
     "device": "cpu",
 }
+SLACK_SECONDS = 2.0
+"""Of a busy machine."""
 STATE = {"a": torch.arange(3000.0), "b": torch.ones(7, dtype=torch.float64)}
 DAMAGES = {
     "empty": lambda data: b"",
@@ -94,8 +97,7 @@ def attempt(until=None) -> str:
 
 
 def status() -> str:
-    with sessions.reading() as session:
-        return session.get(Experiment, "e").status
+    return row().status
 
 
 def events() -> list[str]:
@@ -199,7 +201,35 @@ def test_an_experiment_waits_for_room_on_the_disk_and_hears_cancel_and_stop(on_s
     assert set(get_store().sizes("e")) == {FINAL}
 
 
-def reached_the_end() -> bool:
+LONG_START = {**NETWORK, "data": {"name": "synthetic", "image_size": 64, "samples_per_class": 40_000}}
+"""Some ten seconds of drawing before the first step."""
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("wish", ["cancelled", "queued"])
+def test_cancel_and_stop_are_heard_before_the_first_step(wish):
+    submitted(LONG_START)
+    running = threading.Thread(target=attempt)
+    running.start()
+    wait_for("the start", lambda: any(one.name == "start of a run" for one in threading.enumerate()))
+    time.sleep(0.5)  # amid the drawing
+    if wish == "queued":
+        lease.stop_asked.set()
+    else:
+        with sessions.writing() as session:
+            states.request_cancel(session, Experiment.id == "e")
+    wished = time.monotonic()
+    running.join(30)
+    assert status() == wish
+    assert time.monotonic() - wished < 2 + SLACK_SECONDS
+    assert row().step == 0
+
+
+def row() -> Experiment:
     with sessions.reading() as session:
-        row = session.get(Experiment, "e")
-        return row.step == row.total > 0
+        return session.get(Experiment, "e")
+
+
+def reached_the_end() -> bool:
+    found = row()
+    return found.step == found.total > 0
