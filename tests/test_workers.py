@@ -11,7 +11,7 @@ import httpx
 import pytest
 from conftest import settings_for, wait_for
 
-from api.database import sessions, states
+from api.database import sessions, states, workers
 from api.database.tables import Experiment, WorkerRow, now
 from api.service import running
 from ncore.client.client import Client
@@ -91,7 +91,7 @@ def test_workers_that_went_without_a_word_are_forgotten_gpu_workers_later(tables
     for name, kind, ago in (("a", "cpu", 2), ("b", "gpu", 2), ("c", "gpu", 24 * 40), ("d", "cpu", 0)):
         seen(name, kind, timedelta(hours=ago))
     with sessions.writing() as session:
-        states.forget_lost_workers(session)
+        workers.forget_lost_workers(session)
         assert {row.id for row in session.query(WorkerRow)} == {"b", "d"}
 
 
