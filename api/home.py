@@ -31,8 +31,7 @@ def prepare(home: Path) -> None:
     """
     try:
         home.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        with (home / LOCK).open("a"):
-            pass
+        os.close(os.open(home / LOCK, os.O_CREAT | os.O_RDWR, FILE_MODE))
     except OSError as error:
         raise SettingsError(
             f"NCORE_HOME: must be a folder that can be written; got {shown(home)}: {error.strerror}"

@@ -80,7 +80,8 @@ class Service:
 
     def _start_broker(self) -> None:
         path = self.settings.broker_socket
-        home.own_folder(path.parent)
+        if path.parent != self.settings.home:
+            home.own_folder(path.parent)
         until = time.monotonic() + LEFT_OVER_SECONDS
         while _accepts(path):
             if time.monotonic() > until:
@@ -100,9 +101,7 @@ class Service:
         """Stops all parts; the broker last, since the others talk to it while they stop."""
         with self._restarting:  # none is started from here on
             self._stopping.set()
-        workers = [child for name, child in self.children.items() if name.startswith("worker")]
-        rest = [child for name, child in self.children.items() if name == "api"]
-        stoppers = [threading.Thread(target=child.stop) for child in workers + rest]
+        stoppers = [threading.Thread(target=child.stop) for name, child in self.children.items() if name != "broker"]
         for stopper in stoppers:
             stopper.start()
         for stopper in stoppers:
