@@ -21,9 +21,9 @@ from api.database import integrity, migrating
 from api.home import HomeInUseError
 from api.service import ServiceError, running
 from api.settings import Settings, SettingsError, get_settings, read_settings
-from ncore.cli.commands import console, exit_status_of, faults
-from ncore.cli.terminal import comparison_table, verdict_lines
-from ncore.client.client import Client
+from ncore.cli.commands import exit_status_of
+from ncore.cli.terminal import comparison_table, console, faults, verdict_lines
+from ncore.client import Client
 
 DEMO_GAP = 1e-6
 DEMO_NC1 = 1e-10
@@ -35,7 +35,7 @@ def up(given: Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with running(settings) as service:
-        console.print(f"ncore is at {service.url} (data and logs in {settings.home}); Ctrl-C stops it", markup=False)
+        console.print(f"ncore is at {service.url} (data and logs in {settings.home}); Ctrl-C stops it")
         stop.wait()
         console.print("stopping ...")
     return 0
@@ -56,7 +56,7 @@ def migrate(_: Namespace) -> int:
         migrating.migrate()
     except SQLAlchemyError as error:
         raise ServiceError(f"{database}: {integrity.explain(error)} ({getattr(error, 'orig', error)})") from error
-    console.print(f"{database} has the tables of this version", markup=False, soft_wrap=True)
+    console.print(f"{database} has the tables of this version")
     return 0
 
 
@@ -70,15 +70,15 @@ def demo(_: Namespace) -> int:
         running(_of_its_own(Path(folder))) as service,
         Client(service.url, token=service.settings.tokens) as client,
     ):
-        console.print(f"the service is at {service.url}; submitting preset fig1", markup=False)
+        console.print(f"the service is at {service.url}; submitting preset fig1")
         experiment = client.submit("fig1").wait(timeout_seconds=300)
         theory = experiment.theory()
         console.print(comparison_table(theory["comparison"]))
-        for line in verdict_lines(experiment.data):
-            console.print(line, markup=False)
+        for line in verdict_lines(experiment.result):
+            console.print(line)
         paths = [experiment.plot(pictures / f"fig1.{form}") for form in ("svg", "png")]
     for path in paths:
-        console.print(f"picture: {path}", markup=False, soft_wrap=True)
+        console.print(f"picture: {path}")
     return _judge(theory["comparison"])
 
 
@@ -130,7 +130,7 @@ def _run(command: Callable[[Namespace], int], given: Namespace) -> int:
         message, status = str(error), 2
     except (ServiceError, HomeInUseError) as error:
         message, status = str(error), 1
-    faults.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    faults.print(message, style="red")
     return status
 
 

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
+from api.children import raise_descriptor_limit
 from api.database.journal import log_to_stderr
 from api.reconciler import Reconciler
+from api.removal import Remover
 from api.routes import (
     artifacts,
     dashboard,
@@ -31,18 +33,29 @@ from api.routes import (
 )
 from api.routes import export as bundle
 from api.routes import sweep_plots as sweep_pictures
+from api.settings import get_settings
 from api.web import errors
 from api.web.errors import ProblemBody
-from api.web.gate import Gate
+from api.web.gate import Gate, warn_of_open_doors
+from api.web.hosts import is_public
+from api.web.parameters import known_parameters
+from ncore.series import PARQUET
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     log_to_stderr()
+    settings = get_settings()
+    if is_public(settings, settings.host):
+        warn_of_open_doors(f"{settings.host}:{settings.port}")
+    raise_descriptor_limit()
     reconciler = Reconciler()
     reconciler.start()
+    remover = Remover()
+    remover.start()
     yield
     await run_in_threadpool(reconciler.stop)
+    await run_in_threadpool(remover.stop)
 
 
 def make_app() -> FastAPI:
@@ -54,9 +67,17 @@ def make_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # the function's, which a client's is made of
+        dependencies=[Depends(known_parameters)],
     )
     errors.install(app)
-    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=1)  # digits hardly shrink more
+    app.add_middleware(
+        GZipMiddleware,
+        minimum_size=2000,
+        compresslevel=1,  # digits hardly shrink more
+        thread_minimum_size=16_384,  # what takes longer than a thread's switch is done off the event loop
+        exclude_content_types=(*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", PARQUET),
+    )
     app.add_middleware(Gate)
     parts = (
         experiments,

@@ -32,6 +32,7 @@ LEFT_OVER_SECONDS = 5.0
 """How long a broker that a killed service has left may take to end."""
 FOREIGN = ("UVICORN_", "WEB_CONCURRENCY")
 """Beginnings of variables by which another project's settings would reach into the API."""
+SOCKETS = "api.web.sockets:Sockets"
 log = logging.getLogger("ncore.service")
 
 
@@ -227,6 +228,6 @@ def _packaged_server() -> str:
 
 def _api_command(settings: Settings) -> list[str]:
     """uvicorn's --app-dir comes first on its path: by default it would be the current folder."""
-    options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log"]
+    options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log", "--http", SOCKETS]
     code = ["--app-dir", str(service_folder())]
     return [sys.executable, "-m", "uvicorn", "api.app:app", *code, *options, "--timeout-graceful-shutdown", "3"]

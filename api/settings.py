@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(default=None, description="where networks find their data sets")
     tokens: str = Field(default="", description="bearer tokens, comma-separated; empty: no token is asked for")
     read_tokens: str = Field(default="", description="bearer tokens that may read and change nothing, comma-separated")
+    allowed_hosts: str = Field(
+        default="", description="names under which browsers reach the API without tokens, comma-separated; *: any"
+    )
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
     port: int = Field(default=8000, ge=0, le=65_535, description="port that the API listens on; 0: any free one")
     workers: int = Field(
@@ -169,6 +172,14 @@ class Settings(BaseSettings):
     @property
     def read_token_set(self) -> frozenset[str]:
         return _words(self.read_tokens)
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        return bool(self.token_set or self.read_token_set)
+
+    @property
+    def allowed_host_set(self) -> frozenset[str]:
+        return frozenset(host.lower().rstrip(".") for host in _words(self.allowed_hosts))
 
 
 def _words(listed: str) -> frozenset[str]:

@@ -11,16 +11,20 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Discriminator,
     Field,
-    StrictBool,
     Tag,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 
+from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
-from ncore.kinds.fields import MAX_LEVELS, TEXT, Int, Label, Part, Real, number_or_list
+from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
+from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
+from ncore.kinds.ufms import UfmModel
+from ncore.plain import NotPlain, plain
 
 __all__ = [
     "BaseSpec",
@@ -46,56 +50,19 @@ __all__ = [
 ]
 
 MAX_SEEDS = 1024
+MAX_TAGS = 32
 MAX_STEPS = 10**9
+MAX_PATH = 8
+"""Parts of a dotted path: more than any field has."""
 
 
-class SpecError(ValueError):
-    """A spec that is refused; `errors` holds one {"field", "message"} for each fault, `field` a dotted path."""
-
-    def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
-        self.errors = errors
-
-
-Count = Annotated[Int, Field(ge=1, le=10**8)]
 Weight = Annotated[Real, Field(ge=0, le=1e6)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
-PerClass = Annotated[
-    Annotated[Count, Tag("number")] | Annotated[tuple[Count, ...], Tag("list")],
-    Discriminator(number_or_list),
-]
+Device = Annotated[str, Field(max_length=8), Matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda or cuda:N")]
 PerLayer = Annotated[
-    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Field(min_length=1), Tag("list")],
+    Annotated[Weight, Tag("number")] | Annotated[tuple[Weight, ...], Entries(1, MAX_LEVELS), Tag("list")],
     Discriminator(number_or_list),
 ]
-
-
-class UfmModel(Part):
-    """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
-
-    kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=10_000)
-    samples_per_class: PerClass
-    widths: tuple[Annotated[Int, Field(ge=1, le=65_536)], ...] = Field(min_length=1, max_length=MAX_LEVELS)
-    activation: Literal["identity", "relu"] = "identity"
-    bias: StrictBool = False
-    init_scale: Real = Field(default=1.0, gt=0, le=1e6)
-
-    @property
-    def class_sizes(self) -> tuple[int, ...]:
-        """n_k for k = 1 … K."""
-        n = self.samples_per_class
-        return (n,) * self.classes if isinstance(n, int) else n
-
-    @model_validator(mode="after")
-    def _one_size_for_each_class(self) -> Self:
-        if not isinstance(self.samples_per_class, int) and len(self.samples_per_class) != self.classes:
-            raise ValueError(
-                f"samples_per_class: has {len(self.samples_per_class)} entries, "
-                f"must be a number or a list of classes = {self.classes}"
-            )
-        return self
 
 
 class Regularization(Part):
@@ -116,19 +83,6 @@ class GradientDescent(Part):
     form: Literal["auto", "full", "sample_free"] = "auto"
 
 
-class Sgd(Part):
-    kind: Literal["sgd"] = "sgd"
-    learning_rate: Real = Field(default=0.05, gt=0, le=1e12)
-    momentum: Real = Field(default=0.9, ge=0, lt=1)
-    nesterov: StrictBool = False
-    weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
-    epochs: Int = Field(default=120, ge=1, le=100_000)
-    batch_size: Int = Field(default=128, ge=1, le=65_536)
-    milestones: tuple[Annotated[Int, Field(ge=1)], ...] = (40, 80)
-    gamma: Real = Field(default=0.1, gt=0, le=1)
-    label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
-
-
 class MeasureSteps(Part):
     """Step 0, the last step, and so many between them."""
 
@@ -137,7 +91,7 @@ class MeasureSteps(Part):
 
 
 class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1)
+    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS)
 
 
 def _measure_tag(value: Any) -> str:
@@ -152,12 +106,17 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: str = Field(default="", max_length=200, pattern=TEXT)
-    tags: tuple[Label, ...] = Field(default=(), max_length=32)
-    loss: Literal["mse", "cross_entropy"] = "mse"
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+    name: Annotated[str, Field(max_length=200), Plain()] = ""
+    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
+    loss: LossField = "mse"
+    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
     device: Device = "auto"
     priority: Int = Field(default=0, ge=-100, le=100)
+
+    @property
+    def criterion(self) -> Loss:
+        """The record of the loss, with its fields."""
+        return loss_record(self.loss)
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Self:
@@ -168,9 +127,9 @@ class BaseSpec(Part):
 
 class UfmSpec(BaseSpec):
     model: UfmModel
-    regularization: Regularization = Regularization()
-    optimizer: GradientDescent = GradientDescent()
-    measure: MeasureSteps = MeasureSteps()
+    regularization: Regularization = Field(default_factory=Regularization)
+    optimizer: GradientDescent = Field(default_factory=GradientDescent)
+    measure: MeasureSteps = Field(default_factory=MeasureSteps)
     precision: Literal["float64", "float32"] = "float64"
 
     def steps_per_seed(self, total: int) -> int:
@@ -179,9 +138,10 @@ class UfmSpec(BaseSpec):
 
     @property
     def weight_decays(self) -> tuple[float, ...]:
-        """λ_{W_1} … λ_{W_M}, one for each layer."""
+        """λ_{W_1} … λ_{W_M}, one for each layer; 0 for a classifier that is fixed."""
         weights = self.regularization.weights
-        return (weights,) * len(self.model.widths) if isinstance(weights, float | int) else weights
+        decays = (weights,) * len(self.model.widths) if isinstance(weights, float | int) else weights
+        return decays if self.model.classifier == "free" else (*decays[:-1], 0.0)
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -194,7 +154,35 @@ class UfmSpec(BaseSpec):
         if self.regularization.bias and not self.model.bias:
             raise ValueError("regularization.bias: must be 0 while model.bias is false")
         if self.optimizer.form == "sample_free" and not self.linear_mse:
-            raise ValueError("optimizer.form: sample_free is exact only for activation identity with loss mse")
+            raise ValueError(
+                "optimizer.form: sample_free is exact only for activation identity with loss mse and no label noise"
+            )
+        if self.model.targets is not None and not self.criterion.linear_gradient:
+            raise ValueError("loss: must be mse while model.targets is given")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalized_without_regulariser(cls, body: Any) -> Any:
+        """What is normalised has no regulariser, so its default is 0 there."""
+        if isinstance(body, Mapping) and "regularization" not in body:
+            model = body.get("model")
+            if isinstance(model, Mapping) and model.get("normalized") is True:
+                return {**body, "regularization": {"weights": 0.0, "features": 0.0}}
+        return body
+
+    @model_validator(mode="after")
+    def _normalized_fits(self) -> Self:
+        if not self.model.normalized:
+            return self
+        if not isinstance(self.criterion, CrossEntropy):
+            raise ValueError("loss: must be cross_entropy while model.normalized is true")  # noqa: TRY004
+        if any(self.weight_decays):
+            raise ValueError("regularization.weights: must be 0 while model.normalized is true")
+        if self.regularization.features:
+            raise ValueError("regularization.features: must be 0 while model.normalized is true")
+        if self.optimizer.momentum:
+            raise ValueError("optimizer.momentum: must be 0 while model.normalized is true")
         return self
 
     @property
@@ -206,19 +194,40 @@ class UfmSpec(BaseSpec):
 
     @property
     def linear_mse(self) -> bool:
-        return self.model.activation == "identity" and self.loss == "mse"
+        """Whether the gradient is linear in the samples, and those of a class have one target."""
+        return self.model.activation == "identity" and self.criterion.linear_gradient and not self.model.label_noise
 
 
 class NetworkSpec(BaseSpec):
     model: AnyNetworkModel
     data: Data
-    optimizer: Sgd = Sgd()
-    measure: Schedule = MeasureEpochs()
+    optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
+    measure: Schedule = Field(default_factory=MeasureEpochs)
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: seeds are trained one after another."""
         return total // len(self.seeds)
+
+    @property
+    def criterion(self) -> Loss:
+        """The record of the loss; `optimizer.label_smoothing` is another name for the loss's own."""
+        smoothing = self.optimizer.label_smoothing
+        return CrossEntropy(label_smoothing=smoothing) if smoothing else loss_record(self.loss)
+
+    @model_validator(mode="after")
+    def _one_label_smoothing(self) -> Self:
+        smoothing, loss = self.optimizer.label_smoothing, loss_record(self.loss)
+        if not smoothing:
+            return self
+        if not isinstance(loss, CrossEntropy):
+            raise ValueError(f"optimizer.label_smoothing: must be 0 while loss is {loss.kind}")  # noqa: TRY004
+        if loss.label_smoothing not in (0, smoothing):
+            raise ValueError(
+                f"optimizer.label_smoothing: is {smoothing:g} and loss.label_smoothing is {loss.label_smoothing:g}; "
+                "give one of them, or both the same"
+            )
+        return self
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:
@@ -253,9 +262,20 @@ _adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
 
 
 def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
-    """The spec in `body` (what a JSON document holds). Raises SpecError naming every faulty field."""
+    """The spec in `body`: what a JSON document holds, with numbers of numpy and torch too, or a spec already.
+
+    Raises SpecError naming every faulty field.
+    """
+    if isinstance(body, UfmSpec | NetworkSpec):
+        return body
+    try:
+        body = plain(body)
+    except NotPlain as error:
+        raise SpecError([{"field": error.field, "message": error.message}]) from None
+    except RecursionError:
+        raise SpecError([{"field": "", "message": "is nested too deeply"}]) from None
     if not isinstance(body, Mapping):
-        raise SpecError([{"field": "", "message": f"must be an object, not {type(body).__name__}"}])
+        raise SpecError([{"field": "", "message": f"must be an object; got {shortened(body)}"}])
     if _kind(body) is None:
         raise SpecError([_kind_error(body.get("model"))])
     try:
@@ -266,47 +286,35 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
-        return {"field": "model", "message": "must be given: an object with a `kind`"}
+        return {"field": "model", "message": f"must be an object with a `kind`; got {shortened(model)}"}
     allowed = ", ".join((UFM, *NETWORKS))
-    return {"field": "model.kind", "message": f"must be one of {allowed}; got {model.get('kind')!r}"}
+    return {"field": "model.kind", "message": f"must be one of {allowed}; got {shortened(model.get('kind'))}"}
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """pydantic's findings as {"field", "message"}: dotted paths as in the body, the value that was refused."""
-    found = []
-    for item in error.errors(include_url=False):
-        message, path = item["msg"].removeprefix("Value error, "), _path(item["loc"])
-        if item["type"] == "value_error" and ": " in message and " " not in message.split(": ")[0]:
-            field, message = message.split(": ", 1)  # raised by a model's validator, which names the field itself
-            path = f"{path}.{field}" if path else field
-        elif item["type"] not in ("missing", "extra_forbidden"):
-            message = f"{message}; got {_short(item['input'])}"
-        elif item["type"] == "extra_forbidden":
-            message = "unknown field"
-        found.append({"field": path, "message": message})
-    return found
+    return [fault_of(item, _path(item["loc"])) for item in error.errors(include_url=False)]
 
 
-_TAGS = {"ufm", "network", "epochs", "steps", "number", "list"}
-_UNIONS = {"measure", "samples_per_class", "weights"}
+_TAGS = {"ufm", "network", "epochs", "steps", "number", "list", "class index", "class name"}
+_UNIONS = {"measure", "classes", "samples_per_class", "weights"}
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
     """Drops the tags that pydantic puts into the path for members of a union."""
-    tag = [part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS) for i, part in enumerate(loc)]
+    tag = [
+        part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS or isinstance(loc[i - 1], int)) for i, part in enumerate(loc)
+    ]
     return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
     changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
     for path, value in changes.items():
-        *parents, last = path.split(".")
+        *parents, last = path.split(".", MAX_PATH)
+        if len(parents) == MAX_PATH:
+            raise SpecError([{"field": path, "message": f"is no field: paths have at most {MAX_PATH} parts"}])
         inner = changed
         for parent in parents:
             if not isinstance(inner.get(parent, {}), Mapping):

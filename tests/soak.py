@@ -20,7 +20,7 @@ import redis
 from conftest import fill, kill_tree, mounted, open_folder, quick_settings, started_postgresql
 
 from api.service import Service, running
-from ncore.client.client import Client, Experiment
+from ncore.client import Client, Experiment
 
 TARGETS = ("worker-1", "worker-2", "child", "broker", "api", "postgresql", "flush", "socket", "checkpoint", "disk")
 Series = dict[tuple[str, str | None, int], tuple[list[int], list[float | None]]]

@@ -103,7 +103,7 @@ def test_a_measurement_on_a_gpu_reads_as_often_whatever_the_number_of_images(nam
         while not run._measure(0):
             pieces += 1
     kept = len(run._network.layers) if run._measurer.keeps_features else 0  # where sums would take more, it keeps them
-    # of each layer that is kept, and of the logits: the largest label, whether they are ordered, class sizes; all numbers
+    # of each kept layer, and of the logits: the largest label, whether they are ordered, class sizes; all numbers
     # at the end, and the gradient's norm
     assert gpu.reads == 3 * kept + 3 + 2
     assert gpu.copies == 0
@@ -132,6 +132,7 @@ def test_steps_of_a_ufm_wait_for_a_gpu_once_a_chunk(name):
         gpu.reads = gpu.copies = 0
         run._train(CHUNK)
         assert (gpu.reads, gpu.copies) == (1, 0)
+        run._measurer.take(0)
         run._measurer.measure()
     assert (gpu.reads, gpu.copies) == (1, 0)
 

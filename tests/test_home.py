@@ -13,7 +13,7 @@ from api import home as homes
 from api.database import integrity
 from api.home import HomeInUseError
 from api.service import ServiceError, running
-from ncore.client.client import Client
+from ncore.client import Client
 
 QUICK = {"optimizer.steps": 20, "measure.points": 5}
 __all__ = ["small_disk"]

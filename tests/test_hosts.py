@@ -20,7 +20,7 @@ from conftest import open_folder, quick_settings, started_postgresql, wait_for
 from api.children import Child
 from api.service import _api_command, _broker_command, environment
 from api.settings import Settings
-from ncore.client.client import Client, Experiment
+from ncore.client import Client, Experiment
 from ncore.spec import parse_spec
 from ncore.train import train
 

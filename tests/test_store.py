@@ -13,7 +13,7 @@ from safetensors.torch import load
 
 from api.service import free_port, running
 from api.store import DirectoryStore, FsspecStore, StoreError
-from ncore.client.client import Client
+from ncore.client import Client
 from worker.checkpoint import CHECKPOINT, FINAL
 
 LONG = {"optimizer.steps": 150_000, "measure.points": 40}

@@ -14,7 +14,7 @@ from conftest import settings_for, wait_for
 from api.database import sessions, states, workers
 from api.database.tables import Experiment, WorkerRow, now
 from api.service import running
-from ncore.client.client import Client
+from ncore.client import Client
 from ncore.estimate import wants_gpu
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes

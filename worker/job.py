@@ -6,21 +6,22 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from torch import Tensor
 
 from api.database import journal, states
+from api.database.measurements import last_rows
 from api.database.sessions import writing
-from api.database.tables import Experiment, MeasurementRow
+from api.database.tables import Experiment
 from api.settings import get_settings
 from api.store import StoreError, is_away, will_pass
 from ncore.network.sources import DataError
 from ncore.run import DeviceError, Measurement, Run
+from ncore.series import key_of, metric_and_layer
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
 from ncore.stopping import Stopped, interruptible
 from ncore.train import Diverged, begin, outcome
@@ -155,7 +156,7 @@ class Job:
         rows = []
         for m in self._unstored:
             self._seq += 1
-            values = {_series(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
+            values = {key_of(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
             rows.append({"experiment_id": self.id, "seed": m.seed, "step": m.step, "seq": self._seq, "values": values})
         spent, done = time.monotonic() - self._began, run.step - self._first_step
         eta = spent / done * (run.total - run.step) if done > 0 else None
@@ -223,18 +224,9 @@ class Job:
 
     def _finals(self, spec: UfmSpec | NetworkSpec) -> Sequence[Measurement]:
         """The last measurement of each seed, from the rows: an earlier attempt may have stored it."""
-        last = (
-            select(MeasurementRow.seed, func.max(MeasurementRow.step).label("step"))
-            .where(MeasurementRow.experiment_id == self.id)
-            .group_by(MeasurementRow.seed)
-            .subquery()
-        )
-        query = select(MeasurementRow).join(
-            last, (MeasurementRow.seed == last.c.seed) & (MeasurementRow.step == last.c.step)
-        )
-        query = query.where(MeasurementRow.experiment_id == self.id)
-        rows = self._transact(lambda session: {row.seed: row for row in session.scalars(query)})
-        return [_measurement(rows[seed]) for seed in spec.seeds]
+        rows = self._transact(lambda session: last_rows(session, self.id))
+        found = {seed: _measurement(seed, step, values) for seed, step, values in rows}
+        return [found[seed] for seed in spec.seeds]
 
 
 def _reason(error: Exception) -> str:
@@ -246,16 +238,10 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _series(metric: str, layer: str | None) -> str:
-    return metric if layer is None else f"{metric} {layer}"
-
-
-def _measurement(row: MeasurementRow) -> Measurement:
-    values = {}
-    for key, value in row.values.items():
-        metric, _, layer = key.partition(" ")
-        values[metric, layer or None] = math.nan if value is None else value
-    return Measurement(row.seed, row.step, values)
+def _measurement(seed: int, step: int, values: Mapping[str, float | None]) -> Measurement:
+    """Of a row; an undefined value is null there and NaN here."""
+    known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
+    return Measurement(seed, step, known)
 
 
 def _data_dir() -> str | None:

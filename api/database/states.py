@@ -7,7 +7,7 @@ to change a row one finds nothing to change. Terminal states are final, but for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,7 +19,8 @@ from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import gpu_workers, queue_of
 from api.settings import get_settings
 
-STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+STATUSES = get_args(Status)
 ENDED = ("succeeded", "failed", "cancelled")
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""

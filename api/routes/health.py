@@ -21,13 +21,13 @@ class Health(BaseModel):
 
 
 @router.get("/healthz", response_model=Health)
-async def alive() -> Health:
+async def get_health() -> Health:
     """Answers in the event loop: it is alive even when all threads wait for a database that is away."""
     return Health(status="ok")
 
 
 @router.get("/readyz", response_model=Health)
-def ready() -> Health:
+def get_readiness() -> Health:
     """Database and broker are reached, and they and the artifacts' disk can be written; 503 naming what is not so."""
     asked = {"database": _database, "broker": broker.why_not_sending, "artifacts": _artifacts}
     faults = [{"field": name, "message": why} for name, ask in asked.items() if (why := ask()) is not None]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Body
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
+from ncore.faults import MAX_FAULTS, Fault, SpecError, fault_of, shortened
 from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, UfmSpec
 
@@ -16,7 +17,64 @@ class PresetRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     preset: Annotated[str, Field(json_schema_extra={"enum": list(PRESETS)})]
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default_factory=dict, description="dotted paths of the spec and their new values")
+
+
+MAX_DEPTH = 12
+MAX_KEYS = 200
+"""Levels and names of an object: several times what a spec or a sweep can use."""
+T = TypeVar("T", bound=BaseModel)
+
+
+def sound(body: Any) -> Any:
+    """The body itself, of which whatever follows can be sure that it can be walked, stored and told of.
+
+    Raises SpecError: nested too deep, too many names, numbers beyond 64 bits, halves of surrogate pairs.
+    """
+    faults: list[Fault] = []
+    left: list[tuple[str, Any, int]] = [("", body, 0)]
+    while left and len(faults) < MAX_FAULTS:
+        path, value, depth = left.pop()
+        message = _unsound(value, depth)
+        if message is not None:
+            faults.append({"field": path, "message": f"{message}; got {shortened(value)}"})
+        elif isinstance(value, dict):
+            hidden = "preset" in value  # the paths in its `set` are the spec's own
+            for name, inner in value.items():
+                child = path if hidden and name == "set" else f"{path}.{name}" if path else name
+                left.append((child, inner, depth + 1))
+        elif isinstance(value, list):
+            left += [(f"{path}.{i}", inner, depth + 1) for i, inner in enumerate(value)]
+    if faults:
+        raise SpecError(faults)
+    return body
+
+
+def _unsound(value: Any, depth: int) -> str | None:
+    if isinstance(value, dict | list) and depth > MAX_DEPTH:
+        return f"is nested deeper than {MAX_DEPTH} levels"
+    if isinstance(value, dict) and len(value) > MAX_KEYS:
+        return f"must have at most {MAX_KEYS} fields, not {len(value)}"
+    if isinstance(value, dict) and any(not _is_whole(name) for name in value):
+        return "must have names of whole characters, not halves of surrogate pairs"
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "must be a number of at most 64 bits"
+    if isinstance(value, str) and not _is_whole(value):
+        return "must be a text of whole characters, not half a surrogate pair"
+    return None
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def parsed(kind: type[T], body: Any) -> T:
+    """The body as this model. Raises SpecError naming every faulty field."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        items = error.errors(include_url=False)
+        raise SpecError([fault_of(item, ".".join(map(str, item["loc"])) or "body") for item in items]) from None
 
 
 SpecBody = Annotated[

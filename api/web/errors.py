@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,9 +18,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from api.database.integrity import explain
-from ncore.spec import SpecError
+from ncore.faults import MAX_FAULTS, Fault, SpecError, bounded, fault_of, shortened, summary
+from ncore.text import escaped
 
 log = logging.getLogger("ncore.api")
+MAX_DETAIL = 10_000
+_PARSE_WORDS = "the body cannot be read as JSON: it is nested too deep, or has a number of too many digits"
 
 
 class FieldError(BaseModel):
@@ -49,18 +54,29 @@ class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
         super().__init__(detail)
         self.status, self.detail, self.errors, self.headers = status, detail, errors or [], headers or {}
 
+    @classmethod
+    def of(cls, faults: Sequence[Fault]) -> Problem:
+        """The 422 for faults of single fields."""
+        return cls(422, summary(faults), list(faults))
+
 
 def not_found(what: str, name: str) -> Problem:
-    return Problem(404, f"there is no {what} {name!r}")
+    return Problem(404, f"there is no {what} {shortened(name)}")
+
+
+def refused(field: str, message: str) -> Problem:
+    """The 422 for one field; `message` says what is allowed and what was given."""
+    return Problem.of([{"field": field, "message": message}])
 
 
 def answer(problem: Problem) -> JSONResponse:
+    """The answer to a problem: bounded, and of plain characters, whatever the request was."""
     body = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
-        "detail": problem.detail,
-        "errors": problem.errors,
+        "detail": escaped(problem.detail[:MAX_DETAIL]),
+        "errors": bounded(problem.errors),
     }
     return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")
 
@@ -78,12 +94,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def bad_request(_: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [_fault(item) for item in error.errors()]
-        return answer(Problem(422, "; ".join(f"{f['field']}: {f['message']}" for f in faults), faults))
+        return answer(Problem.of([_fault(item) for item in islice(error.errors(), MAX_FAULTS)]))
 
     @app.exception_handler(HTTPException)
     def by_framework(request: Request, error: HTTPException) -> JSONResponse:
-        detail = error.detail
+        detail = _PARSE_WORDS if error.status_code == 400 else error.detail
         if error.status_code == 404:
             detail = f"there is no route {request.url.path}"
         elif error.status_code == 405:
@@ -109,20 +124,19 @@ def _methods(request: Request) -> list[str]:
     for template, operations in request.app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), request.url.path):
             found |= {method.upper() for method in operations}
-    return sorted(found) or ["GET"]
+    found = found or {"GET"}
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def _faults(number: int) -> str:
     return "a fault" if number == 1 else f"{number} faults"
 
 
-def _fault(item: dict[str, Any]) -> dict[str, str]:
+def _fault(item: dict[str, Any]) -> Fault:
     place, *path = item["loc"]
     if item["type"] == "json_invalid":
         return {"field": "", "message": f"the body is not JSON: {item['ctx']['error']} at character {path[0]}"}
-    field = ".".join(str(part) for part in path)
-    message = item["msg"] if item["type"] == "missing" else f"{item['msg']}; got {str(item['input'])[:80]!r}"
-    return {"field": field or str(place), "message": message}
+    return fault_of(item, ".".join(str(part) for part in path) or str(place))
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {

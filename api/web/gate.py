@@ -1,17 +1,23 @@
-"""What every request passes: the token, the size of the body; and the clock that /metrics tells of."""
+"""What every request passes: host, token, the body's size and coding; and the clock that /metrics tells of."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 
 from prometheus_client import Histogram
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.database import integrity
 from api.database.migrating import migrated
 from api.settings import get_settings
+from api.web import hosts, incoming
 from api.web.errors import Problem, answer
+from api.web.hosts import is_public
+
+log = logging.getLogger("ncore.api")
 
 OPEN_PATHS = ("/healthz", "/", "/docs")
 """Free of tokens and of the database: liveness, and the pages on which a token is entered; they hold no data."""
@@ -25,12 +31,14 @@ class Gate:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
         async def observed(message: Message) -> None:
             nonlocal status
@@ -38,41 +46,73 @@ class Gate:
             await send(message)
 
         try:
-            await self._admit(scope, receive, observed)
+            self._warn_once(scope)
+            _check(scope)
+            if scope["method"] == "HEAD":
+                await self._head(inner, receive, observed)
+            elif scope["method"] in ("POST", "PUT", "PATCH"):
+                limit = get_settings().max_body_bytes
+                body, inner["headers"] = await incoming.read(receive, scope["headers"], limit)
+                await self.app(inner, incoming.replayed(body, receive), observed)
+            else:
+                await self.app(inner, receive, observed)
+        except Problem as problem:
+            await answer(problem)(scope, receive, observed)
         finally:
-            observe(scope, status, time.perf_counter() - began)
+            observe(scope["method"], inner, status, time.perf_counter() - began)
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        problem = _refusal(scope["method"], scope["path"], headers)
-        if problem is not None:
-            await answer(problem)(scope, receive, send)
+    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """GET without its body, of which no more is made than is needed to know the headers."""
+
+        async def without_body(message: Message) -> None:
+            await send({**message, "body": b"", "more_body": False} if "body" in message else message)
+            if message.get("more_body", False):
+                raise _NoMoreWanted
+
+        try:
+            await self.app(scope, receive, without_body)
+        except (_NoMoreWanted, ClientDisconnect):
             return
-        if not migrated.is_set() and not _is_open(scope["path"]):
-            detail = integrity.watch.damage or "the database is being prepared; try again"
-            problem = Problem(503, detail, headers={"Retry-After": "1"})
-            await answer(problem)(scope, receive, send)
-            return
-        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-            await answer(Problem(400, "the character NUL is in no name, id or filter"))(scope, receive, send)
-            return
-        limit = get_settings().max_body_bytes
-        body = await _read(receive, limit) if scope["method"] in ("POST", "PUT", "PATCH") else b""
-        if body is None:
-            problem = Problem(413, f"the body is larger than NCORE_MAX_BODY_BYTES = {limit}")
-            await answer(problem)(scope, receive, send)
-            return
-        await self.app(scope, _replay(body, receive), send)
+
+    def _warn_once(self, scope: Scope) -> None:
+        """Where the server was started without our settings, only a connection tells where it listens."""
+        address = (scope.get("server") or ("",))[0]
+        if not self._has_warned and address and is_public(get_settings(), address):
+            self._has_warned = True
+            warn_of_open_doors(address)
+
+
+class _NoMoreWanted(OSError):  # noqa: N818 (no error)
+    """Ends an answer as a client does that hangs up."""
+
+
+def warn_of_open_doors(address: str) -> None:
+    log.warning(
+        "ANYBODY who reaches %s can submit, read and delete here: set NCORE_TOKENS, or listen at 127.0.0.1", address
+    )
+
+
+def _check(scope: Scope) -> None:
+    """Raises the Problem for which a request goes no further."""
+    path, settings = scope["path"], get_settings()
+    problem = hosts.refusal(settings, scope) or _token_refusal(scope["method"], path, dict(scope["headers"]))
+    if problem is not None:
+        raise problem
+    if not migrated.is_set() and not _is_open(path):
+        detail = integrity.watch.damage or "the database is being prepared; try again"
+        raise Problem(503, detail, headers={"Retry-After": "1"})
+    if "\0" in path or b"%00" in scope["query_string"]:
+        raise Problem(400, "the character NUL is in no name, id or filter")
 
 
 def _is_open(path: str) -> bool:
     return path in OPEN_PATHS or path.startswith("/static/")
 
 
-def _refusal(method: str, path: str, headers: dict[bytes, bytes]) -> Problem | None:
+def _token_refusal(method: str, path: str, headers: dict[bytes, bytes]) -> Problem | None:
     """401 without a token, 403 for what changes something with a token that may only read."""
     settings = get_settings()
-    if not (settings.token_set or settings.read_token_set) or _is_open(path):
+    if not settings.asks_for_tokens or _is_open(path):
         return None
     scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
     is_bearer = scheme.lower() == b"bearer"
@@ -90,31 +130,6 @@ def _is_one_of(given: bytes, tokens: frozenset[str]) -> bool:
     return sum(secrets.compare_digest(given.strip(), token.encode()) for token in tokens) > 0
 
 
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The whole body, with or without a Content-Length; None when it is larger than the limit."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            return bytes(body)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    told = False
-
-    async def replayed() -> Message:
-        nonlocal told
-        if told:
-            return await receive()
-        told = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replayed
-
-
 REQUEST_SECONDS = Histogram(
     "ncore_http_request_seconds",
     "Time until the whole answer was sent",
@@ -123,7 +138,7 @@ REQUEST_SECONDS = Histogram(
 )
 
 
-def observe(scope: Scope, status: int, seconds: float) -> None:
+def observe(method: str, scope: Scope, status: int, seconds: float) -> None:
     """Counts a request under its route's template, so that ids make no series of their own."""
     route = getattr(scope.get("route"), "path", "unknown")
-    REQUEST_SECONDS.labels(scope["method"], route, str(status)).observe(seconds)
+    REQUEST_SECONDS.labels(method, route, str(status)).observe(seconds)

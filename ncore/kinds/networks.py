@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from ncore.kinds.fields import MAX_LEVELS, ByKind, Int, Label, Part, Reference
+from ncore.kinds.fields import MAX_LEVELS, ByKind, Entries, Int, Label, Part, Reference
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Blocks of a ResNet's four stages, by its depth."""
@@ -36,8 +36,8 @@ class NetworkModel(Part):
     fixed_etf: StrictBool = False
     head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
     head_activation: Literal["identity", "relu"] = "relu"
-    layers: tuple[Label, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_LEVELS + 4, description="measured; null: every stage and extra layer"
+    layers: Annotated[tuple[Label, ...], Entries(1, MAX_LEVELS + 4)] | None = Field(
+        default=None, description="measured; null: every stage and extra layer"
     )
 
     build: ClassVar[Reference]
@@ -138,9 +138,7 @@ class ResNetModel(NetworkModel):
 
 class MlpModel(NetworkModel):
     kind: Literal["mlp"] = "mlp"
-    widths: tuple[Annotated[Int, Field(ge=1, le=16_384)], ...] = Field(
-        default=(256, 256), min_length=1, max_length=MAX_LEVELS
-    )
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=16_384)], ...], Entries(1, MAX_LEVELS)] = (256, 256)
 
     build = "ncore.network.models:mlp"
     least_batch = 1
@@ -165,7 +163,7 @@ class ConvNetModel(NetworkModel):
     """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
 
     kind: Literal["convnet"] = "convnet"
-    channels: tuple[Annotated[Int, Field(ge=1, le=4096)], ...] = Field(default=(16, 32, 64), min_length=1, max_length=6)
+    channels: Annotated[tuple[Annotated[Int, Field(ge=1, le=4096)], ...], Entries(1, 6)] = (16, 32, 64)
 
     build = "ncore.network.models:convnet"
 
