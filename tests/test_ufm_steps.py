@@ -5,11 +5,11 @@ import itertools
 
 import pytest
 import torch
+from ncore.ufm.losses import LOSSES
 from torch import Tensor
 
 from ncore.run import Diverged
 from ncore.spec import UfmSpec, parse_spec
-from ncore.ufm.losses import LOSSES
 from ncore.ufm.operations import Arithmetic, BlasOperations, TorchOperations
 from ncore.ufm.run import ARITHMETICS, UfmRun
 from ncore.ufm.start import make_start
