@@ -350,6 +350,8 @@ def test_a_figure_needs_no_service(tmp_path):
         made.save(tmp_path / "p.gif")
     with pytest.raises(ValueError, match=r"nc2.*got 'nc9'"):
         ncore.pictures.figure(spec, measured, panels=["nc9"])
+    with pytest.raises(ValueError, match=r"seeds: must be out of 0, 1, 2; got 7"):
+        ncore.pictures.figure(spec, measured, seeds=[7])
     with pytest.raises(TypeError, match="got int"):
         ncore.pictures.figure(spec, [1, 2])
 
