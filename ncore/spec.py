@@ -74,12 +74,14 @@ class UfmModel(Part):
     """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
 
     kind: Literal["ufm"] = "ufm"
-    classes: Int = Field(ge=2, le=MAX_CLASSES)
-    samples_per_class: PerClass
-    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
-    activation: Literal["identity", "relu"] = "identity"
-    bias: StrictBool = False
-    init_scale: Real = Field(default=1.0, gt=0, le=1e6)
+    classes: Int = Field(ge=2, le=MAX_CLASSES, description="K", examples=[4])
+    samples_per_class: PerClass = Field(description="n, or a list of n_1 … n_K", examples=[50, [50, 50, 20, 20]])
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)] = Field(
+        description="[d_1, …, d_M]: of the free features first, then of each layer between", examples=[[20]]
+    )
+    activation: Literal["identity", "relu"] = Field(default="identity", description="between the layers")
+    bias: StrictBool = Field(default=False, description="whether the last layer has a bias")
+    init_scale: Real = Field(default=1.0, gt=0, le=1e6, description="standard deviation of the start", examples=[0.1])
 
     @property
     def class_sizes(self) -> tuple[int, ...]:
@@ -187,43 +189,47 @@ class Data(Part):
 class Regularization(Part):
     """λ_{W_1} … λ_{W_M} (one number serves for all), λ_H and λ_b of the objective."""
 
-    weights: PerLayer = 0.005
-    features: Weight = 0.005
-    bias: Weight = 0.0
+    weights: PerLayer = Field(default=0.005, description="λ_W of each layer, or of all", examples=[[0.0025, 0.005]])
+    features: Weight = Field(default=0.005, description="λ_H", examples=[0.001])
+    bias: Weight = Field(default=0.0, description="λ_b", examples=[0.01])
 
 
 class GradientDescent(Part):
     """Full-batch gradient descent, optionally with heavy-ball momentum (v ← μv + ∇, θ ← θ − ηv)."""
 
     kind: Literal["gd"] = "gd"
-    learning_rate: Real = Field(default=0.1, gt=0, le=1e12)
-    momentum: Real = Field(default=0.0, ge=0, lt=1)
-    steps: Int = Field(default=20_000, ge=1, le=MAX_STEPS)
-    form: Literal["auto", "full", "sample_free"] = "auto"
+    learning_rate: Real = Field(default=0.1, gt=0, le=1e12, description="η", examples=[0.1])
+    momentum: Real = Field(default=0.0, ge=0, lt=1, description="μ", examples=[0.9])
+    steps: Int = Field(default=20_000, ge=1, le=MAX_STEPS, description="of the whole run", examples=[30_000])
+    form: Literal["auto", "full", "sample_free"] = Field(
+        default="auto", description="of the computation; sample_free is exact for linear models with MSE, and smaller"
+    )
 
 
 class Sgd(Part):
     kind: Literal["sgd"] = "sgd"
-    learning_rate: Real = Field(default=0.05, gt=0, le=1e12)
-    momentum: Real = Field(default=0.9, ge=0, lt=1)
-    nesterov: StrictBool = False
-    weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
-    epochs: Int = Field(default=120, ge=1, le=100_000)
-    batch_size: Int = Field(default=128, ge=1, le=65_536)
-    milestones: Annotated[tuple[Annotated[Int, Field(ge=1, le=MAX_STEPS)], ...], Entries(0, MAX_MILESTONES)] = (40, 80)
-    gamma: Real = Field(default=0.1, gt=0, le=1)
-    label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
+    learning_rate: Real = Field(default=0.05, gt=0, le=1e12, description="at the start", examples=[0.05])
+    momentum: Real = Field(default=0.9, ge=0, lt=1, examples=[0.9], description="heavy ball, or Nesterov's")
+    nesterov: StrictBool = Field(default=False, description="whether the momentum is Nesterov's")
+    weight_decay: Real = Field(default=5e-4, ge=0, le=1e6, description="added to the gradient", examples=[5e-4])
+    epochs: Int = Field(default=120, ge=1, le=100_000, description="passes over the images", examples=[120])
+    batch_size: Int = Field(default=128, ge=1, le=65_536, description="images of a step", examples=[128])
+    milestones: Annotated[tuple[Annotated[Int, Field(ge=1, le=MAX_STEPS)], ...], Entries(0, MAX_MILESTONES)] = Field(
+        default=(40, 80), description="epochs after which the learning rate is cut", examples=[[40, 80]]
+    )
+    gamma: Real = Field(default=0.1, gt=0, le=1, description="what it is cut by at each of them", examples=[0.1])
+    label_smoothing: Real = Field(default=0.0, ge=0, lt=1, description="of cross-entropy", examples=[0.1])
 
 
 class MeasureSteps(Part):
     """Step 0, the last step, and so many between them."""
 
-    points: Int = Field(default=200, ge=2, le=100_000)
-    spacing: Literal["log", "linear"] = "log"
+    points: Int = Field(default=200, ge=2, le=100_000, description="measurements of each seed", examples=[200])
+    spacing: Literal["log", "linear"] = Field(default="log", description="of their steps")
 
 
 class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS)
+    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS, description="epochs between measurements", examples=[2])
 
 
 def _measure_tag(value: Any) -> str:
@@ -238,12 +244,18 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: Annotated[str, Field(max_length=200), Plain()] = ""
-    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
-    loss: Literal["mse", "cross_entropy"] = "mse"
-    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
-    device: Device = "auto"
-    priority: Int = Field(default=0, ge=-100, le=100)
+    name: Annotated[str, Field(max_length=200), Plain()] = Field(
+        default="", description="shown in lists and pictures", examples=["figure 1"]
+    )
+    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = Field(
+        default=(), description="words to find it by", examples=[["paper"]]
+    )
+    loss: Literal["mse", "cross_entropy"] = Field(default="mse", description="of the data; the regularisers are added")
+    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = Field(
+        default=(0,), description="one run for each", examples=[[0, 1, 2]]
+    )
+    device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N", examples=["cpu"])
+    priority: Int = Field(default=0, ge=-100, le=100, description="in the queue: the highest first", examples=[10])
 
     kinds: ClassVar[tuple[str, ...]]
 
