@@ -35,7 +35,7 @@ RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl \
  && ln -s "$(python -c 'from ncore.cli.service import service_folder; print(service_folder())')" /opt/ncore/service
 USER ncore
 EXPOSE 8000
-CMD ["uvicorn", "api.app:app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--timeout-graceful-shutdown", "3"]
+CMD ["uvicorn", "api.app:app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--http", "api.web.sockets:Sockets", "--timeout-graceful-shutdown", "3"]
 
 FROM packages AS worker
 COPY locks/worker.lock /opt/ncore/

@@ -13,6 +13,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from api.children import raise_descriptor_limit
 from api.database.journal import log_to_stderr
 from api.reconciler import Reconciler
+from api.removal import Remover
 from api.routes import (
     artifacts,
     dashboard,
@@ -50,8 +51,11 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     raise_descriptor_limit()
     reconciler = Reconciler()
     reconciler.start()
+    remover = Remover()
+    remover.start()
     yield
     await run_in_threadpool(reconciler.stop)
+    await run_in_threadpool(remover.stop)
 
 
 def make_app() -> FastAPI:
@@ -63,6 +67,7 @@ def make_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # the function's, which a client's is made of
         dependencies=[Depends(known_parameters)],
     )
     errors.install(app)

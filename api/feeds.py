@@ -18,9 +18,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from api.database.parts import VISIBLE
 from api.database.sessions import reading
 from api.database.tables import Experiment, MeasurementRow
 from api.shown import shown
+from ncore.series import metric_and_layer
 
 log = logging.getLogger("ncore.api")
 LOOK_SECONDS = 0.1
@@ -101,7 +103,7 @@ class Watch:
 
 def _states(experiment_ids: list[str]) -> dict[str, tuple[State | None, int]]:
     with reading() as session:
-        rows = list(session.scalars(select(Experiment).where(Experiment.id.in_(experiment_ids))))
+        rows = list(session.scalars(select(Experiment).where(Experiment.id.in_(experiment_ids), VISIBLE)))
     found = {row.id: (shown(row).model_dump(mode="json", include=TOLD), row.last_seq) for row in rows}
     return {experiment_id: found.get(experiment_id, (None, 0)) for experiment_id in experiment_ids}
 
@@ -121,8 +123,8 @@ def _measured(experiment_id: str, seq: int, last_seq: int) -> tuple[bytes, int]:
 
 
 def _row(seq: int, seed: int, step: int, values: dict[str, float | None]) -> dict[str, Any]:
-    parts = [(name.partition(" "), value) for name, value in values.items()]
-    metrics = [{"metric": name[0], "layer": name[2] or None, "value": value} for name, value in parts]
+    named = ((*metric_and_layer(name), value) for name, value in values.items())
+    metrics = [{"metric": metric, "layer": layer, "value": value} for metric, layer, value in named]
     return {"seq": seq, "seed": seed, "step": step, "metrics": metrics}
 
 

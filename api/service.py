@@ -22,6 +22,7 @@ from api.settings import Settings
 from ncore.cli.service import search_path, service_folder
 
 START_SECONDS = 60.0
+SOCKETS = "api.web.sockets:Sockets"
 
 
 class ServiceError(RuntimeError):
@@ -177,5 +178,5 @@ def _packaged_server() -> str:
 
 def _api_command(settings: Settings) -> list[str]:
     where = ["--app-dir", str(service_folder())]  # uvicorn's own default is the current folder
-    options = [*where, "--host", settings.host, "--port", str(settings.port), "--no-access-log"]
+    options = [*where, "--host", settings.host, "--port", str(settings.port), "--no-access-log", "--http", SOCKETS]
     return [sys.executable, "-m", "uvicorn", "api.app:app", *options, "--timeout-graceful-shutdown", "3"]

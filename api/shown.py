@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from api.database.states import STATUSES, Status
 from api.database.tables import Experiment, Sweep
 from api.web.errors import not_found
 
@@ -24,7 +25,7 @@ class ExperimentOut(BaseModel):
     id: str
     name: str
     tags: list[str]
-    status: str
+    status: Status
     spec: dict[str, Any]
     created_at: datetime
     started_at: datetime | None
@@ -40,7 +41,7 @@ class ExperimentOut(BaseModel):
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:
     """The row; with `lock` no worker claims it until the end of the transaction. Raises the 404."""
     row = session.get(Experiment, experiment_id, populate_existing=True, with_for_update=lock)
-    if row is None:
+    if row is None or row.status not in STATUSES:
         raise not_found("experiment", experiment_id)
     return row
 

@@ -44,8 +44,10 @@ class Directory:
         path = self.root / experiment_id / name
         yield path if path.is_file() else None
 
-    def chunks(self, experiment_id: str, name: str) -> Iterator[bytes]:
+    def chunks(self, experiment_id: str, name: str, begin: int = 0) -> Iterator[bytes]:
+        """The file from byte `begin` on."""
         with (self.root / experiment_id / name).open("rb") as file:
+            file.seek(begin)
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
@@ -96,8 +98,9 @@ class Remote:
             else:
                 yield path
 
-    def chunks(self, experiment_id: str, name: str) -> Iterator[bytes]:
+    def chunks(self, experiment_id: str, name: str, begin: int = 0) -> Iterator[bytes]:
         with self._files.open(self._path(experiment_id, name), "rb") as file:
+            file.seek(begin)
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Annotated, Any, TypeVar
 
 import orjson
+from fastapi import Header
+from pydantic import Field
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api import broker
 from api.database import journal, states, workers
+from api.database.names import folded
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment, Sweep, new_id
 from api.settings import get_settings
 from api.web.errors import Problem
 from ncore.estimate import measurements, memory_bytes, wants_gpu
+from ncore.faults import shortened
+from ncore.kinds.fields import Plain
 from ncore.network.estimate import largest_share
 from ncore.spec import NetworkSpec, SpecError, UfmSpec
 
 Submitted = TypeVar("Submitted", Experiment, Sweep)
+Key = Annotated[
+    Annotated[str, Field(min_length=1, max_length=255), Plain()] | None,
+    Header(alias="Idempotency-Key", description="of your choice: a repeated request with it makes nothing again"),
+]
 
 
 def check_limits(spec: UfmSpec | NetworkSpec) -> None:
@@ -53,20 +64,11 @@ def wake(rows: Sequence[Experiment]) -> None:
     """Calls a worker for each, after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
         kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}
-    sent = [row.id for row in rows if broker.send(row.id, kinds[row.queue])]
+    reached = takewhile(lambda row: broker.send(row.id, kinds[row.queue]), rows)  # one that fails takes seconds
+    sent = [row.id for row in reached]
     if sent:
         with writing() as session:
             states.mark_sent(session, sent)
-
-
-def _find_or_insert(
-    session: Session, spec: UfmSpec | NetworkSpec, key: str | None, digest: str
-) -> tuple[Experiment, bool]:
-    found = submitted_before(session, Experiment, key, digest)
-    if found is not None:
-        return found, False
-    check_queue(session, 1)
-    return row_of(session, spec, idempotency_key=key, body_hash=digest), True
 
 
 def digest_of(body: Any) -> str:
@@ -74,12 +76,34 @@ def digest_of(body: Any) -> str:
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def submitted_before(session: Session, table: type[Submitted], key: str | None, digest: str) -> Submitted | None:
-    """The row that this Idempotency-Key has made. Raises the 409 where that was with another body."""
-    found = None if key is None else session.scalar(select(table).where(table.idempotency_key == key))
+def once(
+    table: type[Submitted], key: str | None, body: Any, make: Callable[[str], Submitted]
+) -> tuple[Submitted, bool]:
+    """The row that this Idempotency-Key has made, else what `make(digest of the body)` makes; and whether it is new.
+
+    Raises the 409 where the key was used with another body.
+    """
+    digest = digest_of(body)
+    found = _made_before(table, key, digest)
+    if found is not None:
+        return found, False
+    try:
+        return make(digest), True
+    except IntegrityError:  # another request with this key was faster
+        found = _made_before(table, key, digest)
+        if found is None:
+            raise
+        return found, False
+
+
+def _made_before(table: type[Submitted], key: str | None, digest: str) -> Submitted | None:
+    if key is None:
+        return None
+    with reading() as session:
+        found = session.scalar(select(table).where(table.idempotency_key == key))
     if found is not None and found.body_hash != digest:
-        fault = {"field": "Idempotency-Key", "message": f"{key!r} was used with another body"}
-        raise Problem(409, f"Idempotency-Key {key!r} was used with another body before", [fault])
+        message = f"{shortened(key)} was used with another body before"
+        raise Problem(409, f"Idempotency-Key: {message}", [{"field": "Idempotency-Key", "message": message}])
     return found
 
 
@@ -97,6 +121,7 @@ def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experi
     row = Experiment(
         id=new_id(),
         name=spec.name,
+        search=folded(spec.name),
         kind=spec.model.kind,
         tags=list(spec.tags),
         spec=spec.model_dump(mode="json"),

@@ -15,18 +15,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ncore.client import Client
     from ncore.metrics import Accumulator, measure
+    from ncore.pictures import figure
     from ncore.presets import PRESETS
+    from ncore.probe import Probe
     from ncore.spec import parse_spec
     from ncore.theory import predict
     from ncore.train import begin, train
 
-__all__ = ["PRESETS", "Accumulator", "Client", "begin", "measure", "parse_spec", "predict", "train"]
+__all__ = ["PRESETS", "Accumulator", "Client", "Probe", "begin", "figure", "measure", "parse_spec", "predict", "train"]
 
 _PLACES = {
     "Accumulator": "ncore.metrics",
     "Client": "ncore.client",
     "PRESETS": "ncore.presets",
+    "Probe": "ncore.probe",
     "begin": "ncore.train",
+    "figure": "ncore.pictures",
     "measure": "ncore.metrics",
     "parse_spec": "ncore.spec",
     "predict": "ncore.theory",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 Point = tuple[str, str | None, int, int, float | None]
 COLUMNS = ("metric", "layer", "seed", "step", "value")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+WRITTEN = 5000
+"""Points that are written at once."""
+CHUNK_BYTES = 1 << 18
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -36,49 +42,89 @@ def thinned(series: dict[str, Any], points: int) -> dict[str, Any]:
         return series
     kept, parts, inner = {0, len(values) - 1}, max(1, (points - 2) // 2), len(values) - 2
     for part in range(parts if points > 3 else 0):
-        indices = range(1 + part * inner // parts, 1 + (part + 1) * inner // parts)
-        known = [i for i in indices if values[i] is not None]
+        begin = 1 + part * inner // parts
+        some = values[begin : 1 + (part + 1) * inner // parts]
+        known = [value for value in some if value is not None]
         if known:
-            kept |= {min(known, key=lambda i: (values[i], i)), max(known, key=lambda i: (values[i], -i))}
+            kept |= {begin + some.index(min(known)), begin + some.index(max(known))}
     order = sorted(kept)
     return {**series, "steps": [series["steps"][i] for i in order], "values": [values[i] for i in order]}
 
 
-def _points(series: list[dict[str, Any]]) -> list[Point]:
-    return [
-        (one["metric"], one["layer"], one["seed"], step, value)
-        for one in series
-        for step, value in zip(one["steps"], one["values"], strict=True)
-    ]
+def key_of(metric: str, layer: str | None) -> str:
+    """Metric and layer as the one text that rows are stored under; `metric_and_layer` reads it again."""
+    return metric if layer is None else f"{metric} {layer}"
 
 
-def as_csv(series: list[dict[str, Any]]) -> tuple[bytes, str]:
+def metric_and_layer(key: str) -> tuple[str, str | None]:
+    metric, _, layer = key.partition(" ")
+    return metric, layer or None
+
+
+def points_of(one: Mapping[str, Any]) -> Iterator[Point]:
+    """A series as rows of a table."""
+    for step, value in zip(one["steps"], one["values"], strict=True):
+        yield one["metric"], one["layer"], one["seed"], step, value
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """Lines of a CSV file. A text that a spreadsheet would take for a formula gets a leading apostrophe."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(_points(series))
-    return text.getvalue().encode(), "text/csv"
+    csv.writer(text, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
-def as_ndjson(series: list[dict[str, Any]]) -> tuple[bytes, str]:
-    lines = [orjson.dumps(dict(zip(COLUMNS, point, strict=True))) for point in _points(series)]
-    return b"".join(line + b"\n" for line in lines), "application/x-ndjson"
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
-def as_parquet(series: list[dict[str, Any]]) -> tuple[bytes, str]:
+def csv_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """A CSV file in parts, a row a point."""
+    yield csv_lines([COLUMNS]).encode()
+    for one in series:
+        front = [repeat(_cell(one[name])) for name in ("metric", "layer", "seed")]
+        for begin in range(0, len(one["steps"]), WRITTEN):
+            text, some = io.StringIO(), slice(begin, begin + WRITTEN)
+            csv.writer(text, lineterminator="\n").writerows(
+                zip(*front, one["steps"][some], one["values"][some], strict=False)
+            )
+            yield text.getvalue().encode()
+
+
+def ndjson_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """A file of one JSON object a line and point, in parts."""
+    for one in series:
+        points = points_of(one)
+        while some := list(islice(points, WRITTEN)):
+            yield b"".join(
+                orjson.dumps(dict(zip(COLUMNS, p, strict=True)), option=orjson.OPT_APPEND_NEWLINE) for p in some
+            )
+
+
+def parquet_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """A Parquet file in parts. It is on disk first: its end says where all its parts are."""
     import pyarrow.parquet as pq
 
-    sink = io.BytesIO()
-    pq.write_table(table_of(_points(series)), sink)
-    return sink.getvalue(), "application/vnd.apache.parquet"
+    with tempfile.TemporaryFile() as file:
+        with pq.ParquetWriter(file, table_of([]).schema) as writer:
+            for one in series:
+                front = [[one[name]] * len(one["steps"]) for name in ("metric", "layer", "seed")]
+                writer.write_table(_table([*front, one["steps"], one["values"]]))
+        file.seek(0)
+        while part := file.read(CHUNK_BYTES):
+            yield part
 
 
 def table_of(points: Sequence[Point]) -> pa.Table:
     """An Arrow table of the points, of the same types whatever they are."""
+    return _table([[point[i] for point in points] for i in range(len(COLUMNS))])
+
+
+def _table(columns: Sequence[Any]) -> pa.Table:
     import pyarrow as pa
 
     kinds = (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.float64())
-    arrays = [pa.array([point[i] for point in points], kind) for i, kind in enumerate(kinds)]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
     return pa.table(arrays, names=list(COLUMNS))
 
 

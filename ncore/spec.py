@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Discriminator,
     Field,
-    StrictBool,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -23,6 +22,7 @@ from ncore.kinds.data_sets import Data
 from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
 from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
+from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
 from ncore.kinds.ufms import UfmModel
 from ncore.plain import NotPlain, plain
 
@@ -51,7 +51,6 @@ __all__ = [
 
 MAX_SEEDS = 1024
 MAX_TAGS = 32
-MAX_MILESTONES = 1000
 MAX_STEPS = 10**9
 MAX_PATH = 8
 """Parts of a dotted path: more than any field has."""
@@ -82,19 +81,6 @@ class GradientDescent(Part):
     momentum: Real = Field(default=0.0, ge=0, lt=1)
     steps: Int = Field(default=20_000, ge=1, le=MAX_STEPS)
     form: Literal["auto", "full", "sample_free"] = "auto"
-
-
-class Sgd(Part):
-    kind: Literal["sgd"] = "sgd"
-    learning_rate: Real = Field(default=0.05, gt=0, le=1e12)
-    momentum: Real = Field(default=0.9, ge=0, lt=1)
-    nesterov: StrictBool = False
-    weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
-    epochs: Int = Field(default=120, ge=1, le=100_000)
-    batch_size: Int = Field(default=128, ge=1, le=65_536)
-    milestones: Annotated[tuple[Annotated[Int, Field(ge=1, le=MAX_STEPS)], ...], Entries(0, MAX_MILESTONES)] = (40, 80)
-    gamma: Real = Field(default=0.1, gt=0, le=1)
-    label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
 
 
 class MeasureSteps(Part):
@@ -141,9 +127,9 @@ class BaseSpec(Part):
 
 class UfmSpec(BaseSpec):
     model: UfmModel
-    regularization: Regularization = Regularization()
-    optimizer: GradientDescent = GradientDescent()
-    measure: MeasureSteps = MeasureSteps()
+    regularization: Regularization = Field(default_factory=Regularization)
+    optimizer: GradientDescent = Field(default_factory=GradientDescent)
+    measure: MeasureSteps = Field(default_factory=MeasureSteps)
     precision: Literal["float64", "float32"] = "float64"
 
     def steps_per_seed(self, total: int) -> int:
@@ -215,8 +201,8 @@ class UfmSpec(BaseSpec):
 class NetworkSpec(BaseSpec):
     model: AnyNetworkModel
     data: Data
-    optimizer: Sgd = Sgd()
-    measure: Schedule = MeasureEpochs()
+    optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
+    measure: Schedule = Field(default_factory=MeasureEpochs)
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
 
     def steps_per_seed(self, total: int) -> int:
@@ -310,13 +296,15 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
     return [fault_of(item, _path(item["loc"])) for item in error.errors(include_url=False)]
 
 
-_TAGS = {"ufm", "network", "epochs", "steps", "number", "list"}
-_UNIONS = {"measure", "samples_per_class", "weights"}
+_TAGS = {"ufm", "network", "epochs", "steps", "number", "list", "class index", "class name"}
+_UNIONS = {"measure", "classes", "samples_per_class", "weights"}
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
     """Drops the tags that pydantic puts into the path for members of a union."""
-    tag = [part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS) for i, part in enumerate(loc)]
+    tag = [
+        part in _TAGS and (i == 0 or loc[i - 1] in _UNIONS or isinstance(loc[i - 1], int)) for i, part in enumerate(loc)
+    ]
     return ".".join(str(part) for part, is_tag in zip(loc, tag, strict=True) if not is_tag)
 
 

@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
 torch.set_num_threads(1)
 DATABASES = ("sqlite", "postgresql")
+both_databases = pytest.mark.parametrize("service", DATABASES, indirect=True)
+"""For tests of what is different in SQL; all others are on SQLite alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes of the tests one has all of a service on one database, so that it is started once."""
     for item in items:
         called = getattr(item, "callspec", None)
-        database = called.params.get("service") if called else None
-        item.add_marker(pytest.mark.xdist_group(f"service on {database}" if database else item.path.name))
+        database = called.params.get("service", DATABASES[0]) if called else DATABASES[0]
+        shared = "service" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group(f"service on {database}" if shared else item.path.name))
 
 
 @pytest.fixture(scope="session")
@@ -96,11 +99,12 @@ def quick_settings(home: Path, database_url: str, **changes: object) -> Settings
     return Settings(home=home, database_url=database_url, port=0, **{**quick, **changes})
 
 
-@pytest.fixture(scope="session", params=DATABASES)
+@pytest.fixture(scope="session")
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The whole service, once for each database, shared by the tests that do not break it."""
-    home = tmp_path_factory.mktemp(f"home-{request.param}")
-    with running(settings_for(request.param, home, request)) as started:
+    """The whole service, shared by the tests that do not break it; on SQLite, or on each of `both_databases`."""
+    kind = getattr(request, "param", DATABASES[0])
+    home = tmp_path_factory.mktemp(f"home-{kind}")
+    with running(settings_for(kind, home, request)) as started:
         yield started
 
 

@@ -17,9 +17,6 @@ from api.service import environment, free_port
 from ncore.client import Client
 from ncore.text import printable
 
-on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
-"""What the command line does with the answers does not depend on where the service keeps them."""
-
 SETS = ["--set", "optimizer.steps=300", "--set", "measure.points=10", "--set", "seeds=[5]"]
 
 
@@ -28,7 +25,6 @@ def at(service):
     return {"NCORE_URL": service.url}
 
 
-@on_one_database
 def test_submit_and_wait_prints_the_id_and_measured_beside_predicted(at):
     done = ncore("submit", "fig1", *SETS, "--wait", env=at)
     assert done.returncode == 0, done.stderr
@@ -42,7 +38,6 @@ def test_submit_and_wait_prints_the_id_and_measured_beside_predicted(at):
 
 
 @pytest.mark.slow
-@on_one_database
 def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     experiment_id = ncore("submit", "fig3", *SETS, "--wait", env=at).stdout.split()[0]
     assert ncore("export", experiment_id, "--out", str(tmp_path / "a"), env=at).returncode == 0
@@ -72,7 +67,6 @@ def test_run_needs_no_service_and_tells_of_divergence(tmp_path):
 
 
 @pytest.mark.slow
-@on_one_database
 def test_bad_input_is_named_with_exit_status_two(at, tmp_path):
     bad = ncore("submit", "fig1", "--set", "model.classes=1", env=at)
     assert bad.returncode == 2
@@ -90,7 +84,6 @@ def test_bad_input_is_named_with_exit_status_two(at, tmp_path):
     assert "there is no experiment 'nothing'" in unknown.stderr
 
 
-@on_one_database
 def test_a_failed_experiment_gives_exit_status_one(at):
     failed = ncore("submit", "fig1", *SETS, "--set", "optimizer.learning_rate=1e9", "--wait", env=at)
     assert failed.returncode == 1
@@ -98,7 +91,6 @@ def test_a_failed_experiment_gives_exit_status_one(at):
     assert "diverged" in ncore("show", failed.stdout.split()[0], env=at).stdout
 
 
-@on_one_database
 def test_values_of_set_are_json_or_text(at):
     changes = ["--set", 'name=a "quoted" name', "--set", 'tags=["x"]', "--set", "optimizer.steps=3"]
     done = ncore("submit", "fig1", *changes, env=at)
@@ -115,7 +107,6 @@ def test_theory_and_presets_need_no_service():
     assert "fig4" in listed
 
 
-@on_one_database
 def test_cancel(at, service):
     with Client(service.url) as client:
         made = client.submit("fig1", {"optimizer.steps": 10**8, "seeds": [0], "measure.points": 5})
@@ -151,7 +142,6 @@ ODD_NAMES = [
 ]  # fmt: skip
 
 
-@on_one_database
 def test_names_are_shown_as_they_are_by_every_command(at, tmp_path):
     """Brackets are no markup, colons no emoji, and what a terminal would obey is written out."""
     for name in ODD_NAMES:
@@ -186,7 +176,6 @@ def test_what_a_terminal_would_obey_is_written_out():
 PROXIES = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
 
 
-@on_one_database
 def test_proxies_of_the_environment_are_not_for_this_machine(at):
     assert ncore("list", env={**at, **PROXIES}).returncode == 0
 
@@ -213,7 +202,6 @@ def test_a_file_that_holds_no_spec_is_named(tmp_path, content):
     assert "spec.json" in done.stderr
 
 
-@on_one_database
 def test_an_interrupted_wait_says_that_the_run_goes_on(at, monkeypatch):
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -249,7 +237,6 @@ def test_an_interrupted_run_keeps_what_was_measured(tmp_path):
     assert "objective" in out
 
 
-@on_one_database
 def test_show_tells_accuracy_and_nc_values_of_a_network(at):
     spec = {
         "model": {"kind": "mlp", "widths": [8]}, "data": {"name": "digits", "samples_per_class": 5},

@@ -7,11 +7,15 @@ import uuid
 
 import httpx
 import pytest
+from conftest import both_databases
 from test_cli import ncore
 
 from ncore.client import ApiError
 from ncore.spec import parse_spec
 from ncore.theory import predict
+
+pytestmark = both_databases
+
 
 BASE = {"preset": "fig1", "set": {"optimizer.steps": 4000, "measure.points": 5, "seeds": [0, 1]}}
 DECAYS, SIZES = [0.002, 0.005, 0.02], [5, 50]

@@ -1,13 +1,16 @@
 """Steps against autograd + optim.SGD, the sample-free form against the samples, batches against single runs."""
 
+import dataclasses
 import itertools
 
 import pytest
 import torch
+from ncore.ufm.losses import LOSSES
 from torch import Tensor
 
+from ncore.run import Diverged
 from ncore.spec import UfmSpec, parse_spec
-from ncore.ufm.operations import Arithmetic
+from ncore.ufm.operations import Arithmetic, BlasOperations, TorchOperations
 from ncore.ufm.run import ARITHMETICS, UfmRun
 from ncore.ufm.start import make_start
 
@@ -207,3 +210,52 @@ def test_a_start_of_the_wrong_shape_is_refused_by_name():
         make_start(spec, 0, {"W": [torch.zeros(5, 3)]})
     with pytest.raises(ValueError, match="not finite"):
         make_start(spec, 0, {"b": torch.full((3,), torch.nan)})
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+def test_the_residual_of_a_loss_is_its_gradient_and_so_is_what_stands_in_place(loss):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(5, 11, generator=generator, dtype=torch.float64)
+    targets = torch.randn(5, 11, generator=generator, dtype=torch.float64).softmax(0)
+    (expected,) = torch.autograd.grad(loss.per_sample(leaf := logits.clone().requires_grad_(), targets).sum(), leaf)
+    torch.testing.assert_close(loss.residual(logits, targets), expected, rtol=1e-12, atol=1e-13)
+    for operations in (TorchOperations(), BlasOperations(torch.float64)):
+        for form in (loss, dataclasses.replace(loss, in_place=None)):
+            buffer = logits.clone()
+            for operation in form.operations(operations, buffer, targets):
+                operation()
+            torch.testing.assert_close(buffer, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_checkpoint_goes_on_in_the_arithmetic_in_which_it_began(arithmetic, momentum):
+    spec = a_spec(
+        model__widths=[5, 4], model__init_scale=0.4, optimizer__momentum=momentum, optimizer__learning_rate=0.02
+    )
+    whole, half = trained(spec, arithmetic=arithmetic), trained(spec, steps=20, arithmetic=arithmetic)
+    again = UfmRun([(spec, 0)], "cpu", checkpoint=half.checkpoint())
+    assert again.arithmetic == arithmetic
+    again._train(30)
+    for name, tensor in whole.checkpoint().items():
+        assert torch.equal(again.checkpoint()[name], tensor), name
+
+
+def test_blas_is_not_given_what_it_would_copy():
+    gaps, whole = torch.zeros(4, 6, dtype=torch.float64)[:, ::2], torch.zeros(4, 3, dtype=torch.float64)
+    operations = BlasOperations(torch.float64)
+    for bind in (
+        lambda: operations.product(gaps, whole, whole),
+        lambda: operations.product(whole, gaps, whole),
+        lambda: operations.copy(gaps, whole),
+        lambda: operations.add_multiple(gaps, whole, 2.0),
+    ):
+        with pytest.raises(ValueError, match="without gaps"):
+            bind()
+
+
+def test_what_was_measured_before_a_divergence_is_not_lost():
+    run = UfmRun([(a_spec(optimizer__learning_rate=1e6, measure={"points": 50}), 0)], "cpu")
+    assert [m.step for m in run.advance(60.0)][:2] == [0, 1]
+    with pytest.raises(Diverged):
+        run.advance(60.0)

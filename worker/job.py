@@ -6,20 +6,22 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from api.database import states
+from api.database.measurements import last_rows
 from api.database.sessions import writing
-from api.database.tables import Experiment, MeasurementRow
+from api.database.tables import Experiment
 from api.settings import get_settings
 from ncore.network.sources import DataError
 from ncore.run import DeviceError, Measurement, Run
+from ncore.series import key_of, metric_and_layer
 from ncore.spec import NetworkSpec, UfmSpec, parse_spec
+from ncore.stopping import Stopped, interruptible
 from ncore.train import Diverged, begin, outcome
 from worker import checkpoint, memory
 from worker.lease import Lease, stop_asked
@@ -94,7 +96,11 @@ class Job:
         spec = parse_spec(self._body)
         if spec.device == "auto" and self._queue == "cpu":  # small: a GPU would only be slower, and change the digits
             spec = spec.model_copy(update={"device": "cpu"})
-        run = begin(spec, checkpoint=checkpoint.load(self.id), data_dir=_data_dir())
+        try:
+            saved = interruptible(lambda _: checkpoint.load(self.id), self._check)
+            run = begin(spec, checkpoint=saved, data_dir=_data_dir(), check=self._check)
+        except Stopped:
+            return self._end_asked() or "queued", {}
         self._first_step = run.step
         self._store(run)
         while not run.done:
@@ -107,11 +113,10 @@ class Job:
             self._kept_step = run.step if found else self._kept_step
             if time.monotonic() - self._stored_at >= STORE_SECONDS or len(self._unstored) >= BATCH_ROWS:
                 self._store(run)
-            if self._lease.lost.is_set():
-                return "lost", {}
-            if self._lease.cancelled.is_set() or stop_asked.is_set():
-                self._save(run)
-                return ("cancelled" if self._lease.cancelled.is_set() else "queued"), {}
+            if (end := self._end_asked()) is not None:
+                if end != "lost":
+                    self._save(run)
+                return end, {}
             if time.monotonic() - self._saved_at >= get_settings().checkpoint_seconds:
                 self._save(run)
         self._store(run)
@@ -120,12 +125,24 @@ class Job:
         checkpoint.save_final(self.id, run.final_state())
         return "succeeded", {"result": outcome(spec, run, self._finals(spec)), "detail": run.left_out}
 
+    def _end_asked(self) -> str | None:
+        """The status with which it ends before its last step; None where nothing speaks against going on."""
+        if self._lease.lost.is_set():
+            return "lost"
+        if self._lease.cancelled.is_set():
+            return "cancelled"
+        return "queued" if stop_asked.is_set() else None
+
+    def _check(self) -> None:
+        if self._end_asked() is not None:
+            raise Stopped
+
     def _store(self, run: Run) -> None:
         """Sends what has been measured, with the progress; a checkpoint is only written after what it has measured."""
         rows = []
         for m in self._unstored:
             self._seq += 1
-            values = {_series(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
+            values = {key_of(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
             rows.append({"experiment_id": self.id, "seed": m.seed, "step": m.step, "seq": self._seq, "values": values})
         spent, done = time.monotonic() - self._began, run.step - self._first_step
         eta = spent / done * (run.total - run.step) if done > 0 else None
@@ -147,18 +164,9 @@ class Job:
 
     def _finals(self, spec: UfmSpec | NetworkSpec) -> Sequence[Measurement]:
         """The last measurement of each seed, from the rows: an earlier attempt may have stored it."""
-        last = (
-            select(MeasurementRow.seed, func.max(MeasurementRow.step).label("step"))
-            .where(MeasurementRow.experiment_id == self.id)
-            .group_by(MeasurementRow.seed)
-            .subquery()
-        )
-        query = select(MeasurementRow).join(
-            last, (MeasurementRow.seed == last.c.seed) & (MeasurementRow.step == last.c.step)
-        )
-        query = query.where(MeasurementRow.experiment_id == self.id)
-        rows = self._transact(lambda session: {row.seed: row for row in session.scalars(query)})
-        return [_measurement(rows[seed]) for seed in spec.seeds]
+        rows = self._transact(lambda session: last_rows(session, self.id))
+        found = {seed: _measurement(seed, step, values) for seed, step, values in rows}
+        return [found[seed] for seed in spec.seeds]
 
 
 def _reason(error: Exception) -> str:
@@ -170,16 +178,10 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _series(metric: str, layer: str | None) -> str:
-    return metric if layer is None else f"{metric} {layer}"
-
-
-def _measurement(row: MeasurementRow) -> Measurement:
-    values = {}
-    for key, value in row.values.items():
-        metric, _, layer = key.partition(" ")
-        values[metric, layer or None] = math.nan if value is None else value
-    return Measurement(row.seed, row.step, values)
+def _measurement(seed: int, step: int, values: Mapping[str, float | None]) -> Measurement:
+    """Of a row; an undefined value is null there and NaN here."""
+    known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
+    return Measurement(seed, step, known)
 
 
 def _data_dir() -> str | None:

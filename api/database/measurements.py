@@ -1,19 +1,55 @@
-"""Reads measurements from the database as series: whole, the last ones, or as a stream."""
+"""Reads measurements from the database as series: some or all, seed by seed, the last ones, or as a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+import threading
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
+from api.database.sessions import reading
 from api.database.tables import MeasurementRow
-from ncore.series import Point, merged
+from ncore.series import Point, merged, metric_and_layer
 
-COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.seq, MeasurementRow.values)
-MeasuredRow = Row[int, int, int, dict[str, Any]]
+COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
+MeasuredRow = Row[int, int, dict[str, Any]]
 STREAMED_ROWS = 500
+FEW_ROWS = 20_000
+"""So many are read at once, more one seed at a time: a seed has some hundred thousand at most."""
+_heavy = threading.BoundedSemaphore(2)
+"""Requests that read many rows at the same time: each needs memory for all series of a seed."""
+Series = dict[str, Any]
+
+
+def series_of(
+    experiment_id: str,
+    seeds: Sequence[int],
+    last_seq: int,
+    since: int = 0,
+    metrics: Collection[str] = (),
+    layers: Collection[str] = (),
+) -> Iterator[Series]:
+    """Series of what was measured after `since`, up to `last_seq`, by seed; no session is held between two of them.
+
+    Steps ascend; `metrics` and `layers`, where not empty, choose; the layer "" stands for the metrics that have none.
+    """
+    query = select(*COLUMNS_READ).where(MeasurementRow.experiment_id == experiment_id)
+    if last_seq - since <= FEW_ROWS:
+        query = query.where(MeasurementRow.seq > since, MeasurementRow.seq <= last_seq)
+        with reading() as session:
+            few = _as_series(_rows(session, query.where(MeasurementRow.seed.in_(seeds))), metrics, layers)
+        yield from few
+        return
+    number = MeasurementRow.seq + 0  # the index of numbers would only cost a sort here
+    query = query.where(number > since, number <= last_seq)
+    for seed in sorted(seeds):
+        with _heavy, reading() as session:
+            found = _as_series(_rows(session, query.where(MeasurementRow.seed == seed)), metrics, layers)
+        yield from found
 
 
 def load(
@@ -24,28 +60,36 @@ def load(
     layers: Sequence[str] = (),
     seeds: Sequence[int] = (),
     points: int | None = None,
-) -> tuple[list[dict[str, Any]], int]:
-    """Series in the order of their first measurement, steps ascending, and the last `seq`; filters: empty means all.
-
-    The layer "" stands for the metrics that have none. With `points` only so many steps, evenly chosen, are read.
-    """
-    query = select(*COLUMNS_READ).where(MeasurementRow.experiment_id == experiment_id, MeasurementRow.seq > since)
+) -> tuple[list[Series], int]:
+    """The same at once, and the last `seq`. With `points` only so many steps, evenly chosen, are read."""
+    chosen = MeasurementRow.experiment_id == experiment_id, MeasurementRow.seq > since
+    query = select(*COLUMNS_READ).where(*chosen)
     if seeds:
         query = query.where(MeasurementRow.seed.in_(seeds))
     if points is not None:
         query = query.where(MeasurementRow.step.in_(_chosen_steps(session, experiment_id, points)))
-    rows = session.execute(query.order_by(MeasurementRow.step, MeasurementRow.seed)).all()
-    return _as_series(rows, metrics, layers), max((row.seq for row in rows), default=since)
+    last = session.scalar(select(func.max(MeasurementRow.seq)).where(*chosen)) or since
+    return list(_as_series(_rows(session, query), metrics, layers)), last
 
 
-def latest(session: Session, experiment_id: str) -> list[dict[str, Any]]:
-    """Series of one point: the last measurement of each seed."""
+def last_rows(session: Session, experiment_id: str) -> Sequence[MeasuredRow]:
+    """The last measurement of each seed, by seed."""
     of_it = MeasurementRow.experiment_id == experiment_id
     last = select(MeasurementRow.seed, func.max(MeasurementRow.step).label("step")).where(of_it)
     ends = last.group_by(MeasurementRow.seed).subquery()
     at_end = (MeasurementRow.seed == ends.c.seed) & (MeasurementRow.step == ends.c.step)
     query = select(*COLUMNS_READ).where(of_it).join(ends, at_end).order_by(MeasurementRow.seed)
-    return _as_series(session.execute(query).all())
+    return session.execute(query).all()
+
+
+def latest(session: Session, experiment_id: str) -> list[Series]:
+    """Series of one point: the last measurement of each seed."""
+    return list(_as_series(last_rows(session, experiment_id)))
+
+
+def _rows(session: Session, query: Select[int, int, dict[str, Any]]) -> Iterable[MeasuredRow]:
+    ordered = query.order_by(MeasurementRow.seed, MeasurementRow.step)
+    return session.execute(ordered.execution_options(yield_per=STREAMED_ROWS))
 
 
 def _chosen_steps(session: Session, experiment_id: str, count: int) -> list[int]:
@@ -57,24 +101,84 @@ def _chosen_steps(session: Session, experiment_id: str, count: int) -> list[int]
     return [steps[i * (len(steps) - 1) // (count - 1)] for i in range(count)]
 
 
+class _Columns:
+    """Rows of one seed and the same metrics, of which few kinds occur, as columns of the metrics that are chosen.
+
+    Kept as plain numbers, undefined as NaN: a tenth of the memory of the rows.
+    """
+
+    def __init__(self, seed: int, names: tuple[str, ...], metrics: Collection[str], layers: Collection[str]) -> None:
+        self._seed = seed
+        chosen = [_is_chosen(*metric_and_layer(name), metrics, layers) for name in names]
+        self._places = [place for place, wanted in enumerate(chosen) if wanted]
+        self.names = [names[place] for place in self._places]
+        self.steps = array("q")
+        self.columns = [array("d") for _ in self.names]
+        self._rows: list[Collection[float | None]] = []
+
+    def add(self, step: int, values: Collection[float | None]) -> None:
+        self.steps.append(step)
+        self._rows.append(values)
+        if len(self._rows) == STREAMED_ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Turns rows into columns all at once, which is much faster than one by one."""
+        turned = list(zip(*self._rows, strict=True))
+        for column, place in zip(self.columns, self._places if turned else (), strict=bool(turned)):
+            column.extend(_as_numbers(turned[place]))
+        self._rows.clear()
+
+    def series(self, place: int) -> Series:
+        """The series of one of `names`; its numbers are not kept."""
+        values = _as_values(self.columns[place].tolist())
+        self.columns[place] = array("d")
+        metric, layer = metric_and_layer(self.names[place])
+        return {"metric": metric, "layer": layer, "seed": self._seed, "steps": self.steps.tolist(), "values": values}
+
+
+def _as_numbers(values: Sequence[float | None]) -> array[float]:
+    try:
+        return array("d", values)  # type: ignore[arg-type]
+    except TypeError:  # one is undefined, which is rare
+        return array("d", [math.nan if value is None else value for value in values])
+
+
+def _as_values(numbers: list[float]) -> list[float | None]:
+    if not math.isnan(sum(numbers)):
+        return list(numbers)
+    return [None if math.isnan(number) else number for number in numbers]
+
+
+def _is_chosen(metric: str, layer: str | None, metrics: Collection[str], layers: Collection[str]) -> bool:
+    return (not metrics or metric in metrics) and (not layers or (layer or "") in layers)
+
+
 def _as_series(
-    rows: Sequence[MeasuredRow], metrics: Sequence[str] = (), layers: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Rows of the same seed and metrics are turned into columns all at once; there are few such kinds of rows."""
-    kinds: dict[tuple[int, tuple[str, ...]], tuple[list[int], list[Collection[float | None]]]] = {}
-    for seed, step, _, values in rows:
-        steps, found = kinds.setdefault((seed, tuple(values)), ([], []))
-        steps.append(step)
-        found.append(values.values())
-    series: dict[tuple[int, str], dict[str, Any]] = {}
-    for (seed, names), (steps, found) in kinds.items():
-        for name, column in zip(names, zip(*found, strict=True), strict=True):
-            metric, _, layer = name.partition(" ")
-            if (not metrics or metric in metrics) and (not layers or layer in layers):
-                part = {"metric": metric, "layer": layer or None, "seed": seed, "steps": steps, "values": list(column)}
-                known = series.get((seed, name))
-                series[seed, name] = part if known is None else merged(known, part)
-    return list(series.values())
+    rows: Iterable[MeasuredRow], metrics: Collection[str] = (), layers: Collection[str] = ()
+) -> Iterator[Series]:
+    """All rows are read before the first series comes; in the order of their first measurement."""
+    kinds: dict[tuple[int, tuple[str, ...]], _Columns] = {}
+    for seed, step, values in rows:
+        key = seed, tuple(values)
+        kind = kinds.get(key)
+        if kind is None:
+            kind = kinds[key] = _Columns(*key, metrics, layers)
+        kind.add(step, values.values())
+    places: dict[tuple[int, str], list[tuple[_Columns, int]]] = {}
+    for (seed, _), kind in kinds.items():
+        kind.finish()
+        for place, name in enumerate(kind.names):
+            places.setdefault((seed, name), []).append((kind, place))
+    return (_joined(found) for found in places.values())
+
+
+def _joined(found: Sequence[tuple[_Columns, int]]) -> Series:
+    """One series of all the columns that hold parts of it."""
+    first, *others = (kind.series(place) for kind, place in found)
+    for other in others:
+        first = merged(first, other)
+    return first
 
 
 def stream(session: Session, experiment_id: str) -> Iterator[list[Point]]:
@@ -84,9 +188,8 @@ def stream(session: Session, experiment_id: str) -> Iterator[list[Point]]:
     query = query.order_by(MeasurementRow.step, MeasurementRow.seed)
     rows = session.execute(query.execution_options(yield_per=STREAMED_ROWS))
     for part in rows.partitions():
-        points = []
-        for seed, step, values in part:
-            for name, value in values.items():
-                metric, _, layer = name.partition(" ")
-                points.append((metric, layer or None, seed, step, value))
-        yield points
+        yield [
+            (*metric_and_layer(name), seed, step, value)
+            for seed, step, values in part
+            for name, value in values.items()
+        ]

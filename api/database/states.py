@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,7 +19,8 @@ from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import gpu_workers, queue_of
 from api.settings import get_settings
 
-STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+STATUSES = get_args(Status)
 ENDED = ("succeeded", "failed", "cancelled")
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api.database.parts import VISIBLE
 from api.database.tables import Experiment
+
+READ_ROWS = 50
+"""Read at once: results can be large."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,11 @@ def advances(session: Session, sweep_ids: Sequence[str]) -> dict[str, Advance]:
     """
     sums = (func.sum(column) for column in (Experiment.step, Experiment.total, Experiment.attempt))
     columns = (Experiment.sweep_id, Experiment.status, func.count(), *sums, func.max(Experiment.finished_at))
-    query = select(*columns).where(Experiment.sweep_id.in_(sweep_ids)).group_by(Experiment.sweep_id, Experiment.status)
+    query = (
+        select(*columns)
+        .where(Experiment.sweep_id.in_(sweep_ids), VISIBLE)
+        .group_by(Experiment.sweep_id, Experiment.status)
+    )
     found: dict[str, list[Any]] = {sweep_id: [] for sweep_id in sweep_ids}
     for row in session.execute(query.order_by(Experiment.sweep_id, Experiment.status)).all():
         found[str(row[0])].append(list(row[1:]))
@@ -53,8 +61,9 @@ def _advance(rows: list[Any]) -> Advance:
 def rows_of(session: Session, sweep_id: str, offset: int = 0, limit: int | None = None) -> Iterator[Row]:
     """The combinations from `offset` on, in the order of the axes."""
     columns = (getattr(Experiment, name) for name in Row._fields)
-    query = select(*columns).where(Experiment.sweep_id == sweep_id).order_by(Experiment.sweep_index)
-    return (Row(*row) for row in session.execute(query.offset(offset).limit(limit)))
+    query = select(*columns).where(Experiment.sweep_id == sweep_id, VISIBLE).order_by(Experiment.sweep_index)
+    query = query.offset(offset).limit(limit).execution_options(yield_per=READ_ROWS)
+    return (Row(*row) for row in session.execute(query))
 
 
 def first_succeeded(session: Session, sweep_id: str) -> list[Row]:

@@ -40,6 +40,8 @@ class Experiment(Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(200))
+    search: Mapped[str] = mapped_column(Text, server_default="")
+    """The name as search compares it."""
     kind: Mapped[str] = mapped_column(String(32))
     tags: Mapped[list[str]]
     status: Mapped[str] = mapped_column(String(16), default="queued")

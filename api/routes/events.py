@@ -27,7 +27,7 @@ PRESENCE_SECONDS = 2.0
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}}},
 )
-def events(
+def stream_events(
     request: Request,
     experiment_id: str,
     last_event_id: Annotated[int, Header(ge=0, lt=2**31)] = 0,

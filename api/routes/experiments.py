@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from fastapi import APIRouter, Response
 
-from fastapi import APIRouter, Header, Response
-from sqlalchemy.exc import IntegrityError
-
-from api.database import states
+from api.database import parts, states
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment
+from api.removal import remove
 from api.shown import ExperimentOut, find, shown
-from api.store import get_store
-from api.submission import _find_or_insert, check_limits, digest_of, wake
+from api.submission import Key, check_limits, check_queue, once, row_of, wake
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS, Problem
 from ncore.presets import spec_of
@@ -20,22 +17,23 @@ from ncore.presets import spec_of
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 
 
-@router.post("/experiments", status_code=201, response_model=ExperimentOut)
-def submit(
-    body: SpecBody,
-    response: Response,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
-) -> ExperimentOut:
+@router.post(
+    "/experiments",
+    status_code=201,
+    response_model=ExperimentOut,
+    responses={200: {"model": ExperimentOut, "description": "It was submitted before, with the same key and body"}},
+)
+def submit_experiment(body: SpecBody, response: Response, idempotency_key: Key = None) -> ExperimentOut:
     """Submits a spec, or a preset with changes. With `Idempotency-Key` a repeated request gives the same experiment."""
     spec = spec_of(sound(body))
     check_limits(spec)
-    digest = digest_of(body)
-    try:
+
+    def make(digest: str) -> Experiment:
         with writing() as session:
-            row, made = _find_or_insert(session, spec, idempotency_key, digest)
-    except IntegrityError:  # another request with this key was faster
-        with writing() as session:
-            row, made = _find_or_insert(session, spec, idempotency_key, digest)
+            check_queue(session, 1)
+            return row_of(session, spec, idempotency_key=idempotency_key, body_hash=digest)
+
+    row, made = once(Experiment, idempotency_key, body, make)
     if made:
         wake([row])
     response.status_code = 201 if made else 200
@@ -44,13 +42,14 @@ def submit(
 
 
 @router.get("/experiments/{experiment_id}", response_model=ExperimentOut)
-def look(experiment_id: str) -> ExperimentOut:
+def get_experiment(experiment_id: str) -> ExperimentOut:
+    """The experiment as it is now."""
     with reading() as session:
         return shown(find(session, experiment_id))
 
 
 @router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)
-def cancel(experiment_id: str) -> ExperimentOut:
+def cancel_experiment(experiment_id: str) -> ExperimentOut:
     """Stops it at the next step boundary; what was measured stays. 409 when it has ended."""
     with writing() as session:
         row = find(session, experiment_id)
@@ -61,7 +60,7 @@ def cancel(experiment_id: str) -> ExperimentOut:
 
 
 @router.post("/experiments/{experiment_id}/retry", response_model=ExperimentOut)
-def retry(experiment_id: str) -> ExperimentOut:
+def retry_experiment(experiment_id: str) -> ExperimentOut:
     """A failed or cancelled experiment goes on from its checkpoint. 409 for any other."""
     with writing() as session:
         row = find(session, experiment_id)
@@ -73,11 +72,16 @@ def retry(experiment_id: str) -> ExperimentOut:
 
 
 @router.delete("/experiments/{experiment_id}", status_code=204)
-def delete(experiment_id: str) -> None:
-    """Deletes it with its measurements and files. 409 while it runs."""
+def delete_experiment(experiment_id: str) -> None:
+    """Deletes it with its measurements and files: at once for all who look, in parts in the database.
+
+    409 while it runs.
+    """
     with writing() as session:
         row = find(session, experiment_id, lock=True)
         if row.status == "running":
             raise Problem(409, f"experiment {experiment_id} is running; cancel it first")
-        session.delete(row)
-    get_store().remove_all(experiment_id)
+        parts.take_out(session, Experiment.id == experiment_id)
+        if row.sweep_id is not None:
+            parts.forget_empty_sweep(session, row.sweep_id)
+    remove(experiment_id)

@@ -17,20 +17,25 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.database.measurements import load, stream
+from api.database.curves import load_curves
+from api.database.measurements import latest, stream
 from api.database.sessions import reading
 from api.drawing import CrowdedError, PictureError
 from api.routes.plots import too_many
 from api.routes.theory import theory_of
 from api.shown import ExperimentOut, find, shown
 from api.web.errors import PROBLEMS
+from ncore.pictures import curves
 from ncore.pictures.files import Converter, Form, rendered
+from ncore.pictures.histogram import ends_of
+from ncore.pictures.panels import needed
+from ncore.pictures.setting import setting_of
 from ncore.series import COLUMNS, table_of
 from ncore.spec import parse_spec
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 CHUNK_BYTES = 1 << 18
-LIBRARIES = ("ncore", "altair", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
+LIBRARIES = ("ncore", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
 FORMS: tuple[Form, ...] = ("svg", "pdf")
 README = """# {title}
 
@@ -52,7 +57,7 @@ On the same kind of CPU this gives the same numbers, digit for digit; elsewhere 
     response_class=StreamingResponse,
     responses={200: {"content": {"application/zip": {}}}},
 )
-def export(request: Request, experiment_id: str) -> StreamingResponse:
+def export_experiment(request: Request, experiment_id: str) -> StreamingResponse:
     """Spec, result, theory, all series as Parquet and CSV, pictures, versions, and how to run it again."""
     with ExitStack() as stack:
         bundle = stack.enter_context(tempfile.TemporaryFile())
@@ -123,17 +128,15 @@ def _write_series(session: Session, experiment_id: str, folder: Path) -> None:
 
 def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path, convert: Converter) -> list[str]:
     """Returns a line for each picture that could not be drawn."""
-    from ncore.pictures import curves
-    from ncore.pictures.panels import needed
-    from ncore.pictures.subject import subject_of
-
     folder.mkdir()
-    subject = subject_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
-    series, _ = load(session, experiment.id, metrics=needed(subject.panels), points=curves.MAX_POINTS)
-    drawn = {"all": list(subject.panels)} | {name: [name] for name in subject.panels}
+    setting = setting_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
+    ends = ends_of(latest(session, experiment.id))
+    shown = setting.shown(ends)
+    found = load_curves(session, experiment.id, needed(shown))
+    drawn = {"all": shown} | {name: [name] for name in shown}
     missing = []
     for name, panels in drawn.items():
-        chart = curves.figure(series, subject, panels)
+        chart = curves.figure(found, setting, panels, ends=ends)
         for form in FORMS:
             try:
                 (folder / f"{name}.{form}").write_bytes(rendered(chart, form, convert))

@@ -19,13 +19,13 @@ class Health(BaseModel):
 
 
 @router.get("/healthz", response_model=Health)
-async def alive() -> Health:
+async def get_health() -> Health:
     """Answers in the event loop: it is alive even when all threads wait for a database that is away."""
     return Health(status="ok")
 
 
 @router.get("/readyz", response_model=Health)
-def ready() -> Health:
+def get_readiness() -> Health:
     """503 naming what is not reached."""
     away = []
     try:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from api.database.measurements import load
+from api.database.measurements import series_of
 from api.database.sessions import reading
 from api.shown import find
 from api.web.errors import PROBLEMS
 from api.web.etag import UNCHANGED, Tag, state_of
-from ncore.series import as_csv, as_ndjson, as_parquet, thinned
+from api.web.parameters import Layers, Metrics, Seeds
+from ncore.series import PARQUET, csv_parts, ndjson_parts, parquet_parts, thinned
 
 router = APIRouter(tags=["metrics"], responses=PROBLEMS)
-
-
-FORMS_TOLD: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/csv": {}, "application/x-ndjson": {}, "application/vnd.apache.parquet": {}}}
+MAX_POINTS = 2**31 - 1
+FILES = {
+    "csv": (csv_parts, "text/csv"),
+    "ndjson": (ndjson_parts, "application/x-ndjson"),
+    "parquet": (parquet_parts, PARQUET),
 }
+CHUNK_BYTES = 1 << 17
+_CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for _, kind in FILES.values()}}}
 
 
 class Series(BaseModel):
@@ -33,43 +39,64 @@ class Series(BaseModel):
     values: list[float | None]
 
 
-class Metrics(BaseModel):
+class MetricsOut(BaseModel):
+    """`next` is for `since` of the next call."""
+
     experiment_id: str
     status: str
     series: list[Series]
     next: int
 
 
-@router.get(
-    "/experiments/{experiment_id}/metrics",
-    response_model=Metrics,
-    responses=FORMS_TOLD | UNCHANGED,
-)
-def metrics(
+@router.get("/experiments/{experiment_id}/metrics", response_model=MetricsOut, responses=_CONTENT | UNCHANGED)
+def get_metrics(
     request: Request,
     experiment_id: str,
-    metric: Annotated[list[str], Query()] = [],  # noqa: B006 (FastAPI copies it)
-    layer: Annotated[list[str], Query()] = [],  # noqa: B006
-    seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query()] = [],  # noqa: B006
-    since: Annotated[int, Query(ge=0, lt=2**31)] = 0,
-    max_points: Annotated[int | None, Query(ge=2)] = None,
-    format: Literal["json", "csv", "ndjson", "parquet"] = "json",  # noqa: A002 (the interface's name)
+    metric: Metrics = [],  # noqa: B006 (FastAPI copies it)
+    layer: Layers = [],  # noqa: B006
+    seed: Seeds = [],  # noqa: B006
+    since: Annotated[int, Query(ge=0, lt=2**31, description="an earlier answer's `next`: only what came later")] = 0,
+    max_points: Annotated[
+        int | None, Query(ge=2, le=MAX_POINTS, description="thins each series; its ends and extremes stay")
+    ] = None,
+    format: Annotated[  # noqa: A002 (the interface's name)
+        Literal["json", "csv", "ndjson", "parquet"], Query(description="JSON, or a file with a row a point")
+    ] = "json",
 ) -> Response:
-    """`since` is an earlier answer's `next`; `max_points` thins each series and keeps its ends and extremes."""
+    """The series, seed by seed, each in the order of its steps; sent as they are read, however many there are."""
     with reading() as session:
         row = find(session, experiment_id)
-        tag = Tag(request, state_of(row))
-        if tag.is_known:
-            return tag.unchanged()
-        series, following = load(session, experiment_id, since, metric, layer, seed)
+    tag = Tag(request, state_of(row))
+    if tag.is_known:
+        return tag.unchanged()
+    seeds = [one for one in row.spec["seeds"] if not seed or one in seed]
+    series: Iterable[dict[str, Any]] = series_of(experiment_id, seeds, row.last_seq, since, set(metric), set(layer))
     if max_points is not None:
-        series = [thinned(one, max_points) for one in series]
+        series = (thinned(one, max_points) for one in series)
     if format == "json":
-        body = {"experiment_id": experiment_id, "status": row.status, "series": series, "next": following}
-        return tag.on(Response(orjson.dumps(body), media_type="application/json"))
+        about = {"experiment_id": experiment_id, "status": row.status, "next": max(since, row.last_seq)}
+        return tag.on(StreamingResponse(_in_chunks(_as_json(about, series)), media_type="application/json"))
+    write, kind = FILES[format]
     headers = {"Content-Disposition": f'attachment; filename="{experiment_id}.{format}"'}
-    content, kind = _FORMATS[format](series)
-    return tag.on(Response(content, media_type=kind, headers=headers))
+    return tag.on(StreamingResponse(_in_chunks(write(series)), media_type=kind, headers=headers))
 
 
-_FORMATS = {"csv": as_csv, "ndjson": as_ndjson, "parquet": as_parquet}
+def _as_json(about: dict[str, Any], series: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """A MetricsOut, of which no more than one series is written at once."""
+    yield orjson.dumps(about)[:-1] + b',"series":['
+    before = b""
+    for one in series:
+        yield before + orjson.dumps(one)
+        before = b","
+    yield b"]}"
+
+
+def _in_chunks(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in fewer pieces: each costs a switch of threads, and compresses worse."""
+    chunk = bytearray()
+    for part in parts:
+        chunk += part
+        if len(chunk) >= CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk)

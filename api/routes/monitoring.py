@@ -13,6 +13,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import broker
+from api.database.parts import VISIBLE
 from api.database.sessions import reading
 from api.database.states import STATUSES
 from api.database.tables import Experiment
@@ -44,7 +45,7 @@ class Rows(Collector):
 def _counts() -> Iterator[Metric]:
     columns = (func.count(), func.sum(Experiment.last_seq), func.sum(Experiment.lost_workers))
     with reading() as session:
-        rows = session.execute(select(Experiment.status, *columns).group_by(Experiment.status)).all()
+        rows = session.execute(select(Experiment.status, *columns).where(VISIBLE).group_by(Experiment.status)).all()
         timed = session.execute(_durations(session.get_bind().dialect.name)).all()
     found = {status: count for status, count, _, _ in rows}
     experiments = GaugeMetricFamily("ncore_experiments", "Experiments by status", labels=["status"])
@@ -65,7 +66,7 @@ def _durations(dialect: str) -> Select[str, int, Any]:
     start, end = Experiment.started_at, Experiment.finished_at
     postgresql, sqlite = func.extract("epoch", end - start), (func.julianday(end) - func.julianday(start)) * 86_400
     seconds = func.sum(postgresql if dialect == "postgresql" else sqlite)
-    query = select(Experiment.status, func.count(), seconds).where(start.is_not(None), end.is_not(None))
+    query = select(Experiment.status, func.count(), seconds).where(VISIBLE, start.is_not(None), end.is_not(None))
     return query.group_by(Experiment.status)
 
 
@@ -73,6 +74,6 @@ REGISTRY.register(Rows())
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def scrape() -> Response:
+def get_monitoring() -> Response:
     """Prometheus text: requests of this process, experiments and queue of the whole service."""
     return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -31,13 +31,13 @@ class Presets(BaseModel):
 
 
 @router.get("/presets", response_model=Presets, responses=UNCHANGED)
-def index(request: Request) -> Response:
+def list_presets(request: Request) -> Response:
     """All of them, in the order of the paper."""
     return _answer(request, Presets(items=[_shown(name) for name in PRESETS]))
 
 
 @router.get("/presets/{name}", response_model=PresetOut, responses=UNCHANGED)
-def look(request: Request, name: str) -> Response:
+def get_preset(request: Request, name: str) -> Response:
     """One by its name."""
     if name not in PRESETS:
         raise not_found("preset", name)

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.sweeps import rows_of
 from api.database.tables import Sweep
-from api.routes.plots import MetricName, ShortText, picture
+from api.routes.plots import ChosenLayout, MetricName, ShortText, picture
 from api.routes.sweep_table import item_of, look_up, measured
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED
 from ncore.kinds.fields import Plain
-from ncore.pictures.files import KINDS, Form, Theme
+from ncore.pictures.files import KINDS, Form
 from ncore.pictures.sweep import heat_map, line_chart
+from ncore.pictures.themes import THEMES, ThemeName
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
 
@@ -31,15 +32,16 @@ SecondAxisName = Annotated[
     response_class=Response,
     responses={200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED},
 )
-def plot(
+def plot_sweep(
     request: Request,
     sweep_id: str,
     form: Form,
+    layout: ChosenLayout,
     metric: MetricName = "nc1",
     layer: ShortText | None = None,
     x: AxisName | None = None,
     y: SecondAxisName | None = None,
-    theme: Theme = "light",
+    theme: ThemeName = "light",
 ) -> Response:
     """The mean over the seeds, and over the axes that are not drawn; a line for each layer, predictions dashed."""
     with reading() as session:
@@ -51,14 +53,12 @@ def plot(
         items = [item_of(row, sweep.axes, [metric], layers, across is None) for row in rows_of(session, sweep_id)]
         if "succeeded" in advance.statuses and not any(item.metrics for item in items):
             raise _not_measured(session, sweep_id, metric, layer)
-    from ncore.pictures.themes import THEMES
-
     if across is None:
-        chart = line_chart(items, over, metric, THEMES[theme])
+        chart = line_chart(items, over, metric, THEMES[theme], layout)
     else:
-        chart = heat_map(items, sweep.axes, over, across, metric, THEMES[theme])
-    told = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
-    return tag.on(picture(request, {"description": told, **chart, "config": THEMES[theme].config()}, form))
+        chart = heat_map(items, sweep.axes, over, across, metric, THEMES[theme], layout)
+    description = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
+    return tag.on(picture(request, {**chart, "description": description}, form))
 
 
 def _axes(sweep: Sweep, x: str | None, y: str | None) -> tuple[str, str | None]:

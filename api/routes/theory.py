@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from api.database.measurements import latest
 from api.database.sessions import reading
 from api.database.tables import Experiment
+from api.predictions import prediction_of
 from api.shown import find
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS
 from ncore.presets import spec_of
-from ncore.spec import parse_spec
 from ncore.theory import Prediction, predict
 from ncore.theory.comparison import Comparison, compare
 
@@ -26,17 +26,18 @@ class Theory(BaseModel):
 
 
 @router.post("/theory", response_model=Prediction)
-def of_spec(body: SpecBody) -> Prediction:
+def predict_spec(body: SpecBody) -> Prediction:
     """The prediction for a spec (or a preset with changes) without running it."""
     return predict(spec_of(sound(body)))
 
 
 @router.get("/experiments/{experiment_id}/theory", response_model=Theory)
-def of_experiment(experiment_id: str) -> Theory:
+def get_theory(experiment_id: str) -> Theory:
+    """The prediction for an experiment, and every seed's last measurement beside it."""
     with reading() as session:
         return theory_of(session, find(session, experiment_id))
 
 
 def theory_of(session: Session, row: Experiment) -> Theory:
-    prediction = predict(parse_spec(row.spec))
+    prediction = prediction_of(row.spec)
     return Theory(prediction=prediction, comparison=compare(prediction, latest(session, row.id)))

@@ -39,7 +39,7 @@ class Workers(BaseModel):
 
 
 @router.get("/workers", response_model=Workers)
-def index() -> Workers:
+def list_workers() -> Workers:
     """Every worker heard of in the last hour, the GPU workers first; what runs on it, if anything."""
     runs = and_(Experiment.worker == WorkerRow.id, Experiment.status == "running")
     query = (

@@ -17,7 +17,7 @@ class PresetRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     preset: Annotated[str, Field(json_schema_extra={"enum": list(PRESETS)})]
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default_factory=dict, description="dotted paths of the spec and their new values")
 
 
 MAX_DEPTH = 12

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from ncore.faults import MAX_FAULTS, Fault, SpecError, bounded, fault_of, shortened, summary
-from ncore.text import cleaned
+from ncore.text import escaped
 
 log = logging.getLogger("ncore.api")
 MAX_DETAIL = 10_000
@@ -74,7 +74,7 @@ def answer(problem: Problem) -> JSONResponse:
         "type": "about:blank",
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
-        "detail": cleaned(problem.detail[:MAX_DETAIL]),
+        "detail": escaped(problem.detail[:MAX_DETAIL]),
         "errors": bounded(problem.errors),
     }
     return JSONResponse(body, problem.status, problem.headers, media_type="application/problem+json")

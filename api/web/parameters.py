@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, get_origin
+from typing import Annotated, Any, get_origin
 
-from fastapi import Request
+from fastapi import Query, Request
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import Query
+from fastapi.params import Query as InQuery
 
 from api.web.errors import Problem
 from ncore.faults import shortened
@@ -15,6 +15,17 @@ from ncore.text import odd_character
 
 MAX_TEXT = 200
 """Characters of a parameter: as many as the longest name has."""
+MAX_CHOSEN = 100
+
+Metrics = Annotated[list[str], Query(max_length=MAX_CHOSEN, description="only these metrics; all unless given")]
+Layers = Annotated[
+    list[str],
+    Query(max_length=MAX_CHOSEN, description="only these layers (empty: metrics without one); all unless given"),
+]
+Seeds = Annotated[
+    list[Annotated[int, Query(ge=0, lt=2**63)]],
+    Query(max_length=MAX_CHOSEN, description="only these seeds; all unless given"),
+]
 
 
 async def known_parameters(request: Request) -> None:
@@ -47,5 +58,5 @@ def _allowed(route: Any) -> dict[str, bool] | None:
     """{parameter: whether it may be repeated}; None of a page, whose address people and programs add things to."""
     if not route.include_in_schema:
         return None
-    fields = [field for field in get_flat_params(route.dependant) if isinstance(field.field_info, Query)]
+    fields = [field for field in get_flat_params(route.dependant) if isinstance(field.field_info, InQuery)]
     return {field.alias: get_origin(field.field_info.annotation) is list for field in fields}

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from ncore.cli.terminal import comparison_table, console, faults, final_table, verdict_lines
 from ncore.presets import spec_of
 from ncore.run import Measurement
-from ncore.series import as_csv, as_series
+from ncore.series import as_series, csv_parts
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.text import printable
 from ncore.theory import predict
@@ -88,11 +88,13 @@ def _save(
 ) -> None:
     from ncore.pictures import curves  # slow to import, and only needed here
     from ncore.pictures.files import rendered
-    from ncore.pictures.subject import subject_of
+    from ncore.pictures.histogram import ends_of
+    from ncore.pictures.points import curves_of
+    from ncore.pictures.setting import setting_of
 
-    (out / "metrics.csv").write_bytes(as_csv(found)[0])
+    (out / "metrics.csv").write_bytes(b"".join(csv_parts(found)))
     for name, content in (("metrics", found), ("result", result), ("spec", spec.model_dump(mode="json"))):
         (out / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    chart = curves.figure(found, subject_of(spec, steps))
+    chart = curves.figure(curves_of(found), setting_of(spec, steps), ends=ends_of(found))
     for form in FORMS:
         (out / f"picture.{form}").write_bytes(rendered(chart, form))

@@ -116,7 +116,8 @@ class ByKind(Generic[K]):
             raise ValueError(f"must be an object with a `kind`; got {shortened(value)}")  # noqa: TRY004 (pydantic's rule)
         kind = value.get("kind", self._default)
         if not isinstance(kind, str) or kind not in self._registry:
-            raise ValueError(f"kind: must be one of {', '.join(self._registry)}; got {shortened(kind)}")
+            *others, last = self._registry
+            raise ValueError(f"kind: must be {', '.join(others)} or {last}; got {shortened(kind)}")
         return self._registry[kind].model_validate(value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -126,9 +127,8 @@ class ByKind(Generic[K]):
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         del schema
-        parts = {kind: handler(part.__pydantic_core_schema__) for kind, part in self._registry.items()}
-        mapping = {kind: part["$ref"] for kind, part in parts.items() if "$ref" in part}
-        return {"oneOf": [*parts.values()], "discriminator": {"propertyName": "kind", "mapping": mapping}}
+        parts = {kind: part.__pydantic_core_schema__ for kind, part in self._registry.items()}
+        return handler(core_schema.tagged_union_schema(parts, discriminator="kind"))
 
 
 class OneOf:
@@ -139,7 +139,8 @@ class OneOf:
 
     def known(self, name: str) -> str:
         if name not in self._registry:
-            raise ValueError(f"must be one of {', '.join(self._registry)}; got {shortened(name)}")
+            *others, last = self._registry
+            raise ValueError(f"must be {', '.join(others)} or {last}; got {shortened(name)}")
         return name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

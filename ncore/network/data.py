@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ __all__ = ["DataError", "DataSet", "Images", "augment", "load"]
 
 CHUNK_IMAGES, CHUNK_PIXELS = 4096, 2**22
 """Images that are read, resized or made floats at a time: fewer where they are large."""
+LEAST_CLASSES = 2
 LEAST_OF_A_CLASS = 2
 """Of a class of one image nothing varies within the class, and NC1 says nothing."""
 PADDING = 4
@@ -63,6 +65,12 @@ def load(
     """
     base = Path(data_dir).resolve() if data_dir else None
     train, test, classes = resolved(data.source.load)(data, base, check)
+    if isinstance(data.classes, tuple):
+        chosen = _chosen(data, data.classes, train.names, classes)
+        train, test = (part and _of(part, chosen, classes) for part in (train, test))
+        classes = len(chosen)
+    if classes < LEAST_CLASSES:
+        raise DataError(f"data: {data.name!r} has {classes} class, must have at least {LEAST_CLASSES}")
     sizes = _class_sizes(data, classes)
     _check_classes(data, train, classes, sizes)
     order = _first_of_each_class(train.labels, classes, sizes)
@@ -73,7 +81,7 @@ def load(
     mean, std = _channel_statistics(placed.images, check)
     return DataSet(
         train=placed,
-        test=_test_part(test, classes, sizes, data.image_size, device, check) if test else None,
+        test=_test_part(test, classes, _test_sizes(data, classes), data.image_size, device, check) if test else None,
         classes=classes,
         mean=mean.to(dtype)[:, None, None],
         scale=torch.where(std > 0, 1 / std, 1.0).to(dtype)[:, None, None],
@@ -94,10 +102,43 @@ def augment(images: Tensor, shifts: Tensor, flipped: Tensor | None) -> Tensor:
     return padded[which[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def _chosen(data: Data, asked: tuple[int | str, ...], names: tuple[str, ...], classes: int) -> list[int]:
+    """The indices of the classes that `data.classes` lists."""
+    have = f"{data.name!r} has " + (", ".join(names) if names else f"classes 0 to {classes - 1}")
+    chosen = []
+    for one in asked:
+        index = one if isinstance(one, int) else names.index(one) if one in names else classes
+        if index >= classes:
+            raise DataError(f"data.classes: {have}; got {one!r}")
+        chosen.append(index)
+    if len(set(chosen)) < len(chosen):
+        raise DataError("data.classes: must not repeat, as a name and an index do")
+    return chosen
+
+
+def _of(stored: Stored, chosen: Sequence[int], classes: int) -> Stored:
+    """The images of the chosen ones of all classes, which are numbered anew."""
+    new = torch.full((classes,), -1)
+    new[list(chosen)] = torch.arange(len(chosen))
+    labels = new[stored.labels]
+    kept = (labels >= 0).nonzero()[:, 0]
+    names = tuple(stored.names[k] for k in chosen) if stored.names else ()
+    return Stored(labels[kept], lambda index, check: stored.read(kept[index], check), names)
+
+
 def _class_sizes(data: Data, classes: int) -> tuple[int, ...] | None:
+    """Training images of each class."""
+    sizes = data.train_sizes(classes)
+    if sizes is not None and len(sizes) != classes:
+        raise DataError(f"data.samples_per_class: has {len(sizes)} entries, {data.name!r} has {classes} classes")
+    if sizes is not None and min(sizes) < LEAST_OF_A_CLASS:
+        raise DataError(f"data.imbalance.ratio: leaves {min(sizes)} images of a class, must leave {LEAST_OF_A_CLASS}")
+    return sizes
+
+
+def _test_sizes(data: Data, classes: int) -> tuple[int, ...] | None:
+    """Test images of each class: as many as of the largest one where the training set is uneven by `imbalance`."""
     n = data.samples_per_class
-    if isinstance(n, tuple) and len(n) != classes:
-        raise DataError(f"data.samples_per_class: has {len(n)} entries, {data.name!r} has {classes} classes")
     return (n,) * classes if isinstance(n, int) else n
 
 

@@ -84,6 +84,7 @@ def _found(archive: Archive, root: Path, check: Check) -> Path | None:
 def _downloaded(archive: Archive, directory: Path, check: Check) -> Path:
     faults = []
     for url in archive.urls:
+        check()
         file = directory / archive.name
         try:
             _download(url, file, check)

@@ -7,13 +7,11 @@ from ncore.kinds.networks import Maps
 from ncore.spec import NetworkSpec
 
 EVALUATED_PIXELS, EVALUATED_IMAGES = 2**18, 256
-COPIES = 4
-"""Weights, gradients, velocities, and what a checkpoint or a step holds meanwhile."""
 LEAST_BATCH = 2
 PASSES = 1.5
-"""Maps kept for the way back, and the gradients that are on their way."""
+"""Activations kept for the backward pass (1) and gradients in flight (½)."""
 EVALUATED_MAPS = 3
-"""Of the largest map at once, where nothing is kept for a way back."""
+"""Copies of the largest map that are held at once where nothing is kept for a backward pass."""
 KEPT_FEATURES_BYTES = 2**31
 """Features of the training set, of all measured layers, that a measurement keeps in memory. A constant, not a setting:
 by it the way to sum is chosen, and the same spec shall give the same bits everywhere."""
@@ -43,7 +41,7 @@ def network_shares(spec: NetworkSpec) -> dict[str, float]:
     weights = parameters(spec, classes)
     return {
         "images": pictures,
-        "weights": number * COPIES * weights,
+        "weights": number * spec.optimizer.copies * weights,
         "maps": number * max(trained, evaluated),
         "features" if keeps else "sums": kept_features if keeps else sums,
         "logits": 8 * logits,
@@ -69,13 +67,16 @@ def features_bytes(spec: NetworkSpec, samples: int, classes: int) -> tuple[int, 
 def images(data: Data) -> tuple[int, int]:
     """Training and test images that are kept; 0 where only the files say how many there are."""
     n, classes = data.samples_per_class, data.class_count
-    asked = None if n is None else (n * classes if isinstance(n, int) else sum(n))
+    sizes = data.train_sizes(classes)
+    asked = None if sizes is None else sum(sizes)
+    asked_test = n * classes if isinstance(n, int) else asked
     if data.source.images is not None:
-        train, test = data.source.images
-        return (train, test) if asked is None else (min(asked, train), min(asked, test))
-    if asked is None:
-        asked = SYNTHETIC_SAMPLES * classes if data.source.any_classes else 0
-    return asked, asked
+        share = classes / (data.source.classes or classes)
+        train, test = (round(part * share) for part in data.source.images)
+        return (train, test) if asked is None or asked_test is None else (min(asked, train), min(asked_test, test))
+    if asked is None or asked_test is None:
+        asked = asked_test = SYNTHETIC_SAMPLES * classes if data.source.any_classes else 0
+    return asked, asked_test
 
 
 def maps(spec: NetworkSpec) -> Maps:

@@ -57,6 +57,33 @@ def folder(data: Data, base: Path | None, check: Check) -> Parts:
     return train, test, len(names)
 
 
+TINY_IMAGENET = "tiny-imagenet-200"
+TINY_IMAGENET_LAYOUT = "train/CLASS/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
+
+
+def tiny_imagenet(data: Data, base: Path | None, check: Check) -> Parts:
+    """Tiny ImageNet as it is unpacked; its validation images are for testing, as its test images have no labels."""
+    base = directory_of(data, base)
+    root = base / TINY_IMAGENET
+    annotations = root / "val" / "val_annotations.txt"
+    if not ((root / "train").is_dir() and annotations.is_file()):
+        raise DataError(
+            f"data: {data.name!r} is not in {base} (NCORE_DATA_DIR) and is not downloaded: unpack {TINY_IMAGENET}.zip "
+            f"there, so that {root} has {TINY_IMAGENET_LAYOUT}"
+        )
+    train, names = _listed(root / "train", base, data.image_size, check)
+    files, labels = [], []
+    for number, line in enumerate(annotations.read_text().splitlines(), 1):
+        file, _, rest = line.partition("\t")
+        name = rest.partition("\t")[0]
+        if name not in names:
+            where = annotations.relative_to(base)
+            raise DataError(f"data: {data.name!r} is damaged: line {number} of {where} has the class {name!r}")
+        files.append(root / "val" / "images" / file)
+        labels.append(names.index(name))
+    return train, stored(files, labels, names, base, data.image_size), len(names)
+
+
 def stored(files: Sequence[Path], labels: Sequence[int], names: Sequence[str], base: Path, size: int) -> Stored:
     """Image files that are decoded when they are asked for."""
 

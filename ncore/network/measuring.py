@@ -11,7 +11,8 @@ from torch import Tensor
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.nc4 import Decisions, nc4
 from ncore.metrics.rank import numerical_rank
-from ncore.metrics.statistics import ClassStatistics, Samples
+from ncore.metrics.samples import Samples
+from ncore.metrics.statistics import ClassStatistics
 from ncore.network.data import DataSet, Images
 from ncore.network.estimate import KEPT_FEATURES_BYTES, evaluated_at_a_time, features_bytes, keeps_features
 from ncore.network.models import Network
@@ -109,19 +110,19 @@ class NetworkMeasurer:
             values |= _of_level(layer, statistics, weight if layer == last else None)
             yield
             if layer == last:
-                decisions = Decisions.of(statistics.means, statistics.centred, weight, bias)
-                count = yield from self._differing(network, accumulator, decisions)
-                values["nc4", layer] = decisions.share(count, statistics)
+                decisions = Decisions(accumulator.class_means, weight, bias)
+                yield from self._look(network, accumulator, decisions)
+                values["nc4", layer] = decisions.share(statistics)
         return values, logits
 
-    def _differing(self, network: Network, sums: Accumulator, decisions: Decisions) -> Generator[None, None, Tensor]:
-        """Of how many training images classifier and nearest class mean differ, in a pass of its own."""
-        count = torch.zeros((), dtype=torch.int64, device=self.data.train.labels.device)
+    def _look(self, network: Network, sums: Accumulator, decisions: Decisions) -> Generator[None, None, None]:
+        """Shows all training images to `decisions`, in a pass of its own."""
         for rows, images in self._batches(self.data.train):
             x, labels = network.features(images)[0][network.names[-1]], self.data.train.labels[rows]
-            count += decisions.differ(sums.deviations(x, labels) @ decisions.columns, labels).sum()
+            deviations = sums.deviations(x, labels)
+            lengths = torch.linalg.vector_norm(deviations, dim=1)
+            decisions.look(deviations, labels, lengths, sums.class_means.inverse @ deviations.mT)
             yield
-        return count
 
     def _batches(self, data: Images) -> Iterator[tuple[slice, Tensor]]:
         """Rows, and their standardised images."""

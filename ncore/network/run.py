@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ncore.kinds.fields import resolved
 from ncore.network.data import PADDING, DataSet, augment, load
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
@@ -26,6 +27,10 @@ LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
 NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "could not create a memory")
 """What torch says of the CPU's memory, and oneDNN."""
+OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
+"""What torch's optimizers keep for each parameter."""
+KEPT_AS = {"momentum_buffer": "velocity"}
+"""Names in a checkpoint."""
 T = TypeVar("T")
 
 
@@ -51,7 +56,10 @@ class Epoch:
 
 
 class NetworkRun:
-    """The Run of `ncore.train` for networks; `step` counts the steps of all seeds, a Measurement's step its own."""
+    """The Run of `ncore.train` for networks; `step` counts the steps of all seeds, a Measurement's step its own.
+
+    `layers` are measured, in the order of the forward pass; `classes` is the data's number of classes.
+    """
 
     engine = "network"
 
@@ -67,12 +75,14 @@ class NetworkRun:
         self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
         self._data = load(spec.data, data_dir, device, self._dtype, check)
         self.classes = self._data.classes
+        self.layers = spec.model.measured
         optimizer = spec.optimizer
+        self._rates = optimizer.rates
         samples = len(self._data.train)
         # a lone last sample is left out, as batch norm has no variance of it
         self._epoch_steps = math.ceil(samples / optimizer.batch_size) - (samples % optimizer.batch_size == 1)
         self._seed_steps = optimizer.epochs * self._epoch_steps
-        self.total = len(spec.seeds) * self._seed_steps
+        self.total = len(spec.seeds) * self._seed_steps  # see NetworkSpec.steps_per_seed
         self._due = self._schedule()
         self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
         self._measurer = NetworkMeasurer(spec, self._data, self._targets)
@@ -112,9 +122,9 @@ class NetworkRun:
         """All that is needed to go on bit for bit as if nothing had happened."""
         state = {f"network.{name}": t.detach().cpu().clone() for name, t in self._network.state_dict().items()}
         for name, _, flat in self._trained:
-            velocity = self._optimizer.state[flat].get("momentum_buffer")
-            if velocity is not None:
-                state[f"velocity.{name}"] = velocity.cpu().clone()
+            for key, value in self._optimizer.state[flat].items():
+                if value is not None:  # a momentum buffer without momentum
+                    state[f"{KEPT_AS.get(key, key)}.{name}"] = value.cpu().clone()
         if self._batch_grad_norm is not None:
             state["batch_grad_norm"] = self._batch_grad_norm.cpu()
         position = torch.tensor([self._seed_index, self._step, self._measured])
@@ -159,19 +169,15 @@ class NetworkRun:
         shape = self.classes, self._data.channels, spec.data.image_size
         # on the CPU only, as cuDNN needs no help; in bfloat16 the differences of inputs would lose precision
         as_products = self.device == "cpu" and spec.precision != "bfloat16"
-        network = build(spec.model, *shape, self._seed, as_products=as_products)
+        network = build(
+            spec.model, *shape, self._seed, cut_padding_taps=optimizer.shrinks_unused, as_products=as_products
+        )
         self._network: Network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         # views of one dimension, as the fused step copies gradients that are not in the order of their shape
         trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
-        self._optimizer = torch.optim.SGD(
-            [flat for _, _, flat in self._trained],
-            lr=optimizer.learning_rate,
-            momentum=optimizer.momentum,
-            nesterov=optimizer.nesterov,
-            weight_decay=optimizer.weight_decay,
-            fused=True,
-        )
+        flat_ones = [flat for _, _, flat in self._trained]
+        self._optimizer: torch.optim.Optimizer = resolved(optimizer.make)(optimizer, flat_ones)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
@@ -184,13 +190,13 @@ class NetworkRun:
         if "batch_grad_norm" in checkpoint:
             self._batch_grad_norm = checkpoint["batch_grad_norm"].to(self.device)
         for name, _, flat in self._trained:
-            if f"velocity.{name}" in checkpoint:
-                velocity = torch.empty_like(flat, requires_grad=False)
-                self._optimizer.state[flat]["momentum_buffer"] = velocity.copy_(checkpoint[f"velocity.{name}"])
+            for key in OPTIMIZER_STATE:
+                if (kept := checkpoint.get(f"{KEPT_AS.get(key, key)}.{name}")) is not None:
+                    self._optimizer.state[flat][key] = kept.to(self.device, copy=True)
 
     def _learning_rate(self) -> float:
-        epoch, optimizer = self._step // self._epoch_steps, self.spec.optimizer
-        return optimizer.learning_rate * optimizer.gamma ** sum(epoch >= m for m in optimizer.milestones)
+        optimizer = self.spec.optimizer
+        return optimizer.learning_rate * self._rates.share(self._step, self._epoch_steps, optimizer.epochs)
 
     def _train(self, due: int, until: float) -> bool:
         """Trains up to step `due`; False where the time is up before."""

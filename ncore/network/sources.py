@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncore.kinds.data_sets import CLASSES, SYNTHETIC_SAMPLES, Data
+from ncore.kinds.data_sets import SYNTHETIC_SAMPLES, Data
 from ncore.network.download import Archive, md5_of, provide
 from ncore.stopping import Check
 
@@ -198,6 +199,65 @@ class _Batches(_Published):
         return np.concatenate(images), np.concatenate(labels)
 
 
+class _Svhn(_Published):
+    """Street View House Numbers: MATLAB files of X (32, 32, 3, N) and y (N, 1), in which 10 stands for the digit 0."""
+
+    classes = 10
+
+    def __init__(self) -> None:
+        from torchvision.datasets import SVHN
+
+        lists = [SVHN.split_list[part] for part in ("train", "test")]
+        self.checksums = {name: md5 for _, name, md5 in lists}
+        self.files = dict(zip(self.checksums, (73_257, 26_032), strict=True))
+        self.archives = tuple(Archive((url,), name, md5, (name,)) for url, name, md5 in lists)
+
+    def count(self, file: Path) -> int:
+        return len(self._contents(file)[1])
+
+    @staticmethod
+    def _contents(file: Path) -> tuple[Any, Any]:
+        from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
+
+        try:
+            found = loadmat(file, variable_names=("X", "y"))
+            labels = found["y"].astype(np.int64).ravel()
+            return found["X"].astype(np.uint8).reshape(32, 32, 3, -1).transpose(3, 2, 0, 1), labels % 10
+        except (MatReadError, LookupError, TypeError, ValueError, NotImplementedError, zlib.error) as error:
+            raise ValueError(f"it is no MATLAB file of X and y: {error}") from error
+
+    def read(self, root: Path, *, train: bool) -> tuple[Any, Any]:
+        images, labels = self._contents(root / [*self.files][0 if train else 1])
+        return np.ascontiguousarray(images), labels
+
+
+class _Stl10(_Published):
+    """STL-10: bytes of 3 × 96 × 96, column by column, and labels from 1."""
+
+    classes = 10
+
+    def __init__(self) -> None:
+        from torchvision.datasets import STL10
+
+        published = {name: md5 for name, md5 in STL10.train_list + STL10.test_list if "unlabeled" not in name}
+        self.checksums = {f"{STL10.base_folder}/{name}": md5 for name, md5 in published.items()}
+        self.files = {name: 5000 if "train" in name else 8000 for name in self.checksums}
+        self.archives = (Archive((STL10.url,), STL10.filename, STL10.tgz_md5, tuple(self.files)),)
+
+    def count(self, file: Path) -> int:
+        of_one = 3 * 96 * 96 if file.stem.endswith("_X") else 1
+        count, rest = divmod(file.stat().st_size, of_one)
+        if rest:
+            raise ValueError(f"it has {file.stat().st_size} bytes, and an image has {of_one}")
+        return count
+
+    def read(self, root: Path, *, train: bool) -> tuple[Any, Any]:
+        images, labels = (root / name for name in self.files if ("train" in name) == train)
+        found = np.fromfile(images, np.uint8).reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2)
+        return np.ascontiguousarray(found), np.fromfile(labels, np.uint8).astype(np.int64) - 1
+
+
 def mnist(data: Data, base: Path | None, check: Check) -> Parts:
     return _Idx("MNIST")(data, base, check)
 
@@ -208,6 +268,25 @@ def fashion_mnist(data: Data, base: Path | None, check: Check) -> Parts:
 
 def cifar10(data: Data, base: Path | None, check: Check) -> Parts:
     return _Batches("CIFAR10", 10)(data, base, check)
+
+
+def cifar100(data: Data, base: Path | None, check: Check) -> Parts:
+    """By its 100 fine labels."""
+    return _Batches("CIFAR100", 100)(data, base, check)
+
+
+def kmnist(data: Data, base: Path | None, check: Check) -> Parts:
+    return _Idx("KMNIST")(data, base, check)
+
+
+def svhn(data: Data, base: Path | None, check: Check) -> Parts:
+    """The cropped digits, without the extra ones."""
+    return _Svhn()(data, base, check)
+
+
+def stl10(data: Data, base: Path | None, check: Check) -> Parts:
+    """The labelled images."""
+    return _Stl10()(data, base, check)
 
 
 def digits(data: Data, base: Path | None, check: Check) -> Parts:  # noqa: ARG001
@@ -228,7 +307,7 @@ def digits(data: Data, base: Path | None, check: Check) -> Parts:  # noqa: ARG00
 def synthetic(data: Data, base: Path | None, check: Check) -> Parts:  # noqa: ARG001
     """A pattern for each class under noise; the same images for every run of the same spec."""
     n = data.samples_per_class
-    classes = data.classes or (len(n) if isinstance(n, tuple) else CLASSES)
+    classes = data.class_count
     sizes = n if isinstance(n, tuple) else (n or SYNTHETIC_SAMPLES,) * classes
     if len(sizes) != classes:
         raise DataError(f"data.samples_per_class: has {len(sizes)} entries, data.classes is {classes}")

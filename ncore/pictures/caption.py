@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ncore.spec import NetworkSpec, UfmSpec
 
 
-def caption(spec: UfmSpec | NetworkSpec) -> str:
-    seeds = f"{len(spec.seeds)} seeds (median, range)" if len(spec.seeds) > 1 else f"seed {spec.seeds[0]}"
+def caption(spec: UfmSpec | NetworkSpec, shown: Sequence[int] = ()) -> str:
+    """The setting, and which seeds are shown; all if empty."""
+    seeds = [seed for seed in spec.seeds if not shown or seed in shown]
+    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else f"seed {seeds[0]}"
     setting = _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
-    return f"{setting}; {seeds}"
+    return f"{setting}; {told}"
 
 
 def _loss(spec: UfmSpec | NetworkSpec) -> str:
@@ -36,7 +40,6 @@ def _network(spec: NetworkSpec) -> str:
     model, optimizer, data = spec.model, spec.optimizer, spec.data
     return (
         f"{model.words} on {data.words}; "
-        f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; SGD, step {optimizer.learning_rate:g}, "
-        f"momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, batch {optimizer.batch_size}, "
+        f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; {optimizer.words}, batch {optimizer.batch_size}, "
         f"{optimizer.epochs} epochs"
     )

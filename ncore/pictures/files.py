@@ -12,7 +12,6 @@ import orjson
 from ncore.text import UNDRAWABLE, all_cleaned, cleaned
 
 Form = Literal["svg", "png", "pdf", "json"]
-Theme = Literal["light", "dark"]
 KINDS = {"svg": "image/svg+xml", "png": "image/png", "pdf": "application/pdf", "json": "application/json"}
 PIXELS_PER_POINT = 2.0
 ODD = re.compile(rf"\\[bfu]|{UNDRAWABLE.pattern}")

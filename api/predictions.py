@@ -1,0 +1,26 @@
+"""What the theory predicts for the specs that are asked about again and again: computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from ncore.spec import parse_spec
+from ncore.theory import Prediction, predict
+
+UNUSED = ("name", "tags", "seeds", "device", "priority", "optimizer", "measure", "precision")
+"""What no prediction depends on."""
+
+
+def prediction_of(spec: Mapping[str, Any]) -> Prediction:
+    """The prediction for a stored spec."""
+    kept = {name: value for name, value in spec.items() if name not in UNUSED or spec["model"]["kind"] != "ufm"}
+    return _predicted(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+
+
+@lru_cache(maxsize=500)
+def _predicted(spec: bytes) -> Prediction:
+    return predict(parse_spec(orjson.loads(spec)))

@@ -1,0 +1,47 @@
+"""Pages of long lists: so many items and so many bytes at most, and the cursor at which the next one begins."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TypeVar
+
+import orjson
+
+from api.web.errors import refused
+from ncore.faults import shortened
+from ncore.text import odd_character
+
+PAGE_BYTES = 4_000_000
+"""A page ends before it is larger, though with one item at least: specs and results can be large."""
+READ_ROWS = 10
+"""Rows of a page that are read at once."""
+T = TypeVar("T")
+
+
+def page(rows: Iterable[T], limit: int, size: Callable[[T], int]) -> tuple[list[T], bool]:
+    """The first rows, as many as fit, and whether there are more; no row beyond them is read."""
+    kept: list[T] = []
+    total = 0
+    for row in rows:
+        total += size(row)
+        if len(kept) == limit or (kept and total > PAGE_BYTES):
+            return kept, True
+        kept.append(row)
+    return kept, False
+
+
+def cursor_of(moment: datetime, row_id: str) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([moment.isoformat(), row_id])).decode()
+
+
+def position(cursor: str) -> tuple[datetime, str]:
+    """Moment and id of the last row of the page before. Raises the 422."""
+    try:
+        moment, row_id = orjson.loads(base64.urlsafe_b64decode(cursor))
+        if odd_character(str(row_id)) is None:
+            return datetime.fromisoformat(moment), str(row_id)
+    except (ValueError, TypeError):
+        pass
+    raise refused("cursor", f"must be the next_cursor of an earlier answer; got {shortened(cursor)}")
