@@ -77,6 +77,7 @@ class GradientDescent(Part):
     """Full-batch gradient descent, optionally with heavy-ball momentum (v ← μv + ∇, θ ← θ − ηv)."""
 
     kind: Literal["gd"] = "gd"
+    """Full-batch gradient descent."""
     learning_rate: Real = Field(default=0.1, gt=0, le=1e12, description="η", examples=[0.1])
     momentum: Real = Field(default=0.0, ge=0, lt=1, description="μ", examples=[0.9])
     steps: Int = Field(default=20_000, ge=1, le=MAX_STEPS, description="of the whole run", examples=[30_000])
@@ -135,10 +136,15 @@ class BaseSpec(Part):
 
 class UfmSpec(BaseSpec):
     model: UfmModel
+    """What is trained."""
     regularization: Regularization = Field(default_factory=Regularization)
+    """λ of weights, features and bias."""
     optimizer: GradientDescent = Field(default_factory=GradientDescent)
+    """How it is trained."""
     measure: MeasureSteps = Field(default_factory=MeasureSteps)
+    """When it is measured."""
     precision: Literal["float64", "float32"] = "float64"
+    """Of training; metrics are always in float64."""
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: all seeds are trained at once."""
@@ -208,10 +214,15 @@ class UfmSpec(BaseSpec):
 
 class NetworkSpec(BaseSpec):
     model: AnyNetworkModel
+    """What is trained."""
     data: Data
+    """What it is trained on."""
     optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
+    """How it is trained."""
     measure: Schedule = Field(default_factory=MeasureEpochs)
+    """When it is measured."""
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
+    """Of training; metrics are always in float64."""
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: seeds are trained one after another."""
