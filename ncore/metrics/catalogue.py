@@ -26,8 +26,8 @@ OF_MEASURE: dict[str, Callable[..., object]] = {
 }
 OTHERS_OF_LEVEL = {
     "feature_norm_sq": "(1/K) Σ_k ‖h̄_k‖², the mean squared length of the class means, not centred.",
-    "rank_before": "`rank` of the class means of W_{j−1}H_{j−1}, before the ReLU that makes them H_j; behind it, "
-    "`rank`. Both of h2 … of a ReLU UFM.",
+    "rank_before": "`rank` of the class means of W_{j−1}H_{j−1}, before the ReLU of level j; behind it `rank`. "
+    "Both of h2 … of a ReLU UFM.",
 }
 WITHOUT_LEVEL = {
     "objective": "`loss` and the regularisers, Σ_j λ_{W_j}/2 ‖W_j‖² + λ_H/2 ‖H₁‖² + λ_b/2 ‖b‖² (Tirer & Bruna 2022); "

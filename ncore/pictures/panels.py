@@ -40,7 +40,13 @@ PANELS = {
         Panel("sizes", "Squared norms", {"feature_norm_sq": "class means", "weight_norm_sq": "rows of W_M"}, "norm²"),
         Panel("angles", "Equal angles", {"angle_std": "std of cosines", "angle_gap": "gap to −1/(K−1)"}, "angles"),
         Panel("histogram", "Final objective over the seeds", {"objective": "objective"}, "f", over_seeds=True),
-        Panel("ranks", "Final ranks over the seeds", {"rank": "rank"}, "rank", over_seeds=True),
+        Panel(
+            "ranks",
+            "Final ranks over the seeds",
+            {"rank": "class means", "rank_before": "before the ReLU"},
+            "rank",
+            over_seeds=True,
+        ),
         Panel("gradient", "Gradient", {"grad_norm": "objective", "batch_grad_norm": "last batch"}, "gradient norm"),
     )
 }
