@@ -293,4 +293,4 @@ def test_what_is_still_reading_its_data_is_cancelled_at_once(client):
     wait_for("the end", lambda: made.refresh().status == "cancelled", 5)
     assert made.data["progress"]["step"] == 0
     after = client.submit(BODY, {"data": {"name": "synthetic", "image_size": 8, "samples_per_class": 4}})
-    assert after.wait(progress=False, timeout_seconds=60).status == "succeeded"
+    assert after.wait(progress=False, timeout_seconds=120).status == "succeeded"
