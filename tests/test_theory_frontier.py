@@ -14,7 +14,6 @@ from ncore.metrics import measure
 from ncore.spec import parse_spec, with_changes
 from ncore.theory import boundary_curves, predict
 from ncore.theory.boundaries import Threshold, crossings, curve
-from ncore.theory.central_path import central_path
 from ncore.theory.contrastive import contrastive_minimum
 from ncore.theory.convex_cross_entropy import (
     TOLERANCE,
@@ -484,26 +483,6 @@ def test_nc0_of_other_optimisers():
     assert nc0_factors(rates, 0.1, optimizer="sgdw", momentum=0.9) == pytest.approx(decoupled, rel=1e-14)
     assert nc0_factors(rates, 0.1, optimizer="gd") == nc0_factors(rates, 0.1)
     assert nc0_factors(rates, 0.1, optimizer="adam") is nc0_factors(rates, 0.1, optimizer="adamw") is None
-
-
-@pytest.mark.parametrize(("sizes", "bias"), [([5, 5, 5], True), ([9, 2, 4, 1], True), ([6, 3], False)])
-def test_the_central_path_adds_up(sizes, bias):
-    rng = np.random.default_rng(3)
-    k, labels, decay = len(sizes), np.repeat(np.arange(len(sizes)), sizes), 0.03
-    features, weight, shift = rng.normal(size=(len(labels), 6)), rng.normal(size=(k, 6)), rng.normal(size=k) * bias
-    parts = central_path(features, labels, weight, shift if bias else None, decay)
-    whole = ((features @ weight.T + shift - np.eye(k)[labels]) ** 2).sum() / (2 * len(labels))
-    whole += decay / 2 * ((weight**2).sum() + (shift**2).sum())
-    assert sum(parts) == pytest.approx(whole, rel=1e-12)
-    assert min(parts) > 0
-    collapsed = np.repeat(features[:k], sizes, axis=0)
-    ridge = np.hstack([collapsed, np.ones((len(labels), 1))]) if bias else collapsed
-    best = np.linalg.solve(
-        ridge.T @ ridge / len(labels) + decay * np.eye(ridge.shape[1]), ridge.T @ np.eye(k)[labels] / len(labels)
-    )
-    on_path = central_path(collapsed, labels, best.T[:, :6], best.T[:, 6] if bias else None, decay)
-    assert on_path.lnc_perp == pytest.approx(0, abs=1e-15)
-    assert on_path.lnc1 == pytest.approx(decay / 2 * (best**2).sum(), rel=1e-10)
 
 
 @pytest.mark.parametrize("frame", ["etf", "of"])

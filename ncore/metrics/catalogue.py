@@ -26,10 +26,8 @@ OF_MEASURE: dict[str, Callable[..., object]] = {
 }
 OTHERS_OF_LEVEL = {
     "feature_norm_sq": "(1/K) Σ_k ‖h̄_k‖², the mean squared length of the class means, not centred.",
-    "rank": "Numerical rank of the level's class means H̄_j, behind the ReLU (Súkeník, Lampert & Mondelli 2024). Of "
-    "h2 … of a ReLU UFM.",
-    "rank_before": "Numerical rank of the class means of W_{j−1}H_{j−1}, before the ReLU that makes them H_j. Of h2 … "
-    "of a ReLU UFM.",
+    "rank_before": "`rank` of the class means of W_{j−1}H_{j−1}, before the ReLU that makes them H_j; behind it, `rank`. "
+    "Both of h2 … of a ReLU UFM.",
 }
 WITHOUT_LEVEL = {
     "objective": "`loss` and the regularisers, Σ_j λ_{W_j}/2 ‖W_j‖² + λ_H/2 ‖H₁‖² + λ_b/2 ‖b‖² (Tirer & Bruna 2022); "

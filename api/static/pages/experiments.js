@@ -161,7 +161,9 @@ export async function show({ node: page, signal, search, top }) {
     const input = element("input", { type: "search", value: state[name], placeholder, oninput: () => { state[name] = input.value; soon(); } });
     return input;
   };
-  const picker = element("details", { class: "picker", ontoggle: async () => {
+  const picker = element("details", { class: "picker", onkeydown: (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "Escape") picker.open = false;
+  }, ontoggle: async () => {
     if (!picker.open) return;
     if (store.large.length < 2) await anew().catch(() => {});  // what can be chosen is known from configs and results
     fill(choices, allColumns().map((one) => element("label", { class: "row" }, element("input", { type: "checkbox", checked: state.columns.includes(one.key),

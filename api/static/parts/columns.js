@@ -24,7 +24,7 @@ const KNOWN = [
   column("tags", "Tags", (run) => run.tags.join(), (run) => tags(run.tags), "wide"),
   column("gap", "Gap to f*", (run) => run.gap, (run) => number(run.gap), "number"),
   column("duration", "Duration", (run) => run.seconds, (run) => duration(run.seconds), "number"),
-  column("seeds", "Seeds", (run) => run.seeds, (run) => run.seeds, "number"),
+  column("seeds", "Number of seeds", (run) => run.seeds, (run) => run.seeds, "number"),
   column("worker", "Worker", (run) => run.worker, (run) => run.worker ?? ""),
   column("device", "Device", (run) => run.device, (run) => run.device ?? ""),
   column("id", "Id", (run) => run.id, (run) => element("code", {}, run.id)),
