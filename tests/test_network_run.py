@@ -167,6 +167,7 @@ def test_metrics_of_all_layers_are_those_of_plain_hooks():
         weight = (last.weight.detach(), last.bias.detach()) if layer == "head1" else ()
         expected = measure(seen[layer], data.train.labels, *weight)
         found = {metric: v for (metric, at), v in final.values.items() if at == layer}
+        expected.pop("margin", None)  # a search over pairs of classes, too slow for every measurement
         assert found.keys() == expected.keys() | {"feature_norm_sq"}
         for metric, value in expected.items():
             assert found[metric] == pytest.approx(value, rel=1e-5, abs=1e-9)

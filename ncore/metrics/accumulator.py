@@ -71,12 +71,12 @@ class Accumulator:
         self._scatter.add(points)
         add_by_class(self._squares, y, torch.linalg.vector_norm(points, dim=1).square())
         self._sums.add(rows, y)
-        self.counts += torch.bincount(y, minlength=self.classes)
+        self.counts.index_add_(0, y, torch.ones_like(y))  # bincount would wait for a GPU
 
     def _anchor(self, rows: Tensor, y: Tensor, points: Tensor) -> None:
         """Takes the first sample of each class that is new as its anchor, in `points` too."""
         new = (self.counts == 0)[y]
-        if not new.is_cuda and not bool(new.any()):  # a GPU is not waited for
+        if new.device.type == "cpu" and not bool(new.any()):  # a GPU is not waited for
             return
         places = torch.arange(len(y), device=y.device)
         first = torch.full_like(self.counts, len(y)).scatter_reduce_(0, y, places, "amin")

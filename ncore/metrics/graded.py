@@ -23,11 +23,13 @@ MOST_WORK = 2**29
 def is_graded(centred: Tensor, inverse: Tensor) -> bool:
     """Whether C⁺ (r, d), rows uᵢᵀ/sᵢ, of centred means (K, d) wants digits."""
     lengths = torch.linalg.vector_norm(inverse, dim=1)
-    if not len(lengths) or not bool(lengths.isfinite().all()):
+    if not len(lengths):
         return False
-    rank = min(int((centred != 0).any(0).sum()), len(centred) - 1)
-    kept = lengths[lengths > 0]
-    return len(kept) < rank or bool(kept.amax() * GRADED > kept.amin())
+    kept = lengths > 0
+    lacking = kept.sum() < (centred != 0).any(0).sum().clamp(max=len(centred) - 1)
+    uneven = lengths.amax() * GRADED > torch.where(kept, lengths, torch.inf).amin()
+    has_digits = ~lengths.isfinite().all() | ~(lacking | uneven)
+    return not bool(has_digits)  # one look, for which a GPU is waited for
 
 
 def graded_inverse(high: Tensor, low: Tensor) -> Tensor:

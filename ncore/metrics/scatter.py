@@ -14,7 +14,7 @@ class Scatter:
 
     def add(self, rows: Tensor) -> None:
         """Adds float64 rows (n, d), contiguous."""
-        if self._sum.is_cuda:
+        if self._sum.device.type != "cpu":
             self._sum.addmm_(rows.mT, rows)
             return
         from scipy.linalg.blas import dsyrk

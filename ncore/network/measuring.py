@@ -143,7 +143,9 @@ class NetworkMeasurer:
 
 
 def _of_level(layer: str, statistics: ClassStatistics, weight: Tensor | None = None) -> dict[Series, Tensor]:
-    values: dict[Series, Tensor] = {(name, layer): v for name, v in level_metrics(statistics, weight).items()}
+    values: dict[Series, Tensor] = {
+        (name, layer): v for name, v in level_metrics(statistics, weight, more=True).items()
+    }
     return values | {("feature_norm_sq", layer): statistics.means.square().sum(0).mean()}
 
 
