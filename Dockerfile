@@ -1,7 +1,7 @@
 # Two images: `api` (no torch) and `worker` (the registry's torch, which carries CUDA), on the same layers up to torch.
 #   docker build --target api -t ncore-api .        docker build --target worker -t ncore-worker .
 # Packages come before the sources, so that a change of code installs nothing anew. Needs no BuildKit.
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11.13-slim-bookworm
 
 FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -22,6 +22,8 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist .
 FROM base AS packages
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/ncore --create-home ncore \
  && install -d -o ncore -g ncore /var/lib/ncore/home /var/lib/ncore/data && python -m venv /opt/ncore
+# The service's own packages lie within the wheel, and nothing of the current folder is imported in their place.
+ENV PYTHONPATH=/opt/ncore/service PYTHONSAFEPATH=1
 ENV PATH=/opt/ncore/bin:$PATH NCORE_HOME=/var/lib/ncore/home NCORE_DATA_DIR=/var/lib/ncore/data
 COPY locks/api.lock /opt/ncore/
 RUN /opt/ncore/bin/pip install --require-hashes --no-deps -r /opt/ncore/api.lock
@@ -29,7 +31,8 @@ WORKDIR /var/lib/ncore
 
 FROM packages AS api
 COPY --from=wheel /dist /tmp/dist
-RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl
+RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl \
+ && ln -s "$(python -c 'from ncore.cli.service import service_folder; print(service_folder())')" /opt/ncore/service
 USER ncore
 EXPOSE 8000
 CMD ["uvicorn", "api.app:app", "--host", "0.0.0.0", "--port", "8000", "--no-access-log", "--http", "api.web.sockets:Sockets", "--timeout-graceful-shutdown", "3"]
@@ -38,6 +41,7 @@ FROM packages AS worker
 COPY locks/worker.lock /opt/ncore/
 RUN /opt/ncore/bin/pip install --require-hashes --no-deps -r /opt/ncore/worker.lock
 COPY --from=wheel /dist /tmp/dist
-RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl
+RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl \
+ && ln -s "$(python -c 'from ncore.cli.service import service_folder; print(service_folder())')" /opt/ncore/service
 USER ncore
 CMD ["python", "-m", "worker"]

@@ -7,7 +7,7 @@ READY := .venv/.ready
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up compose-test lint bench soak format lock
+.PHONY: help setup demo test up test-fast test-nightly compose-test lint docs bench soak format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ up: $(READY) ## the service at http://127.0.0.1:8000 (PORT=), data under ./var (
 test: $(READY) ## every test, real servers included
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
+test-fast: $(READY) ## the tests that start no process: under a minute
+	@$(BIN)/pytest -n 2 -m 'not process and not nightly'
+
+test-nightly: $(READY) ## the long forms of tests, which `make test` leaves out
+	@$(BIN)/pytest -n 2 --dist loadgroup -m nightly
+
 compose-test: $(READY) ## docker-compose.yml on the Docker engine of this machine; says so where there is none
 	@$(BIN)/python -m scripts.compose_test
 
@@ -40,6 +46,12 @@ lint: $(READY) ## what CI checks besides the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir .site
+
+docs: $(READY) ## the reference pages, made from the code, and the site in ./site
+	@$(BIN)/python -m scripts.reference
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 soak: $(READY) ## 200 kills of workers, broker, API and PostgreSQL while 40 experiments run (half an hour)
 	@cd tests && ../$(BIN)/python soak.py

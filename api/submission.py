@@ -23,9 +23,9 @@ from api.settings import get_settings
 from api.web.errors import Problem
 from ncore.estimate import measurements, memory_bytes, wants_gpu
 from ncore.faults import shortened
+from ncore.kinds.fields import Plain
 from ncore.network.estimate import largest_share
 from ncore.spec import NetworkSpec, SpecError, UfmSpec
-from ncore.text import Plain
 
 Submitted = TypeVar("Submitted", Experiment, Sweep)
 Key = Annotated[

@@ -6,6 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torchvision
@@ -20,20 +21,30 @@ from ncore.network.data import DataSet
 from ncore.network.run import NetworkRun
 from ncore.spec import NetworkSpec, parse_spec
 
-BATCH = 128
 CLASSES = 10
-STEPS = {"imagenet": 4, "cifar": 1}
-MEASURED_PER_CLASS = 51  # 510 images, in batches of nearly one size
-ROUNDS = 3
 
 
-def started(stem: str, per_class: int) -> NetworkRun:
+@dataclass(frozen=True)
+class Size:
+    """Images a step, steps a turn for each stem, images of a class in a measurement, and turns."""
+
+    batch: int
+    steps: dict[str, int]
+    measured_per_class: int
+    turns: int
+
+
+FULL = Size(batch=128, steps={"imagenet": 4, "cifar": 1}, measured_per_class=51, turns=3)  # 510 images: equal batches
+SMALLEST = Size(batch=10, steps={"imagenet": 1, "cifar": 1}, measured_per_class=2, turns=1)
+
+
+def started(stem: str, batch: int, per_class: int) -> NetworkRun:
     """Trained on synthetic images, as no data set has to be there; measured once, so that all is warm."""
     body = {
         "model": {"kind": "resnet", "depth": 18, "stem": stem},
         "data": {"name": "synthetic", "samples_per_class": per_class, "image_size": 32},
         "loss": "cross_entropy",
-        "optimizer": {"epochs": 10_000, "batch_size": BATCH, "learning_rate": 0.01},
+        "optimizer": {"epochs": 10_000, "batch_size": batch, "learning_rate": 0.01},
         "measure": {"points": 2},
         "device": "cpu",
     }
@@ -72,9 +83,9 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 class UsualLoop:
     """DataLoader, float32, torchvision's network, one evaluation forward a batch for the metrics along the way."""
 
-    def __init__(self, stem: str, data: DataSet) -> None:
+    def __init__(self, stem: str, data: DataSet, batch: int) -> None:
         self.network = plain_network(stem, data.channels)
-        self.loader = DataLoader(Pictures(data), BATCH, shuffle=True, drop_last=True)
+        self.loader = DataLoader(Pictures(data), batch, shuffle=True, drop_last=True)
         self.batches = iter(self.loader)
         self.sgd = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
 
@@ -93,10 +104,10 @@ class UsualLoop:
         self.network.train()
 
 
-def paired_seconds(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+def paired_seconds(first: Callable[[], object], second: Callable[[], object], turns: int) -> tuple[float, float]:
     """Medians of turns taken one after the other, so that other load meets both alike."""
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
+    for _ in range(turns):
         for work, spent in zip((first, second), times, strict=True):
             began = time.perf_counter()
             work()
@@ -104,23 +115,23 @@ def paired_seconds(first: Callable[[], object], second: Callable[[], object]) ->
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def training(stem: str, target: str) -> Row:
-    run = started(stem, 2 * BATCH // CLASSES * STEPS[stem])
+def training(stem: str, target: str, size: Size) -> Row:
+    steps = size.steps[stem]
+    run = started(stem, size.batch, 2 * size.batch // CLASSES * steps)
     data = run._data
-    usual = UsualLoop(stem, data)
-    steps = STEPS[stem]
+    usual = UsualLoop(stem, data, size.batch)
     run._train_step()
     usual.step()
     ours, theirs = paired_seconds(
-        lambda: [run._train_step() for _ in range(steps)], lambda: [usual.step() for _ in range(steps)]
+        lambda: [run._train_step() for _ in range(steps)], lambda: [usual.step() for _ in range(steps)], size.turns
     )
-    milliseconds = 1e3 / (steps * BATCH)
+    milliseconds = 1e3 / (steps * size.batch)
     return Row(f"training, {stem} stem", ours * milliseconds, theirs * milliseconds, "ms/image", target)
 
 
-def measuring(stem: str) -> Row:
+def measuring(stem: str, size: Size) -> Row:
     """One measurement of all layers, test set included, against one evaluation forward over the same images."""
-    run = started(stem, MEASURED_PER_CLASS)
+    run = started(stem, size.batch, size.measured_per_class)
     network, data = run._network, run._data
     assert data.test is not None
     parts = [data.train, data.test]
@@ -134,9 +145,10 @@ def measuring(stem: str) -> Row:
         network.train()
 
     forward()
-    ours, theirs = paired_seconds(lambda: run._measure(math.inf), forward)
+    ours, theirs = paired_seconds(lambda: run._measure(math.inf), forward, size.turns)
     return Row(f"a measurement of all layers, {stem} stem", ours, theirs, "s", "<= 1.15")
 
 
-def run() -> list[Row]:
-    return [training("imagenet", ">= 2.5"), training("cifar", ">= 1.4"), measuring("imagenet")]
+def run(smallest: bool = False) -> list[Row]:
+    size = SMALLEST if smallest else FULL
+    return [training("imagenet", ">= 2.5", size), training("cifar", ">= 1.4", size), measuring("imagenet", size)]

@@ -6,7 +6,7 @@
 # %%
 from pathlib import Path
 
-from ncore.client.client import Client
+from ncore.client import Client
 
 client = Client()
 

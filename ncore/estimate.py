@@ -13,7 +13,7 @@ def memory_bytes(spec: UfmSpec | NetworkSpec) -> int:
         return network_bytes(spec)
     model, seeds = spec.model, len(spec.seeds)
     classes, widths, samples = model.classes, model.widths, sum(model.class_sizes)
-    weights = sum(rows * columns for rows, columns in zip((*widths[1:], classes), widths, strict=True))
+    weights = sum(rows * columns for rows, columns in zip((*widths[1:], model.outputs), widths, strict=True))
     if spec.sample_free:
         known = min(widths[0] * samples, max(MAX_DRAWN_NUMBERS, EXPLICIT * classes * widths[0]))
         numbers = 4 * (classes + widths[0]) * (widths[0] + classes) + 3 * known + 2 * classes * widths[0] ** 2
@@ -35,5 +35,5 @@ def wants_gpu(spec: UfmSpec | NetworkSpec) -> bool:
     if spec.device != "auto":
         return spec.device != "cpu"
     if isinstance(spec, NetworkSpec):
-        return spec.model.kind != "mlp"
+        return spec.model.wants_gpu
     return ufm_step_flops(spec) > GPU_STEP_FLOPS

@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ncore.text import cleaned
+from ncore.text import escaped
 
 MAX_FAULTS = 100
 MAX_FIELD = 120
@@ -45,7 +45,7 @@ def summary(faults: Sequence[Mapping[str, str]]) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    return cleaned(text if len(text) <= most else f"{text[: most - 3]}...")
+    return escaped(text if len(text) <= most else f"{text[: most - 3]}...")
 
 
 class SpecError(ValueError):

@@ -9,6 +9,8 @@ from typing import Any
 from ncore.faults import shortened
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
+Spec = UfmSpec | NetworkSpec
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -125,6 +127,77 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 
+_OF_THEORY = (
+    "model.classes",
+    "model.samples_per_class",
+    "model.widths",
+    "model.init_scale",
+    "regularization.weights",
+    "regularization.features",
+    "optimizer.learning_rate",
+    *_PLAIN_OURS,
+)
+_LOW_RANK_SETTING = (
+    "model.classes",
+    "model.widths",
+    "model.activation",
+    "model.bias",
+    "loss",
+    "regularization.weights",
+    "regularization.features",
+    "optimizer.kind",
+    "optimizer.learning_rate",
+)
+PRESETS |= {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="minority-collapse",
+            title="Minority collapse: cross-entropy with unequal classes",
+            description="Three classes of 100 samples and three of 5. With n_B ≤ N²λ_Wλ_H the small classes share one "
+            "mean and one row of W: the rank is 3 of 5. With smaller regularisers (try regularization.weights 0.005) "
+            "they are apart. Minority collapse is Fang et al.'s (2021); the setting is ours, and so is the threshold.",
+            spec=_spec(
+                _PLAIN,
+                "minority collapse",
+                {"classes": 6, "samples_per_class": [100, 100, 100, 5, 5, 5]},
+                tags=["theory"],
+                loss="cross_entropy",
+                regularization={"weights": [0.0075], "features": 0.0075, "bias": 0.0},
+                optimizer={**_PLAIN["optimizer"], "learning_rate": 0.5, "steps": 20_000},
+            ),
+            paper=("model.bias", "loss", "optimizer.kind"),
+            ours=_OF_THEORY,
+        ),
+        Preset(
+            name="low-rank-bias",
+            title="Low-rank bias: deep ReLU model, many seeds",
+            description="Four layers of width 30 with ReLU, K = 10. The orthogonal frame is not the minimum: descent "
+            "ends at solutions whose layers have ranks below K and whose objective is lower, another one for almost "
+            "every seed. K, widths, regularisers and step are those of Súkeník, Lampert & Mondelli (2024); one sample "
+            "a class (only n·λ products matter), start, number of steps and the 32 seeds are ours.",
+            spec=_spec(
+                _PLAIN,
+                "low-rank bias",
+                {
+                    "classes": 10,
+                    "samples_per_class": 1,
+                    "widths": [30, 30, 30, 30],
+                    "activation": "relu",
+                    "init_scale": 0.3,
+                },
+                tags=["theory"],
+                regularization={"weights": [0.004, 0.004, 0.004, 0.004], "features": 0.004, "bias": 0.0},
+                optimizer={**_PLAIN["optimizer"], "learning_rate": 0.5, "steps": 30_000},
+                seeds=list(range(32)),
+                measure={"points": 100, "spacing": "log"},
+            ),
+            paper=_LOW_RANK_SETTING,
+            ours=("model.samples_per_class", "model.init_scale", *_PLAIN_OURS),
+        ),
+    )
+}
+
 _NETWORK: dict[str, Any] = {
     "model": {"kind": "resnet", "depth": 18, "stem": "imagenet", "bias": False},
     "data": {"name": "mnist", "image_size": 32},
@@ -226,6 +299,13 @@ PRESETS |= {
         _network("fig5-ce-small", "Figure 5", "mnist", "cross_entropy", small=True),
     )
 }
+
+
+def as_spec(given: Spec | Mapping[str, Any] | str) -> Spec:
+    """The spec that is given: itself, a preset's name, or what a request's body may hold. Raises SpecError."""
+    if isinstance(given, str):
+        return spec_of({"preset": given})
+    return given if isinstance(given, UfmSpec | NetworkSpec) else spec_of(given)
 
 
 def spec_of(body: Any) -> UfmSpec | NetworkSpec:

@@ -144,26 +144,44 @@ def as_series(measured: Iterable[Measurement]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def framed(series: Sequence[Mapping[str, Any]], library: str | None = None) -> Any:
+def framed(series: Sequence[Mapping[str, Any]], library: str | None = None, required: bool = False) -> Any:
     """One row a point: metric, layer (null: it has none), seed, step, value (null: undefined).
 
-    `library`: pandas, polars, or records for a list of dicts; None takes the first that is installed.
+    `library`: pandas, polars, or records for a list of dicts; None takes the first that is installed. Without either
+    a list of dicts, or, where a frame is `required`, an ImportError that names them.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in ("metric", "layer", "seed", "step", "value")}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for one in series:
         count = len(one["steps"])
-        for name in ("metric", "layer", "seed"):
+        for name in COLUMNS[:3]:
             columns[name] += [one[name]] * count
         columns["step"] += one["steps"]
         columns["value"] += one["values"]
-    library = library or next((name for name in ("pandas", "polars") if find_spec(name)), "records")
+    return table_of_columns(columns, library, required)
+
+
+def table_of_columns(columns: Mapping[str, list[Any]], library: str | None = None, required: bool = False) -> Any:
+    """Columns of equal length as a frame; `library` and `required` as for `framed`."""
+    installed = next((name for name in ("pandas", "polars") if find_spec(name)), None)
+    if library is None and installed is None and required:
+        raise ImportError("a frame needs pandas or polars, and neither is installed: pip install pandas")
+    library = library or installed or "records"
     if library == "pandas":
-        pd: Any = import_module(library)
-        return pd.DataFrame(columns).astype({"value": float})
+        pd: Any = _imported(library)
+        found = pd.DataFrame(dict(columns))
+        return found.astype({"value": float}) if "value" in columns else found
     if library == "polars":
-        pl: Any = import_module(library)
+        pl: Any = _imported(library)
         types = {"metric": pl.String, "layer": pl.String, "seed": pl.Int64, "step": pl.Int64, "value": pl.Float64}
-        return pl.DataFrame(columns, schema=types)
+        known = {name: kind for name, kind in types.items() if name in columns}
+        return pl.DataFrame(dict(columns), schema_overrides=known, strict=False)
     if library != "records":
-        raise ValueError(f"must be pandas, polars or records; got {library!r}")
-    return [dict(zip(columns, point, strict=True)) for point in zip(*columns.values(), strict=True)]
+        raise ValueError(f"library: must be pandas, polars or records; got {library!r}")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _imported(library: str) -> Any:
+    try:
+        return import_module(library)
+    except ImportError as error:
+        raise ImportError(f"a frame of {library} needs the package {library}: pip install {library}") from error

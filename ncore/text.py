@@ -1,13 +1,10 @@
-"""Fields of text and of lists: which characters a text may hold, how many entries a list; refused in plain words."""
+"""Which characters the texts of users may hold, and how odd ones are shown: in answers, on a terminal, in a picture."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any
-
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
 _PLANES = "".join(chr(plane + last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
 _ODD = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef{_PLANES}]")
@@ -22,63 +19,53 @@ def odd_character(text: str) -> str | None:
     return None if found is None else f"U+{ord(found[0]):04X}"
 
 
-def cleaned(text: str) -> str:
+def escaped(text: str) -> str:
     r"""The text with odd characters written as escapes (\x1b), so that it can be shown and sent anywhere."""
     return _ODD.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def plain(text: str) -> str:
-    """The text itself. Raises ValueError naming the character that is not allowed."""
-    odd = odd_character(text)
-    if odd is not None:
-        raise ValueError(f"must be plain text on one line, without the character {odd}")
-    return text
+BIDI = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-class Plain:
-    """Marks a text of a spec or request that holds no odd characters."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(plain, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema) | {"pattern": PLAIN}
+def printable(text: str) -> str:
+    """`text` with what a terminal would obey written out: escapes, controls, changes of direction, lone surrogates."""
+    return "".join(character if _is_harmless(character) else _written_out(character) for character in text)
 
 
-class Matching:
-    """Marks a text that is of the given pattern; `words` say which texts are."""
-
-    def __init__(self, pattern: str, words: str) -> None:
-        self._pattern, self._words = pattern, words
-
-    def _checked(self, text: str) -> str:
-        if re.fullmatch(self._pattern, text, re.ASCII) is None:
-            raise ValueError(f"must be {self._words}")
-        return text
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema) | {"pattern": f"^({self._pattern})$"}
+def _is_harmless(character: str) -> bool:
+    if character in "\n\t":
+        return True
+    return unicodedata.category(character) not in ("Cc", "Cs") and character not in BIDI
 
 
-class Entries:
-    """Marks a list of `least` to `most` entries, counted before any entry is looked at: one fault, however many."""
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
-    def __init__(self, least: int, most: int) -> None:
-        self._least, self._most = least, most
 
-    def _checked(self, value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            if len(value) < self._least:
-                raise ValueError(f"must have at least {self._least} entr{'y' if self._least == 1 else 'ies'}")
-            if len(value) > self._most:
-                raise ValueError(f"must have at most {self._most} entries, not {len(value)}")
-        return value
+UNDRAWABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "]"
+)
+"""Control characters but TAB, LF and CR, lone surrogates, the non-characters of every plane, line separators.
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._checked, handler(source))
+Those that XML 1.0 forbids make vl-convert abort the whole process; U+2028 and U+2029 end a line even within the
+quotes of Vega's expressions; the other non-characters have no shape in any font.
+"""
+REPLACEMENT = "\ufffd"
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return handler(schema) | ({"minItems": self._least} if self._least else {}) | {"maxItems": self._most}
+
+def cleaned(text: str) -> str:
+    """The text with U+FFFD in place of each such character, so that one sees that something stood there."""
+    return UNDRAWABLE.sub(REPLACEMENT, text)
+
+
+def all_cleaned(value: Any) -> Any:
+    """A JSON value with every text in it cleaned, the names of fields too."""
+    if isinstance(value, str):
+        return cleaned(value)
+    if isinstance(value, dict):
+        return {all_cleaned(name): all_cleaned(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [all_cleaned(one) for one in value]
+    return value

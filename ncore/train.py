@@ -4,36 +4,59 @@ store, show progress, stop and go on (the worker, the command line)."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ncore.presets import Spec, as_spec
 from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
+from ncore.stopping import Check, Stopped, go_on, interruptible
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
-__all__ = ["DeviceError", "Diverged", "Run", "begin", "outcome", "pick_device", "train"]
+LIVE_SECONDS = 0.1
+"""Time after which `train` yields what it has."""
+
+__all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "outcome", "pick_device", "train"]
 
 
 def begin(
-    spec: UfmSpec | NetworkSpec,
+    spec: Spec | Mapping[str, Any] | str,
     start: Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Tensor] | None = None,
     data_dir: str | None = None,
+    check: Check | None = None,
 ) -> Run:
-    """The run of `spec`, at its start or where `checkpoint` was taken.
+    """The run of `spec` (or of a dict or a preset's name), at its start or where `checkpoint` was taken.
 
     `start` (UFM only): {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each optional; an array with one more dimension
     in front holds one entry for each seed. `data_dir` (networks) defaults to the environment's NCORE_DATA_DIR.
+    `check` is called several times a second until the run stands; what it raises (for instance `Stopped`) ends the
+    start at once, whatever it is at: a download, images that are decoded, features that are drawn.
     Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.network.data` raises.
     """
+    spec = as_spec(spec)
+    if check is not None:
+        return interruptible(lambda check: _begin(spec, start, checkpoint, data_dir, check), check)
+    return _begin(spec, start, checkpoint, data_dir, go_on)
+
+
+def _begin(
+    spec: UfmSpec | NetworkSpec,
+    start: Mapping[str, Any] | None,
+    checkpoint: Mapping[str, Tensor] | None,
+    data_dir: str | None,
+    check: Check,
+) -> Run:
     device = pick_device(spec.device)
     if isinstance(spec, UfmSpec):
-        return UfmRun([(spec, seed) for seed in spec.seeds], device, start, checkpoint)
+        return UfmRun([(spec, seed) for seed in spec.seeds], device, start, checkpoint, check)
     if start:
         raise ValueError("start: only a UFM can begin from given arrays")
     if spec.precision == "tf32" and device == "cpu":
@@ -41,21 +64,21 @@ def begin(
     from ncore.network.run import NetworkRun, told_when_out_of_memory
 
     with told_when_out_of_memory(device):
-        return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"))
+        return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"), check)
 
 
 def train(
-    spec: UfmSpec | NetworkSpec,
+    spec: Spec | Mapping[str, Any] | str,
     start: Mapping[str, Any] | None = None,
     checkpoint: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Measurement]:
-    """Trains `spec` and yields the measurements of all seeds in the order of steps. Arguments as for `begin`.
+    """Trains `spec` (or a dict or a preset's name) and yields the measurements of all seeds in the order of steps.
 
-    Raises Diverged when no seed is finite any more.
+    Arguments as for `begin`. Raises Diverged when no seed is finite any more.
     """
     run = begin(spec, start, checkpoint)
     while not run.done:
-        yield from run.advance()
+        yield from run.advance(LIVE_SECONDS)
 
 
 def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> dict[str, Any]:
@@ -71,7 +94,7 @@ def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement])
             }
             for m in final
         ],
-        "verdict": verdicts(spec, list(final), getattr(run, "classes", None)),
+        "verdict": verdicts(spec, list(final), run.classes),
         "engine": run.engine,
         "device": run.device,
         "versions": provenance(run.device),
@@ -91,3 +114,14 @@ def pick_device(asked: str) -> str:
             f"device: {asked!r} was asked for, but only {found} CUDA devices are to be seen here; use auto or cpu"
         )
     return f"cuda:{index}"
+
+
+class _CallableModule(ModuleType):
+    """This module can be called like its function: once it is imported, Python binds `ncore.train` to the module, and
+    `from ncore import train` has to give something that trains whatever was imported before."""
+
+    def __call__(self, *args: Any, **options: Any) -> Iterator[Measurement]:
+        return train(*args, **options)
+
+
+sys.modules[__name__].__class__ = _CallableModule

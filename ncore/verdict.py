@@ -8,6 +8,7 @@ from typing import Any
 
 from ncore.run import Measurement
 from ncore.spec import NetworkSpec, UfmSpec
+from ncore.structures import structure_of
 from ncore.theory import Prediction, local_minima, predict, value_at_zero
 
 FRAME = 1e-2
@@ -83,8 +84,11 @@ def _reached(spec: UfmSpec, prediction: Prediction, final: Measurement, gap: flo
             return "not_converged", f"{rank} of {known} directions are on"
         kind = "a local minimum" if levels > 1 else "a saddle"
         return "rank_deficient", f"{rank} of {known} directions are on: {kind}"
+    named = structure_of(spec, prediction, final)
+    if named is not None:
+        return named
     if prediction.global_minimum and gap is not None and gap > OBJECTIVE:
-        found = _frame(final, f"h{levels}", spec.model.classes)
+        found = _ufm_frame(spec, final)
         above = f"{gap:.1%} above the predicted minimum"
         if found != "not_converged" and rank is not None and _is_on_ladder(spec, rank, objective):
             return found, f"a local minimum {above}"
@@ -93,24 +97,35 @@ def _reached(spec: UfmSpec, prediction: Prediction, final: Measurement, gap: flo
 
 
 def _is_on_ladder(spec: UfmSpec, rank: int, objective: float) -> bool:
-    return spec.loss == "mse" and any(rank == r and abs(objective - f) <= OBJECTIVE * f for r, f in local_minima(spec))
+    return any(rank == r and abs(objective - f) <= OBJECTIVE * f for r, f in local_minima(spec))
 
 
 def _of_frame(spec: UfmSpec, prediction: Prediction, final: Measurement, gap: float | None) -> tuple[str, str | None]:
-    found = _frame(final, f"h{len(spec.model.widths)}", spec.model.classes)
+    found = _ufm_frame(spec, final)
     if found != "not_converged":
         return found, None
     if gap is None:
         return ("between", "at rest, in none of the named frames") if _is_at_rest(spec, final) else (found, None)
     if abs(gap) > OBJECTIVE:
         return found, None
-    if prediction.regime == "unequal_classes":
-        return "between", "class means of unequal norms, as predicted for unequal classes"
-    if prediction.regime == "minority_collapse":
-        return "rank_deficient", "the small classes are at zero, as predicted"
-    if prediction.regime == "rank_deficient":
-        return "rank_deficient", "at the predicted minimum for widths below K"
+    as_predicted = _as_predicted(spec, prediction)
+    if as_predicted is not None:
+        return as_predicted
     return found, "the objective is at its minimum, the frame still on its way"
+
+
+def _as_predicted(spec: UfmSpec, prediction: Prediction) -> tuple[str, str] | None:
+    """What a predicted minimum is called whose class means form none of the paper's frames."""
+    mse = spec.criterion.linear_gradient
+    widths = "widths below K" if spec.model.targets is None else "the given targets"
+    return {
+        "unequal_classes": ("between", "class means of unequal norms, as predicted for unequal classes"),
+        "minority_collapse": ("rank_deficient", "the small classes are at zero, as predicted")
+        if mse
+        else ("minority_collapse", "the small classes share one mean, as predicted"),
+        "given_targets": ("given_targets", "at the predicted minimum for the given targets"),
+        "rank_deficient": ("rank_deficient", f"at the predicted minimum for {widths}"),
+    }.get(prediction.regime)
 
 
 def _is_at_rest(spec: UfmSpec, final: Measurement) -> bool:
@@ -119,14 +134,20 @@ def _is_at_rest(spec: UfmSpec, final: Measurement) -> bool:
     return bool(decays) and gradient**2 / (2 * min(decays)) <= AT_REST * final.values["objective", None]
 
 
-def _frame(final: Measurement, layer: str, classes: int) -> str:
+def _ufm_frame(spec: UfmSpec, final: Measurement) -> str:
+    """By the labels that were given, where those are not the true ones: it is them that the features follow."""
+    layer = f"h{len(spec.model.widths)}"
+    return _frame(final, layer, spec.model.classes, "_given" if spec.model.label_noise else "")
+
+
+def _frame(final: Measurement, layer: str, classes: int, suffix: str = "") -> str:
     """The frame of the class means by nc2; an orthogonal frame, centred, is a simplex ETF too, so it is asked first.
 
     At an exact simplex ETF nc2_of stays at δ_K = √(2 − 2√((K−1)/K)); in between it is smaller.
     """
     delta = math.sqrt(2 - 2 * math.sqrt((classes - 1) / classes))
     near = min(FRAME, delta / 4)
-    nc1, of, etf = (final.values.get((name, layer), math.nan) for name in ("nc1", "nc2_of", "nc2_etf"))
+    nc1, of, etf = (final.values.get((name + suffix, layer), math.nan) for name in ("nc1", "nc2_of", "nc2_etf"))
     if not nc1 < COLLAPSED or not etf < FRAME:
         return "not_converged"
     if of < near:

@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 
 from api.service import free_port
-from ncore.client.client import Client, Experiment
+from ncore.client import Client, Experiment
 
 ROOT = Path(__file__).parent.parent
 CPU_FILES, GPU_FILES = ("docker-compose.yml", "docker-compose.cpu.yml"), ("docker-compose.yml",)

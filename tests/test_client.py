@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from wire import Wire
 
-from ncore.client.client import ApiError, Client, ExperimentFailed, NotReached, body_of
+from ncore.client import ApiError, Client, ExperimentFailed, NotReached, body_of
 from ncore.series import framed
 
 SHORT = {"optimizer.steps": 400, "measure.points": 20, "seeds": [0, 1]}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ncore.network import sources
+from ncore.network import download
 from ncore.network.data import DataError, augment, load
 from ncore.spec import Data, SpecError, parse_spec
 
@@ -178,7 +178,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_a_host_that_says_nothing_is_not_waited_for_for_ever(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(sources, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(download, "SILENT_SECONDS", 0.3)
     monkeypatch.setattr(urllib.request, "_opener", None)  # else it keeps the proxies of its first call
     with socket.create_server(("127.0.0.1", 0)) as mute:
         for scheme in ("http", "https"):

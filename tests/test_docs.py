@@ -14,32 +14,18 @@ import pytest
 
 from api.app import app
 from ncore.cli.parser import _parser
-from ncore.client.client import Client
-from ncore.metrics.catalogue import OF_LEVEL, OTHERS_OF_LEVEL, WITHOUT_LEVEL, page
+from ncore.client import Client
 from ncore.presets import PRESETS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-on_one_database = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 
 
 def blocks(name):
     return re.findall(r"^```bash\n(.*?)^```", (DOCS / name).read_text(), re.M | re.S)
 
 
-def test_the_page_of_metrics_is_what_the_code_says():
-    assert (DOCS / "metrics.md").read_text() == page()
-
-
-def test_every_metric_of_the_catalogue_has_a_formula_and_is_in_the_readme():
-    readme = (ROOT / "README.md").read_text()
-    for name in (*OF_LEVEL, *OTHERS_OF_LEVEL, *WITHOUT_LEVEL):
-        assert f"`{name}`" in readme
-        assert re.search(rf"^- `{name}`: \S.{{10,}}", page(), re.M)
-
-
 @pytest.mark.slow
-@on_one_database
 def test_the_example_runs_against_a_service(service, tmp_path):
     environment = {**os.environ, "NCORE_URL": service.url, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     command = [sys.executable, DOCS / "example.py"]
@@ -55,7 +41,6 @@ def test_the_example_runs_against_a_service(service, tmp_path):
 
 
 @pytest.mark.slow
-@on_one_database
 @pytest.mark.skipif(
     not shutil.which("curl") and os.environ.get("CI") != "true",
     reason="the examples call curl, which is not here; CI installs it",

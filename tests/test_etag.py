@@ -5,9 +5,11 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from conftest import wait_for
+from conftest import both_databases, wait_for
 
-from ncore.client.client import Client
+from ncore.client import Client
+
+pytestmark = both_databases
 
 
 @pytest.fixture(scope="module")

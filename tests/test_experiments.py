@@ -8,13 +8,16 @@ import numpy as np
 import polars
 import pytest
 import safetensors.torch
-from conftest import wait_for
+from conftest import both_databases, wait_for
 
-from ncore.client.client import ApiError, Client, ExperimentFailed
+from ncore.client import ApiError, Client, ExperimentFailed
 from ncore.metrics import measure
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train
+
+pytestmark = both_databases
+
 
 QUICK = {"optimizer.steps": 400, "measure.points": 20, "seeds": [0, 1]}
 

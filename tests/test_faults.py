@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from api.database.sessions import make_engine
 from api.database.tables import Experiment
 from api.service import environment, free_port, running
-from ncore.client.client import Client
+from ncore.client import Client
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train

@@ -12,7 +12,7 @@ from torch.ops import aten
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ncore.network.measuring import NetworkGauge
+from ncore.network.measuring import NetworkMeasurer
 from ncore.network.run import LOOK_STEPS_ON_GPU, NetworkRun
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
@@ -96,16 +96,16 @@ def test_between_two_looks_at_the_loss_nothing_is_read():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_measurement_on_a_gpu_reads_as_often_whatever_the_number_of_images(name, kept_features_bytes):
     run, pieces = started(name), 0
-    run._gauge = NetworkGauge(run.spec, run._data, run._targets, kept_features_bytes)
+    run._measurer = NetworkMeasurer(run.spec, run._data, run._targets, kept_features_bytes)
     with Gpu() as gpu:
         run._train_step(noted=True)
         gpu.reads = gpu.copies = 0
         while not run._measure(0):
             pieces += 1
-    kept = len(run._network.layers) if run._gauge.keeps_features else 0  # where sums would take more, it keeps them
-    # of each layer that is kept, and of the logits: the largest label, whether they are ordered, class sizes; of the
-    # logits whether they are finite; all numbers at the end, and the gradient's norm
-    assert gpu.reads == 3 * kept + 3 + 1 + 2
+    kept = len(run._network.layers) if run._measurer.keeps_features else 0  # where sums would take more, it keeps them
+    # of each kept layer, and of the logits: the largest label, whether they are ordered, class sizes; all numbers
+    # at the end, and the gradient's norm
+    assert gpu.reads == 3 * kept + 3 + 2
     assert gpu.copies == 0
 
 
@@ -132,7 +132,8 @@ def test_steps_of_a_ufm_wait_for_a_gpu_once_a_chunk(name):
         gpu.reads = gpu.copies = 0
         run._train(CHUNK)
         assert (gpu.reads, gpu.copies) == (1, 0)
-        run._gauge.measure()
+        run._measurer.take(0)
+        run._measurer.measure()
     assert (gpu.reads, gpu.copies) == (1, 0)
 
 

@@ -20,7 +20,7 @@ from conftest import open_folder, quick_settings, started_postgresql, wait_for
 from api.children import Child
 from api.service import _api_command, _broker_command, environment
 from api.settings import Settings
-from ncore.client.client import Client, Experiment
+from ncore.client import Client, Experiment
 from ncore.spec import parse_spec
 from ncore.train import train
 
@@ -93,7 +93,7 @@ def enter(descriptor: int) -> None:
 def started(name: str, command: list[str | Path], settings: Settings, namespace: str) -> Child:
     log = settings.home / f"{name}.log"
     with inside(namespace):
-        return Child(name, [str(word) for word in command], {**os.environ, **environment(settings)}, log)
+        return Child(name, [str(word) for word in command], {**os.environ, **environment(settings)}, log, settings.home)
 
 
 def postgresql_command(folder: Path) -> list[str | Path]:

@@ -11,7 +11,7 @@ import pytest
 from conftest import settings_for
 
 from api.service import running
-from ncore.client.client import Client
+from ncore.client import Client
 
 LISTENERS = 200
 SLOW_START = {"optimizer.steps": 400_000, "measure.points": 60, "measure.spacing": "linear", "seeds": [0]}

@@ -8,8 +8,23 @@ import pytest
 import torch
 from mpmath import mp, mpf
 
-from ncore.metrics import METRICS, WEIGHT_METRICS, Accumulator, level_metrics, measure
+from ncore.metrics import (
+    METRICS,
+    MORE_METRICS,
+    MORE_WEIGHT_METRICS,
+    WEIGHT_METRICS,
+    Accumulator,
+    level_metrics,
+    measure,
+)
 from ncore.metrics.statistics import ClassStatistics
+
+OF_FEATURES = {*METRICS, *MORE_METRICS}
+OF_WEIGHT = {*WEIGHT_METRICS, *MORE_WEIGHT_METRICS}
+WITHOUT_MEANS = {"norm_cv_w", "nc0"}
+"""What needs nothing of the features."""
+OF_EQUAL_MEANS = {"nc2_of", "nc3", "rank", "effective_rank", "stable_rank", *WITHOUT_MEANS}
+"""What is defined where all class means are the same: it is not centred."""
 
 mp.dps = 50
 
@@ -56,7 +71,20 @@ def by_hand(features: np.ndarray, labels: np.ndarray, weight: np.ndarray, bias: 
         scores = [sum(w[j, q] * row[q] for q in range(d)) + b[j] for j in range(k)]
         distances = [sum((row[q] - means[j][q]) ** 2 for q in range(d)) for j in range(k)]
         wrong += scores.index(max(scores)) != distances.index(min(distances))
+    singular = list(mp.svd_r(h, compute_uv=False))
+    shares = [q / sum(singular) for q in singular]
+    unit_means = [[c[i, j] / norms[j] for i in range(d)] for j in range(k)]
+    between = lambda i, j: mp.sqrt(sum((a - e) ** 2 for a, e in zip(unit_means[i], unit_means[j], strict=True)))  # noqa: E731
+    logs = [-mp.log(between(i, j)) for i, j in pairs]
+    aligned = [sum(w[j, i] * c[i, j] for i in range(d)) / rows[j] / norms[j] for j in range(k)]
     values = {
+        "nc0": mp.sqrt(sum(sum(w[j, i] for j in range(k)) ** 2 for i in range(d))),
+        "unc3": std(aligned) ** 2,
+        "rank": mpf(sum(q > singular[0] / 1000 for q in singular)),
+        "effective_rank": mp.exp(-sum(q * mp.log(q) for q in shares)),
+        "stable_rank": sum(q**2 for q in singular) / singular[0] ** 2,
+        "uniformity_mean": mean(logs),
+        "uniformity_var": std(logs) ** 2,
         "nc1": tr(sw * pinv * k) / k,
         "nc1_trace": tr(sw) / (tr(cc) / k),
         "nc2_of": fro(unit(h.T * h) - mp.eye(k) / mp.sqrt(k)),
@@ -85,6 +113,11 @@ def same(one: dict[str, float], other: dict[str, float], rel: float = 1e-9) -> N
     assert one.keys() == other.keys()
     for name, value in one.items():
         assert other[name] == pytest.approx(value, rel=rel, abs=0 if abs(value) > 1e-30 else 1e-15), name
+
+
+def numbers(found: dict[str, float]) -> set[str]:
+    """The names of what is not NaN."""
+    return {name for name, value in found.items() if not math.isnan(value)}
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
@@ -117,7 +150,7 @@ def test_features_of_any_scale_that_float64_holds_are_measured(scale):
     """Their squares and fourth powers are not numbers of float64."""
     features, labels, weight, bias = sample(0.4, 0.3)
     expected = measure(features, labels, weight, bias)
-    same(expected, measure(features * scale, labels, weight / scale, bias))
+    same(expected | {"nc0": expected["nc0"] / scale}, measure(features * scale, labels, weight / scale, bias))
     same(expected, measure(features * scale, labels, weight, bias * scale))
     one, other = measure(torch.tensor(features).float(), labels), torch.tensor(features).float() * 2.0**100
     same(one, measure(other, labels))
@@ -153,47 +186,48 @@ def test_invariant_to_rotation_permutation_and_scale():
     classes = np.array([2, 0, 3, 1])
     renamed = np.argsort(classes)
     same(before, measure(features, renamed[labels], weight[classes], bias[classes]))
-    same(before, measure(features * 1e5, labels, weight * 1e-5, bias))
+    same(before | {"nc0": before["nc0"] * 1e-5}, measure(features * 1e5, labels, weight * 1e-5, bias))
 
 
 def test_the_offset_matters_only_to_what_is_not_centred():
     features, labels, weight, bias = sample(0.4, 0.0)
     before, after = measure(features, labels, weight, bias), measure(features + 2.0, labels, weight, bias)
     changed = {name for name, value in before.items() if after[name] != pytest.approx(value, rel=1e-9)}
-    assert {"nc2_of", "nc3"} <= changed <= {"nc2_of", "nc3", "nc4"}
+    not_centred = {"nc2_of", "nc3", "effective_rank", "stable_rank"}
+    assert not_centred <= changed <= not_centred | {"nc4", "rank"}
 
 
 def test_what_needs_a_missing_argument_is_absent():
     features, labels, weight, bias = sample(0.4, 0.0)
-    assert set(measure(features, labels)) == set(METRICS)
-    assert set(measure(features, labels, weight)) == set(METRICS) | set(WEIGHT_METRICS) | {"nc4"}
+    assert set(measure(features, labels)) == OF_FEATURES
+    assert set(measure(features, labels, weight)) == OF_FEATURES | OF_WEIGHT | {"nc4"}
     assert measure(features, labels, weight, bias)["nc4"] != measure(features, labels, weight, 50 * bias)["nc4"]
 
 
 def test_undefined_is_nan_and_never_a_number():
     zeros, labels = np.zeros((12, 5)), np.arange(12) % 3
-    assert all(math.isnan(v) for v in measure(zeros, labels, np.zeros((3, 5))).values())
+    assert numbers(measure(zeros, labels, np.zeros((3, 5)))) == {"nc0"}
     equal_means = measure(np.ones((12, 5)), labels, np.ones((3, 5)))
     assert math.isnan(equal_means["nc1"])
     assert math.isnan(equal_means["nc4"])
     assert not math.isnan(equal_means["nc2_of"])  # not centred: defined
     one_class = measure(np.random.default_rng(0).normal(size=(5, 3)), np.zeros(5, dtype=int), np.ones((1, 3)))
-    assert all(math.isnan(value) for value in one_class.values())
+    assert numbers(one_class) == {"nc0"}
 
 
 @pytest.mark.parametrize(("value", "k", "n"), [(0.1, 3, 4), (0.1, 7, 11), (1 / 3, 6, 5), (1e6 + 0.1, 3, 1)])
 def test_equal_means_do_not_differ_by_rounding(value, k, n):
     """The mean of k equal numbers is not always that number: 3 · 0.1 / 3 is 0.10000000000000002."""
     labels, weight = np.arange(k * n) % k, np.random.default_rng(0).normal(size=(k, 5))
-    found = measure(np.full((k * n, 5), value), labels, weight)
-    assert {name for name, number in found.items() if not math.isnan(number)} == {"nc2_of", "nc3", "norm_cv_w"}
+    found = measure(np.full((k * n, 5), value), labels, weight, margin=False)
+    assert numbers(found) == OF_EQUAL_MEANS
     accumulator = Accumulator(k)
     accumulator.update(np.full((k * n, 5), value), labels)
     assert math.isnan(accumulator.result()["nc2_etf"])
     counts, means = torch.full((k,), float(n), dtype=torch.float64), torch.full((5, k), value, dtype=torch.float64)
     root = torch.ones(5, 8, dtype=torch.float64)
     found = level_metrics(ClassStatistics.from_root(counts, means, root, counts), torch.as_tensor(weight))
-    assert {name for name, number in found.items() if not number.isnan()} == {"nc2_of", "nc3", "norm_cv_w"}
+    assert numbers(found) == {"nc2_of", "nc3", "norm_cv_w"}
 
 
 def test_classes_of_many_chunks_in_any_order_and_layout():
@@ -238,23 +272,18 @@ def test_one_mean_at_the_centre_has_no_angle_and_two_equal_means_no_distance():
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_sample_that_is_not_finite_makes_its_means_undefined(value):
     features, labels, weight, bias = sample(0.4, 0.0)
-    expected = measure(features, labels, weight, bias)["norm_cv_w"]
     features[3, 2] = value
-    found = measure(features, labels, weight, bias)
-    assert found.pop("norm_cv_w") == expected
-    assert all(math.isnan(value) for value in found.values())
+    assert numbers(measure(features, labels, weight, bias)) == WITHOUT_MEANS
     accumulator = Accumulator(4)
     accumulator.update(features, labels)
-    found = accumulator.result(weight)
-    assert found.pop("norm_cv_w") == expected
-    assert all(math.isnan(value) for value in found.values())
+    assert numbers(accumulator.result(weight)) == WITHOUT_MEANS
 
 
 def test_a_weight_that_is_not_finite_leaves_the_features_metrics():
     features, labels, weight, bias = sample(0.4, 0.0)
     weight[1, 1] = math.inf
     found = measure(features, labels, weight, bias)
-    assert {name for name, value in found.items() if math.isnan(value)} == {"nc3", "nc3_centered", "norm_cv_w", "nc4"}
+    assert numbers(found) == OF_FEATURES
 
 
 def test_two_classes_and_one_sample_a_class():
@@ -270,21 +299,21 @@ def test_an_empty_class_makes_what_depends_on_its_mean_undefined():
     features, labels, _, _ = sample(0.4, 0.0)
     weight = np.random.default_rng(0).normal(size=(5, 6))  # a fifth class without samples
     found = measure(features, labels, weight)
-    assert all(math.isnan(value) for name, value in found.items() if name != "norm_cv_w")
+    assert numbers(found) == WITHOUT_MEANS
     assert found["norm_cv_w"] > 0
 
 
 def test_a_label_beyond_all_samples_is_a_class_without_samples_and_takes_no_memory():
     found = measure(np.ones((3, 2)), np.array([0, 1, 10**12]))
-    assert set(found) == set(METRICS)
-    assert all(math.isnan(value) for value in found.values())
+    assert set(found) == OF_FEATURES
+    assert numbers(found) == set()
 
 
 def test_the_accumulator_waits_for_a_class_that_comes_late():
     features, labels, weight, _ = sample(0.4, 0.0)
     accumulator, late = Accumulator(4), labels == 3
     accumulator.update(features[~late], labels[~late])
-    assert all(math.isnan(value) for name, value in accumulator.result(weight).items() if name != "norm_cv_w")
+    assert numbers(accumulator.result(weight)) == WITHOUT_MEANS
     accumulator.update(features[late], labels[late])
     expected = measure(features, labels, weight)
     same({name: value for name, value in expected.items() if name != "nc4"}, accumulator.result(weight), 1e-12)

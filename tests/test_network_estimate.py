@@ -30,9 +30,9 @@ def spec_of(model, **data):
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: f"{model['kind']}{model.get('depth', '')}")
 def test_parameters_and_widths_are_those_of_the_network(model):
     spec = spec_of(model)
-    network = build(spec.model, 10, 3, 32, 0, live=False)
-    assert parameters(spec, 3, 10) == sum(p.numel() for p in network.parameters() if p.ndim > 1)
-    widths = maps(spec, 3)[2]
+    network = build(spec.model, 10, 3, 32, 0, cut_padding_taps=False)
+    assert parameters(spec, 10) == sum(p.numel() for p in network.parameters() if p.ndim > 1)
+    widths = maps(spec).widths
     assert tuple(widths) == network.layers
     assert widths[network.layers[-1]] == network.classifier.in_features
 

@@ -9,9 +9,10 @@ import pytest
 from conftest import ncore, settings_for, wait_for
 from PIL import Image
 from test_data import write_folder, write_mnist
+from test_stopping import many_pictures
 
 from api.service import running
-from ncore.client.client import ApiError, Client
+from ncore.client import ApiError, Client
 
 BODY = {
     "model": {"kind": "mlp", "widths": [16]},
@@ -44,6 +45,7 @@ def data_dir(tmp_path_factory):
     shutil.rmtree(base / "hollow" / "cat")
     (base / "hollow" / "cat").mkdir()
     Image.new("RGB", (8, 8)).save(base / "picture.png")
+    many_pictures(base)
     return base
 
 
@@ -225,7 +227,7 @@ def test_of_two_seeds_the_one_that_diverges_leaves_the_others_series(client):
     [
         ({"data.samples_per_class": 1}, "data.samples_per_class", "greater than or equal to 2; got 1"),
         ({"data": {"name": "folder", "path": "../elsewhere"}}, "data.path", "without '..'"),
-        ({"data.name": "imagenet"}, "data.name", "'mnist', 'fashion_mnist', 'cifar10', 'digits', 'folder' or"),
+        ({"data.name": "imagenet"}, "data.name", "must be mnist, fashion_mnist, cifar10, cifar100"),
         ({"optimizer.batch_size": 0}, "optimizer.batch_size", "greater than or equal to 1; got 0"),
         (
             {"model": {"kind": "resnet", "depth": 50}, "data.image_size": 224, "optimizer.batch_size": 40},
@@ -281,3 +283,14 @@ def test_a_measurement_is_cancelled_within_two_seconds_and_retry_goes_on_from_th
     assert again["steps"] == list(range(len(again["steps"])))
     assert again["values"][: len(measured["values"])] == measured["values"]
     assert len(again["steps"]) > step
+
+
+def test_what_is_still_reading_its_data_is_cancelled_at_once(client):
+    made = client.submit(BODY, {"data": {"name": "folder", "path": "many", "image_size": 8}})
+    wait_for("the start", lambda: made.refresh().status == "running", 120)
+    time.sleep(0.5)
+    made.cancel()
+    wait_for("the end", lambda: made.refresh().status == "cancelled", 5)
+    assert made.data["progress"]["step"] == 0
+    after = client.submit(BODY, {"data": {"name": "synthetic", "image_size": 8, "samples_per_class": 4}})
+    assert after.wait(progress=False, timeout_seconds=120).status == "succeeded"

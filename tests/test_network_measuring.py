@@ -5,7 +5,7 @@ import torch
 
 from ncore.estimate import memory_bytes
 from ncore.network.estimate import KEPT_FEATURES_BYTES, features_bytes, keeps_features
-from ncore.network.measuring import NetworkGauge
+from ncore.network.measuring import NetworkMeasurer
 from ncore.network.run import NetworkRun
 from ncore.spec import parse_spec
 
@@ -20,15 +20,15 @@ def started(model, precision="float64", **data) -> NetworkRun:
     return NetworkRun(parse_spec({**body, "device": "cpu"}), "cpu", None, None)
 
 
-def gauge(run: NetworkRun, kept_features_bytes: int) -> NetworkGauge:
-    return NetworkGauge(run.spec, run._data, run._targets, kept_features_bytes)
+def measurer(run: NetworkRun, kept_features_bytes: int) -> NetworkMeasurer:
+    return NetworkMeasurer(run.spec, run._data, run._targets, kept_features_bytes)
 
 
 @torch.no_grad()
 def measured(run: NetworkRun, kept_features_bytes: int):
     """All series of the run's network, and how many pieces the measurement was cut in."""
     network = run._network.eval()
-    work, pieces = gauge(run, kept_features_bytes).measure(network), 0
+    work, pieces = measurer(run, kept_features_bytes).measure(network), 0
     while True:
         try:
             next(work)
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_not_in_the_final_state_and_that_is_told():
     run = started(CONVNET)
     assert run.left_out is None
     whole = run.final_state()
-    run._gauge = gauge(run, 0)
+    run._measurer = measurer(run, 0)
     assert run.left_out is not None
     assert "no features" in run.left_out
     state = run.final_state()
@@ -102,9 +102,9 @@ def test_features_are_kept_up_to_the_limit_and_where_sums_would_take_more():
     size, limit = {"kind": "mlp", "widths": [1024]}, KEPT_FEATURES_BYTES
     fits = limit // (10 * 4 * 1024)
     for samples, kept in ((fits, True), (fits + 1, False)):
-        assert features_bytes(spec(samples, **size), 10 * samples, 3, 10)[0] // limit == (0 if kept else 1)
-        assert keeps_features(spec(samples, **size), 10 * samples, 3, 10) == kept
+        assert features_bytes(spec(samples, **size), 10 * samples, 10)[0] // limit == (0 if kept else 1)
+        assert keeps_features(spec(samples, **size), 10 * samples, 10) == kept
     assert memory_bytes(spec(fits, **size)) - memory_bytes(spec(fits + 1, **size)) > 0.9 * limit
     wide = spec(4000, kind="mlp", widths=[16_384])
-    assert features_bytes(wide, 40_000, 3, 10)[0] > limit
-    assert keeps_features(wide, 40_000, 3, 10)
+    assert features_bytes(wide, 40_000, 10)[0] > limit
+    assert keeps_features(wide, 40_000, 10)

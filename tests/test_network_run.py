@@ -132,7 +132,7 @@ def test_one_epoch_equals_the_usual_loop(model, loss):
     spec = spec_of(**changes, data__image_size=size, optimizer__weight_decay=0.1, optimizer__batch_size=24)
     final = finish(NetworkRun(spec, "cpu", None, None))[-1]
     data = load(spec.data, None, "cpu", torch.float64)
-    network = build(spec.model, 10, 1, size, 0, live=False).double()
+    network = build(spec.model, 10, 1, size, 0, cut_padding_taps=False).double()
     images, labels = data.standardise(data.train.images), data.train.labels
 
     def usual(logits, y):

@@ -42,8 +42,8 @@ def live_part(whole: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", MODELS)
 def test_live_taps_give_the_plain_networks_outputs_and_gradients(name, products):
     model, size = MODELS[name]
-    plain = build(model, 3, 1, size, seed=4, live=False).double()
-    live = build(model, 3, 1, size, seed=4, products=products).double()
+    plain = build(model, 3, 1, size, seed=4, cut_padding_taps=False).double()
+    live = build(model, 3, 1, size, seed=4, as_products=products).double()
     logits = []
     for network in (plain, live):
         logits.append(network(images(size)))
@@ -59,7 +59,7 @@ def test_live_taps_give_the_plain_networks_outputs_and_gradients(name, products)
 
 def test_live_taps_leave_out_most_of_a_resnet_on_small_images():
     count = [
-        sum(p.numel() for p in build(ResNetModel(stem="imagenet"), 10, 1, 32, 0, live=live).parameters())
+        sum(p.numel() for p in build(ResNetModel(stem="imagenet"), 10, 1, 32, 0, cut_padding_taps=live).parameters())
         for live in (False, True)
     ]
     assert count[0] - count[1] + 1 == 6_946_816
@@ -72,7 +72,7 @@ def test_squared_norm_of_all_parameters_follows_the_plain_network_through_traini
     model, size = MODELS["resnet18_imagenet"]
     norms = []
     for live in (False, True):
-        network = build(model, 3, 1, size, seed=4, live=live).double()
+        network = build(model, 3, 1, size, seed=4, cut_padding_taps=live).double()
         optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=0.1, nesterov=nesterov)
         for i in range(5):
             optimizer.zero_grad()
@@ -104,7 +104,7 @@ def test_features_are_what_plain_hooks_see(name):
 def test_resnet_is_torchvisions():
     from torchvision.models import resnet18
 
-    network = build(ResNetModel(stem="imagenet"), 10, 3, 64, 0, live=False).double().eval()
+    network = build(ResNetModel(stem="imagenet"), 10, 3, 64, 0, cut_padding_taps=False).double().eval()
     theirs = resnet18(num_classes=10).double().eval()
     with torch.no_grad():
         for mine, other in zip(network.parameters(), theirs.parameters(), strict=True):

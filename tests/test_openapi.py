@@ -1,6 +1,7 @@
 """Every answer is as the OpenAPI document says, none is a 5xx, and what others generate from the document works."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -9,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 from conftest import wait_for
+
+from api.app import app
 
 
 @pytest.mark.slow
@@ -67,3 +70,28 @@ def cancel_all(url: str) -> None:
             while items := http.get("/experiments", params={"status": status, "limit": 100}).json()["items"]:
                 for item in items:
                     http.post(f"/experiments/{item['id']}/cancel")
+
+
+def test_every_field_of_a_spec_says_what_it_is():
+    schemas = app.openapi()["components"]["schemas"]
+    reached, todo = set(), ["UfmSpec", "NetworkSpec"]
+    while todo:
+        name = todo.pop()
+        if name not in reached:
+            reached.add(name)
+            todo += re.findall(r'"#/components/schemas/(\w+)"', json.dumps(schemas[name]))
+    assert {"Sgd", "ResNetModel", "Data"} <= reached
+    for name in reached:
+        for field, schema in properties_in(schemas[name]):
+            assert schema.get("description"), f"{name}.{field}"
+
+
+def properties_in(schema):
+    """(name, schema) of every property, of objects within it too."""
+    if isinstance(schema, dict):
+        found = schema.get("properties")
+        yield from found.items() if isinstance(found, dict) else ()
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from properties_in(part)

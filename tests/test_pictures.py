@@ -2,9 +2,11 @@
 
 import math
 import re
+import tracemalloc
 import xml.etree.ElementTree as ET
 import zlib
 from statistics import median
+from xml.sax.saxutils import escape
 
 import altair as alt
 import pytest
@@ -12,16 +14,25 @@ import vl_convert
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncore.client.client import ApiError, Client
+import ncore.pictures
 from ncore.pictures import curves
-from ncore.pictures.axes import FLOOR, Ordinate
+from ncore.pictures.axes import FLOOR, Abscissa, Ordinate, power_of
 from ncore.pictures.panels import PANELS
-from ncore.pictures.subject import Subject, subject_of
+from ncore.pictures.points import MAX_POINTS, Thinner, curves_of
+from ncore.pictures.setting import PictureSetting, setting_of
+from ncore.pictures.sweep import Item, Level, heat_map, line_chart
+from ncore.pictures.themes import THEMES, layout_of
+from ncore.pictures.titles import distinct, shortened, width, wrapped
 from ncore.presets import PRESETS
-from ncore.series import as_series
+from ncore.series import as_series, framed
 from ncore.spec import parse_spec, with_changes
 from ncore.theory import predict
 from ncore.train import train
+
+
+def figure(series, setting, *rest, **more):
+    return curves.figure(curves_of(series), setting, *rest, **more)
+
 
 SHORT = {"optimizer.steps": 300, "measure.points": 12}
 
@@ -29,7 +40,10 @@ SHORT = {"optimizer.steps": 300, "measure.points": 12}
 @pytest.fixture(scope="module")
 def fig3():
     spec = parse_spec(with_changes(PRESETS["fig3"].spec, SHORT))
-    return subject_of(spec, 300), as_series(list(train(spec)))
+    return setting_of(spec, 300), as_series(list(train(spec)))
+
+
+STARTS = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF", "json": b"{"}
 
 
 def one_series(values, metric="nc1", layer="h1", seed=0):
@@ -41,8 +55,8 @@ def rows_of(made):
 
 
 def test_a_figure_carries_median_and_range_over_the_seeds_of_both_levels(fig3):
-    subject, series = fig3
-    rows = curves.figure(series, subject, ["nc1"])["datasets"]["table1"]
+    setting, series = fig3
+    rows = figure(series, setting, ["nc1"])["datasets"]["table1"]
     assert {row["layer"] for row in rows} == {"h1", "h2"}
     for row in rows:
         values = [
@@ -55,8 +69,8 @@ def test_a_figure_carries_median_and_range_over_the_seeds_of_both_levels(fig3):
 
 
 def test_predicted_levels_are_the_theory_s(fig3):
-    subject, series = fig3
-    made = curves.figure(series, subject)
+    setting, series = fig3
+    made = figure(series, setting)
     texts = {row["text"]: row["value"] for row in rows_of(made) if "text" in row}
     delta = math.sqrt(2 - 2 * math.sqrt(3 / 4))
     least = predict(parse_spec(PRESETS["fig3"].spec)).objective
@@ -66,57 +80,73 @@ def test_predicted_levels_are_the_theory_s(fig3):
 
 
 def test_the_gap_is_the_objective_above_its_prediction(fig3):
-    subject, series = fig3
-    rows = curves.figure(series, subject, ["gap"])["datasets"]["table1"]
+    setting, series = fig3
+    rows = figure(series, setting, ["gap"])["datasets"]["table1"]
     objective = [one for one in series if one["metric"] == "objective"]
     for row in rows:
         values = [one["values"][one["steps"].index(row["step"])] for one in objective]
-        assert row["value"] == pytest.approx(median(values) - subject.predicted["objective", None])
+        assert row["value"] == pytest.approx(median(values) - setting.predicted["objective", None])
 
 
-@pytest.mark.parametrize("panel", PANELS)
-def test_every_panel_is_valid_vega_lite_in_both_themes(fig3, panel):
-    subject, series = fig3
-    for theme, hover in (("light", True), ("dark", False)):
-        made = curves.figure(series, subject, [panel], theme, hover=hover)
-        alt.Chart.from_dict(made, validate=True)
-        svg = ET.fromstring(vl_convert.vegalite_to_svg(made))
-        assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+def test_every_panel_is_valid_vega_lite(fig3):
+    setting, series = fig3
+    made = figure(series, setting, list(PANELS), "dark", hover=True)
+    svg = vl_convert.vegalite_to_svg(made)
+    assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
+    assert all(f">{escape(panel.title)}" in svg for panel in PANELS.values())
+    assert alt.SCHEMA_URL.startswith(made["$schema"].removesuffix(".json"))
+    few = {name: rows[:1] for name, rows in made["datasets"].items()}  # the check walks through every number
+    several, flat = made["concat"][list(PANELS).index("nc2")], made["concat"][list(PANELS).index("nc4")]
+    for chart in (several, flat):  # what panels differ in: several metrics and levels, powers; a linear axis
+        alt.Chart.from_dict({**made, "concat": [chart], "datasets": few}, validate=True)
 
 
 def test_a_panel_has_the_same_layer_in_the_same_colour_everywhere(fig3):
-    subject, series = fig3
+    setting, series = fig3
     scales = set(
-        re.findall(
-            r'"domain": (\["h1", "h2"\]), "range": (\[[^]]+\])', str(curves.figure(series, subject)).replace("'", '"')
-        )
+        re.findall(r'"domain": (\["h1", "h2"\]), "range": (\[[^]]+\])', str(figure(series, setting)).replace("'", '"'))
     )
     assert len(scales) == 1
 
 
-def test_the_layers_of_a_network_stand_in_the_order_of_the_forward_pass_over_epochs():
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_the_layers_of_a_network_stand_in_the_order_of_the_forward_pass_over_epochs(seeds):
+    """Seeds are trained one after the other: the run's total is that of all."""
     model = {"kind": "mlp", "widths": [16] * 11}
-    changes = {"model": model, "optimizer.epochs": 40, "optimizer.milestones": []}
-    subject = subject_of(parse_spec(with_changes(PRESETS["fig5-mse-small"].spec, changes)), 400)
+    changes = {"model": model, "optimizer.epochs": 40, "optimizer.milestones": [], "seeds": list(seeds)}
+    setting = setting_of(parse_spec(with_changes(PRESETS["fig5-mse-small"].spec, changes)), 400 * len(seeds))
     series = [
-        {**one_series([3.0, 2.0, 1.0], "nc1", f"hidden{i + 1}"), "steps": [0, 20, 40]} for i in reversed(range(11))
+        {**one_series([3.0, 2.0, 1.0], "nc1", f"hidden{i + 1}", seed), "steps": [0, 200, 400]}
+        for i in reversed(range(11))
+        for seed in seeds
     ]
-    made = curves.figure(series, subject)
+    made = figure(series, setting)
     alt.Chart.from_dict(made, validate=True)
     color = made["concat"][2]["layer"][0]["encoding"]["color"]
     assert color["scale"]["domain"] == [f"hidden{i + 1}" for i in range(11)]
-    assert {row["epoch"] for row in made["datasets"]["table3"]} == {0, 2, 4}
+    assert {row["epoch"] for row in made["datasets"]["table3"]} == {0, 20, 40}
     assert len(made["concat"]) == 6
+    shares = curves.comparison([(setting, curves_of(series))], "nc1", by_share=True)
+    assert {row["share of the run"] for row in rows_of(shares)} == {0, 0.5, 1}
+    assert re.findall(r">(\d+)</text>", vl_convert.vegalite_to_svg(made))[:7] == [
+        "0",
+        "5",
+        "10",
+        "15",
+        "20",
+        "25",
+        "30",
+    ]
 
 
 def test_undefined_zero_and_tiny_values_do_not_break_the_axes():
-    subject = subject_of(parse_spec(PRESETS["fig1"].spec), 30_000)
+    setting = setting_of(parse_spec(PRESETS["fig1"].spec), 30_000)
     series = [
         one_series([None, 0.0, 1e-300, 0.5, math.inf, math.nan]),
         one_series([1.0], "objective", None),
         one_series([None, None], "nc3"),
     ]
-    made = curves.figure(series, subject)
+    made = figure(series, setting)
     svg = vl_convert.vegalite_to_svg(made)
     assert svg.count(">nothing has been measured<") == 2  # nc2 and nc3
     assert "NaN" not in svg
@@ -124,33 +154,52 @@ def test_undefined_zero_and_tiny_values_do_not_break_the_axes():
 
 
 def test_an_experiment_without_measurements_gives_a_picture_that_says_so():
-    subject = subject_of(parse_spec(PRESETS["fig1"].spec), 0)
-    for made in (curves.figure([], subject), curves.comparison([(subject, [])], "nc1")):
+    setting = setting_of(parse_spec(PRESETS["fig1"].spec), 0)
+    for made in (figure([], setting), curves.comparison([(setting, {})], "nc1")):
         panels = len(made.get("concat", [made]))
         assert vl_convert.vegalite_to_svg(made).count(">nothing has been measured<") == panels
 
 
 def test_a_single_point_is_seen():
-    made = curves.figure([one_series([0.5])], Subject("one", layers=("h1",)), ["nc1"])
+    made = figure([one_series([0.5])], PictureSetting("one", layers=("h1",)), ["nc1"])
     assert 'aria-roledescription="point"' in vl_convert.vegalite_to_svg(made)
 
 
-def test_a_long_series_is_thinned_and_keeps_its_ends():
-    made = curves.figure([one_series([1 / (1 + step) for step in range(5000)])], Subject("long"), ["nc1"])
-    rows = made["datasets"]["table1"]
-    assert len(rows) == curves.MAX_POINTS
-    assert (rows[0]["step"], rows[-1]["step"]) == (0, 4999)
+@given(st.integers(1, 400), st.integers(0, 399), st.integers(0, 2), st.sampled_from([1e9, 1e-9]), st.integers(4, 130))
+def test_thinned_curves_keep_ends_and_spikes_of_every_seed_with_all_seeds_of_their_step(count, at, seed, spike, points):
+    at %= count
+    series = [one_series([1 + (step * 7919 + one) % 97 for step in range(count)], seed=one) for one in range(3)]
+    series[seed]["values"][at] = spike
+    (kept,) = curves_of(series, points).values()
+    assert len(kept) <= points
+    assert (kept[0].step, kept[-1].step) == (0, count - 1)
+    assert spike in {value for point in kept for value in (point.low, point.high)}
+    for point in kept:
+        values = [one["values"][point.step] for one in series]
+        assert point[1:] == (median(values), min(values), max(values), 3)
+    assert [point.step for point in kept] == sorted({point.step for point in kept})
+
+
+def test_a_picture_of_a_long_run_holds_few_steps_at_a_time_and_draws_few():
+    thinner = Thinner(20_000)
+    tracemalloc.start()
+    for step in range(20_000):
+        thinner.add(step, {("nc1", "h1"): [1 / (1 + step), 2.0]})
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    (kept,) = thinner.curves().values()
+    assert len(kept) <= MAX_POINTS
 
 
 def test_the_fonts_of_the_pictures_are_there_on_every_machine(fig3):
     """vl-convert brings Liberation Sans along; another font in the file would be this machine's."""
-    subject, series = fig3
-    pdf = vl_convert.vegalite_to_pdf(curves.figure(series, subject, list(PANELS)))
+    setting, series = fig3
+    pdf = vl_convert.vegalite_to_pdf(figure(series, setting, list(PANELS)))
     streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
     plain = [zlib.decompressobj().decompress(one) for one in streams if one[:1] == b"x"]
     fonts = set(re.findall(rb"/BaseFont\s*/\w+\+([\w-]+)", b"".join([pdf, *plain])))
     assert fonts == {b"LiberationSans", b"LiberationSans-Bold"}
-    assert "href" not in vl_convert.vegalite_to_svg(curves.figure(series, subject))
+    assert "href" not in vl_convert.vegalite_to_svg(figure(series, setting))
 
 
 @given(st.floats(-31, 5), st.floats(0, 36))
@@ -166,20 +215,117 @@ def test_a_log_axis_has_readable_ticks_over_any_range(low, decades):
 
 
 def test_captions_name_the_setting_in_the_paper_s_symbols():
-    text = subject_of(parse_spec(PRESETS["fig4"].spec), 0).caption
+    text = setting_of(parse_spec(PRESETS["fig4"].spec), 0).caption
     for part in ("M = 2", "σ = ReLU", "K = 4", "d = 20, 20", "n = 50", "λ_W = 0.0025, 0.005", "λ_H = 0.001",
                  "step 0.1", "100,000 steps", "3 seeds"):  # fmt: skip
         assert part in text
 
 
+@pytest.mark.parametrize(("shown", "told"), [((), "3 seeds (median, range)"), ((1, 2), "2 seeds"), ((2,), "; seed 2")])
+def test_captions_count_the_seeds_that_are_shown(shown, told):
+    assert told in setting_of(parse_spec(PRESETS["fig3"].spec), 0, seeds=shown).caption
+
+
+def test_the_pointer_shows_what_a_reader_knows_with_few_digits(fig3):
+    setting, series = fig3
+    items = [
+        Item(experiment="e", status="succeeded", verdict=[], point={"lr": lr, "K": k},
+             metrics=[Level(metric="nc1", layer="h1", mean=lr / 3, low=lr, high=lr, predicted=None)])
+        for lr in (0.1, 0.1 + 0.2) for k in (2, 3)
+    ]  # fmt: skip
+    pictures = [
+        figure(series, setting, hover=True),
+        curves.comparison([(setting, curves_of(series))], "nc1", hover=True),
+        line_chart(items, "lr", "nc1", THEMES["light"]),
+        heat_map(items, {"lr": [0.1, 0.1 + 0.2], "K": [2, 3]}, "lr", "K", "nc1", THEMES["light"]),
+    ]
+    shown = [[(one["title"], one.get("format")) for one in found] for made in pictures for found in tooltips_of(made)]
+    assert len(shown) == 7
+    for channels in shown:
+        titles = {title for title, _ in channels}
+        assert titles <= {
+            "layer",
+            "curve",
+            "step",
+            "median",
+            "lowest",
+            "highest",
+            "seeds",
+            "experiment",
+            "lr",
+            "K",
+            "nc1",
+        }
+        assert all(form == ".5~g" for title, form in channels if title in ("median", "lowest", "highest", "nc1", "lr"))
+    assert [title for title, _ in shown[-1]] == ["lr", "K", "nc1"]
+
+
+def tooltips_of(made):
+    if isinstance(made, dict):
+        own = [made["tooltip"]] if "tooltip" in made else []
+        return own + [one for value in made.values() for one in tooltips_of(value)]
+    return [one for value in made for one in tooltips_of(value)] if isinstance(made, list) else []
+
+
+@given(st.text(st.sampled_from("ab c神경e\u0301\u200b🧠-…"), max_size=300), st.integers(8, 60), st.integers(1, 4))
+def test_titles_are_wrapped_and_names_shortened_to_the_columns_that_letters_take(text, columns, lines):
+    made = wrapped(text, columns, lines)
+    assert len(made) <= lines
+    assert all(width(line) <= columns for line in [*made, shortened(text, columns)])
+    whole = "".join(text.split())
+    if "…" not in text and not "".join(made).endswith("…"):
+        assert "".join("".join(made).split()) == whole
+    names = distinct([text, text, text + "x"], columns)
+    assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize(("style", "legend"), [("screen", "bottom"), ("slides", "right"), ("paper", "direct")])
+def test_a_figure_for_a_paper_has_the_sizes_that_are_asked_for(fig3, style, legend):
+    setting, series = fig3
+    asked = layout_of(style, width=222, height=111, fontsize=9.0, font="Liberation Serif", legend=legend, title="none")
+    made = figure(series, setting, ["objective", "nc2"], layout=asked)
+    alt.Chart.from_dict(made, validate=True)
+    svg = vl_convert.vegalite_to_svg(made)
+    assert 'font-family="Liberation Serif"' in svg
+    assert "figure 3</text>" not in svg
+    assert (">layer</text>" in svg) == (legend != "direct")
+    assert (">h2, simplex ETF</text>" in svg) == (legend == "direct")
+    assert {(one["width"], one["height"]) for one in made["concat"]} == {(222, 111)}
+
+
+def test_ticks_are_powers_of_ten():
+    assert [power_of(tick) for tick in (0, 1, 10, 1e-6, 3e4, 2e-12, 1.25e5)] == [
+        ("0", ""), ("1", ""), ("10", ""), ("10", "−6"), ("3·10", "4"), ("2·10", "−12"), ("1.25·10", "5"),
+    ]  # fmt: skip
+    made = figure([one_series([10.0**-i for i in range(12)])], PictureSetting("one", steps=11), ["nc1"])
+    texts = re.findall(r">([^<]+)</text>", vl_convert.vegalite_to_svg(made))
+    assert {"10", "−6", "−10"} <= set(texts)
+    assert not [text for text in texts if re.search(r"\de", text)]
+
+
+@pytest.mark.parametrize(("form", "value"), [("log", 1.0), ("linear", 1.0), ("linear", 2.5e-7), ("linear", 3e12)])
+def test_ticks_for_a_browser_are_readable_on_whichever_axis_it_makes_of_them(form, value):
+    values = [10.0**-i for i in range(12)] if form == "log" else [value / 4, value]
+    setting = PictureSetting("one", over=Abscissa(log=form == "log"))
+    made = figure([one_series(values)], setting, ["nc1"], layout=layout_of(powers="text"))
+    if form == "linear":  # as the dashboard does it
+        for layer in made["concat"][0]["layer"]:
+            layer["encoding"]["y"]["scale"] = {"type": "linear"}
+            del layer["encoding"]["y"]["axis"]["values"]
+    texts = re.findall(r">([^<]+)</text>", vl_convert.vegalite_to_svg(made))
+    assert ("10⁻¹⁰" in texts) == (form == "log")
+    assert {2.5e-7: "2·10⁻⁷", 3e12: "2·10¹²", 1.0: "1"}[value] in texts
+    assert not [text for text in texts if re.search(r"\de|NaN|undefined", text)]
+
+
 def test_a_comparison_counts_layers_from_the_last_and_shares_of_the_whole_run():
-    def subject(name, layers):
-        return Subject(name, layers=layers, steps=8)
+    def setting(name, layers):
+        return PictureSetting(name, layers=layers, steps=8)
 
     short = [one_series([3.0, 2.0, 1.0], layer="h1")]
     deep = [one_series([9.0, 4.0, 1.0, 0.5, 0.2], layer=layer) for layer in ("layer1", "layer2")]
-    curves = [(subject("a", ("h1",)), short), (subject("b", ("layer1", "layer2")), deep)]
-    made = curves.comparison(curves, "nc1", by_share=True)
+    compared = [(setting("a", ("h1",)), curves_of(short)), (setting("b", ("layer1", "layer2")), curves_of(deep))]
+    made = curves.comparison(compared, "nc1", by_share=True)
     alt.Chart.from_dict(made, validate=True)
     rows = made["datasets"]["table1"]
     depths = {(row["experiment"], row["layer"]): row["depth"] for row in rows}
@@ -187,63 +333,51 @@ def test_a_comparison_counts_layers_from_the_last_and_shares_of_the_whole_run():
     assert max(row["share of the run"] for row in rows if row["experiment"] == "b") == 0.5
 
 
-@pytest.fixture(scope="module")
-def two(service):
-    with Client(service.url) as client:
-        yield [client.submit(name, SHORT).wait(progress=False, timeout_seconds=120) for name in ("fig3", "fig4")]
+def test_a_figure_needs_no_service(tmp_path):
+    spec = parse_spec(with_changes(PRESETS["fig3"].spec, SHORT))
+    measured = list(train(spec))
+    made = ncore.pictures.figure(spec, measured, panels=["nc1", "objective"], seeds=[0, 2], style="paper")
+    frame = framed(as_series(measured), "polars")
+    others = (as_series(measured), framed(as_series(measured), "records"), frame)
+    for other in others:
+        same = ncore.pictures.figure(spec, other, panels=["nc1", "objective"], seeds=[0, 2], style="paper")
+        assert same.vega_lite == made.vega_lite
+    for form, start in STARTS.items():
+        assert made.save(tmp_path / f"p.{form}").read_bytes().startswith(start)
+    assert made._repr_mimebundle_()["image/svg+xml"].startswith("<svg")
+    assert ncore.pictures.figure("fig3", []).vega_lite["title"]["text"] == "figure 3"
+    with pytest.raises(ValueError, match=r"\.svg, \.png"):
+        made.save(tmp_path / "p.gif")
+    with pytest.raises(ValueError, match=r"nc2.*got 'nc9'"):
+        ncore.pictures.figure(spec, measured, panels=["nc9"])
+    with pytest.raises(ValueError, match=r"seeds: must be out of 0, 1, 2; got 7"):
+        ncore.pictures.figure(spec, measured, seeds=[7])
+    with pytest.raises(TypeError, match="got int"):
+        ncore.pictures.figure(spec, [1, 2])
 
 
-def asked(handle, path, **params):
-    return handle._client.request("GET", path, params=params)
-
-
-def test_the_service_draws_in_all_forms(two, tmp_path):
-    starts = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF", "json": b"{"}
-    for form, start in starts.items():
-        assert two[0].plot(tmp_path / f"p.{form}").read_bytes().startswith(start)
-    with pytest.raises(ApiError) as caught:
-        two[0].plot(tmp_path / "p.gif")
-    assert caught.value.errors[0]["field"] == "form"
-
-
-def test_panel_layer_and_seed_choose(two):
-    path = f"/experiments/{two[0].id}/plot"
-    made = asked(two[0], f"{path}.json", panel=["nc1", "cdnv"], layer="h2", seed=1).json()
-    rows = rows_of(made)
-    assert {row["layer"] for row in rows} == {"h2"}
-    assert {row["seeds"] for row in rows} == {1}
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "allowed"),
-    [
-        ("panel", "nc9", "nc1"),
-        ("theme", "pink", "dark"),
-        ("seed", "x", ""),
-        ("seed", "7", "0, 1, 2"),
-        ("layer", "h7", "h2"),
-    ],
-)
-def test_what_cannot_be_drawn_is_named_with_what_can(two, field, value, allowed):
-    with pytest.raises(ApiError) as caught:
-        asked(two[0], f"/experiments/{two[0].id}/plot.svg", **{field: value})
-    assert caught.value.status == 422
-    assert caught.value.errors[0]["field"].startswith(field)
-    assert allowed in caught.value.errors[0]["message"]
-
-
-def test_a_comparison_lays_experiments_over_each_other(two):
-    ids = [one.id for one in two]
-    rows = asked(two[0], "/compare.json", experiment=ids, metric="nc1", x="fraction").json()["datasets"]["table1"]
-    for name in ("figure 3", "figure 4"):
-        assert max(row["share of the run"] for row in rows if row["experiment"] == name) == 1
-    for form in ("svg", "png", "pdf"):
-        assert asked(two[0], f"/compare.{form}", experiment=ids).content
-    same = asked(two[0], "/compare.json", experiment=[ids[0], ids[0]]).json()
-    assert {row["experiment"] for row in same["datasets"]["table1"]} == {"figure 3"}
-    with pytest.raises(ApiError) as caught:
-        asked(two[0], "/compare.svg", experiment="nothing")
-    assert caught.value.status == 404
-    with pytest.raises(ApiError, match="nc2_etf") as caught:
-        asked(two[0], "/compare.svg", experiment=ids, metric="nc9")
-    assert caught.value.errors[0]["field"] == "metric"
+def test_the_histogram_counts_every_seed_once_beside_the_prediction():
+    spec = parse_spec(with_changes(PRESETS["fig3"].spec, {"seeds": list(range(40))}))
+    least = predict(spec).objective
+    ends = [least + [0, 0.004, 0.011][seed % 3] for seed in range(40)]
+    series = [
+        one
+        for seed in range(40)
+        for one in (one_series([1.0, ends[seed]], "objective", None, seed), one_series([4, 3], "rank", "h1", seed),
+                    one_series([4, 2 + seed % 2], "rank", "h2", seed))
+    ]  # fmt: skip
+    made = ncore.pictures.figure(spec, series).vega_lite
+    titles = [chart["title"] for chart in made["concat"]]
+    assert titles[-2:] == ["Final objective over the seeds", "Final ranks over the seeds"]
+    objective, ranks = (made["datasets"][chart["layer"][0]["data"]["name"]] for chart in made["concat"][-2:])
+    counted = sorted((row["from"], row["seeds"]) for row in objective)
+    assert [seeds for _, seeds in counted] == [14, 13, 13]
+    for value in set(ends):
+        assert sum(row["from"] - 1e-3 <= value <= row["to"] + 1e-3 for row in objective) == 1
+    assert {(row["layer"], round((row["from"] + row["to"]) / 2), row["seeds"]) for row in ranks} == {
+        ("h1", 3, 40), ("h2", 2, 20), ("h2", 3, 20),
+    }  # fmt: skip
+    rule = made["concat"][-2]["layer"][1]["data"]["name"]
+    assert [row["from"] for row in made["datasets"][rule]] == [pytest.approx(least)]
+    assert len(ncore.pictures.figure("fig3", series).vega_lite["concat"]) == 4
+    vl_convert.vegalite_to_svg(made)

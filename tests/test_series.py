@@ -2,11 +2,12 @@
 
 import math
 
+from conftest import both_databases
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.database.measurements import _as_series
-from ncore.client.client import Client
+from ncore.client import Client
 from ncore.series import thinned
 
 NAMES = ["objective", "nc1 h1", "nc1 h2", "test_loss"]
@@ -46,6 +47,7 @@ def test_a_thinned_series_keeps_ends_and_extremes_and_is_always_the_same(numbers
         assert (min(kept), max(kept)) == (min(known), max(known))
 
 
+@both_databases
 def test_a_picture_reads_the_same_steps_of_all_seeds_and_both_ends(client: Client):
     few = {"optimizer.steps": 1000, "measure.points": 501, "measure.spacing": "linear", "seeds": [0, 1]}
     made = client.submit("fig1", few).wait(progress=False, timeout_seconds=60)

@@ -26,8 +26,9 @@ def pair(
     plain = nn.Conv2d(*channels, kernel, stride, padding, bias=False).double()
     ours = nn.Conv2d(*channels, kernel, stride, padding, bias=False).double()
     ours.load_state_dict(plain.state_dict())
-    use_matrix_products(nn.ModuleDict({"it": ours}), {"it": size})
-    return plain, ours.to(memory_format=torch.channels_last)
+    network = nn.ModuleDict({"it": ours})
+    use_matrix_products(network, {"it": size})
+    return plain, network["it"].to(memory_format=torch.channels_last)
 
 
 def results(convolution: nn.Conv2d, x: torch.Tensor) -> list[torch.Tensor]:
@@ -93,7 +94,7 @@ def test_what_they_are_not_for_stays_as_it_is():
 
 
 def test_a_resnet_on_small_images_uses_them_from_its_second_stage_on():
-    network = build(ResNetModel(stem="imagenet"), 10, 1, 32, 0, products=True)
+    network = build(ResNetModel(stem="imagenet"), 10, 1, 32, 0, as_products=True)
     kinds = {name: type(network.get_submodule(name)) for name in map_sizes(network, 1, 32)}
     by_stage = [{kind for name, kind in kinds.items() if f"layer{i}" in name} for i in (1, 2, 3, 4)]
     assert by_stage[0] == {nn.Conv2d}

@@ -1,17 +1,34 @@
-"""The dashboard's pages of sweeps: the form, a line, a heat map, faults, many combinations, a server that is lost."""
+"""The dashboard's pages of sweeps: the form, a line, a heat map, faults, many combinations, a server that is lost.
+
+And what every page shows and sends as it is: large integers, names of odd characters.
+"""
 
 import csv
+import json
 import re
+import sqlite3
 
-import pytest
+from browser import (
+    LONG,
+    MARKS,
+    PICTURE,
+    browser,
+    edit,
+    ended,
+    lose_server,
+    page,
+    provoked,
+    served,
+    status_of,
+    swept,
+    tab_to,
+)
 from playwright.sync_api import expect
-from test_dashboard import LONG, PICTURE, browser, edit, lose_server, page, provoked, served, swept, tab_to
 
-from ncore.client.client import Client
+from ncore.client import Client
 
-FIXTURES = (browser, page, provoked, served, swept)
-"""pytest finds them by their names in this module."""
-pytestmark = pytest.mark.slow
+FIXTURES = (browser, ended, page, provoked, served, swept)
+pytestmark = MARKS
 
 
 def test_a_sweep_is_started_from_a_form_and_drawn_beside_its_predictions(page, swept):
@@ -45,7 +62,10 @@ def test_a_sweep_over_two_axes_is_a_heat_map_of_the_chosen_layer(page, served, s
     expect(page.locator(PICTURE)).to_contain_text("nc1 of h1 at the end")
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(4)
-    page.get_by_role("button", name="Clone").click()
+    page.locator(f"{PICTURE} .mark-rect path").first.click()
+    expect(page.get_by_role("heading", name="figure 3: ")).to_be_visible()
+    page.go_back()
+    page.get_by_role("button", name="Duplicate").click()
     assert page.get_by_label("Axes").input_value().splitlines()[1] == "model.classes=[3,4]"
 
 
@@ -69,7 +89,7 @@ def test_a_long_sweep_is_paged_through_and_cancelled_by_keyboard_through_a_lost_
     with Client(served.url) as client:
         made = client.sweep("fig1", {"seeds": [[i] for i in range(120)]}, {**LONG, "name": ""})
         page.goto(f"{served.url}/#/sweeps/{made.id}")
-        expect(page.get_by_text("No experiment has ended yet.")).to_be_visible()
+        expect(page.get_by_text("No experiment has finished yet.")).to_be_visible()
         expect(page.locator(".counts")).to_contain_text("1 running")
         tab_to(page, "Next")
         for first, last in ((51, 100), (101, 120)):
@@ -82,3 +102,82 @@ def test_a_long_sweep_is_paged_through_and_cancelled_by_keyboard_through_a_lost_
         page.keyboard.press("Enter")
         expect(page.locator(".counts")).to_have_text("120 cancelled")
         expect(page.get_by_text("No experiment has succeeded.")).to_be_visible()
+
+
+LARGE = [2**53 + 1, 2**63 - 1]
+
+
+def test_integers_that_javascript_cannot_hold_are_read_kept_and_sent(page, served):
+    texts = [
+        json.dumps(value)
+        for value in (
+            LARGE,
+            {
+                "a": [-(2**53) - 1, 10**400, 0.1, 1e22, 1.5e300, 12345678901234567.25],
+                "9007199254740993": "9007199254740993",
+            },
+            {"name": "\u202e\u0001\ud800 漢字 \U0001f469\u200d\U0001f467", "escaped": '"\\ 9007199254740993'},
+        )
+    ]
+    copied = page.evaluate(
+        "async (texts) => { const { parse, print } = await import('./static/server/json.js');"
+        " return texts.map((text) => print(parse(text))); }",
+        texts,
+    )
+    assert [json.loads(text) for text in copied] == [json.loads(text) for text in texts]
+    assert not re.search(
+        r"[^\x20-\x7e]", copied[2].replace("漢字", "").replace("\U0001f469", "").replace("\U0001f467", "")
+    )
+
+    page.goto(f"{served.url}/#/new")
+    spec = json.loads(page.locator("#spec").input_value())
+    spec["optimizer"]["steps"], spec["seeds"] = 50, LARGE
+    page.locator("#spec").fill(json.dumps(spec))
+    page.get_by_role("button", name="Run").click()
+    expect(status_of(page)).to_have_text("succeeded")
+    page.get_by_role("combobox", name="Seeds").select_option("all")
+    expect(page.get_by_role("cell", name=str(LARGE[1])).first).to_be_visible()
+    page.get_by_role("button", name="Duplicate").click()
+    assert json.loads(page.locator("#spec").input_value())["seeds"] == LARGE
+
+    page.goto(f"{served.url}/#/sweeps/new")
+    page.get_by_label("Axes").fill(f"seeds={[[seed] for seed in LARGE]}")
+    edit(page, '"steps": 30000', '"steps": 50', "#base")
+    page.get_by_role("button", name="Run all").click()
+    expect(page.locator(".counts")).to_have_text("2 succeeded")
+    expect(page.get_by_role("cell", name=f"[{LARGE[0]}]", exact=True).first).to_be_visible()
+    page.get_by_role("button", name="Duplicate").click()
+    assert page.get_by_label("Axes").input_value() == f"seeds=[[{LARGE[0]}],[{LARGE[1]}]]"
+
+
+ODD = {
+    "\x01\x1b[31m\u202egnp.exe\u2066": r"\u0001\u001b[31m\u202egnp.exe\u2066",
+    "\ufeff\u2028a\uffff\x7f": r"\ufeff\u2028a\uffff\u007f",
+    "<img src=x onerror=alert(1)><b>&amp;": "<img src=x onerror=alert(1)><b>&amp;",
+    "W" * 100 + "神经坍缩" * 25: "W" * 100 + "神经坍缩" * 25,
+    "e" + "\u0301" * 150: "e" + "\u0301" * 150,
+    " \u200b\u3164 ": None,
+}
+"""Names as rows of earlier versions may hold them, and how they are shown; None: by the id."""
+
+
+def test_names_of_odd_characters_are_shown_readable_on_every_page(browser, served, ended, swept):
+    right = ended["right"].id
+    for odd, shown in ODD.items():
+        with sqlite3.connect(served.settings.home / "ncore.db") as database:
+            database.execute("UPDATE experiments SET name = ?, tags = ? WHERE id = ?", (odd, json.dumps([odd]), right))
+            database.execute("UPDATE sweeps SET name = ? WHERE id = ?", (odd, swept.id))
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        for place in ("#/", f"#/experiments/{right}", "#/compare", "#/sweeps", f"#/sweeps/{swept.id}"):
+            page.goto(f"{served.url}/{place}")
+            known = shown or (swept.id if "sweeps" in place else right)
+            expect(page.locator(".name").get_by_text(known, exact=True).first).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, place
+            heights = page.locator(".name, .tag").evaluate_all("all => all.map((one) => one.offsetHeight)")
+            assert max(heights) < 300, place
+            assert not page.locator("main img, main b").count()
+            if place.count("/") == 2:
+                assert page.title() == f"{known} · ncore"
+        page.close()
+    with sqlite3.connect(served.settings.home / "ncore.db") as database:
+        database.execute("UPDATE experiments SET name = ?, tags = '[]' WHERE id = ?", ("right", right))

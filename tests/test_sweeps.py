@@ -7,11 +7,15 @@ import uuid
 
 import httpx
 import pytest
+from conftest import both_databases
 from test_cli import ncore
 
-from ncore.client.client import ApiError
+from ncore.client import ApiError
 from ncore.spec import parse_spec
 from ncore.theory import predict
+
+pytestmark = both_databases
+
 
 BASE = {"preset": "fig1", "set": {"optimizer.steps": 4000, "measure.points": 5, "seeds": [0, 1]}}
 DECAYS, SIZES = [0.002, 0.005, 0.02], [5, 50]
@@ -21,7 +25,7 @@ AXES = {"regularization.features": DECAYS, "model.samples_per_class": SIZES}
 
 @pytest.fixture(scope="module")
 def swept(service):
-    from ncore.client.client import Client
+    from ncore.client import Client
 
     with Client(service.url) as client:
         yield client.sweep(BASE, AXES, name="decay and size").wait(progress=False, timeout_seconds=120)
@@ -132,7 +136,7 @@ def test_values_over_decades_are_drawn_on_a_log_axis_though_zero_is_predicted(cl
     sweep = client.sweep(BASE, {"regularization.features": decays}).wait(progress=False, timeout_seconds=120)
     chart = client.request("GET", f"/sweeps/{sweep.id}/plot.json", params={"metric": "nc1"}).json()
     rows = rows_of(chart)
-    assert chart["title"] == "nc1 at the end, predicted: 0"
+    assert chart["title"] == ["nc1 at the end, predicted: 0"]
     assert {layer["encoding"]["y"]["scale"]["type"] for layer in chart["layer"]} == {"log"}
     low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert low < min(row["low"] for row in rows) < max(row["high"] for row in rows) / 1e3 < high
@@ -143,7 +147,7 @@ def test_of_many_values_a_heat_map_labels_some_and_shows_the_last_level(client):
     axes = {"model.init_scale": [0.1 * (i + 1) for i in range(25)], "model.classes": [2, 3]}
     sweep = client.sweep(base, axes).wait(progress=False, timeout_seconds=120)
     chart = client.request("GET", f"/sweeps/{sweep.id}/plot.json", params={"metric": "nc1"}).json()
-    assert (chart["title"], len(rows_of(chart))) == ("nc1 of h2 at the end", 50)
+    assert (chart["title"], len(rows_of(chart))) == (["nc1 of h2 at the end"], 50)
     assert chart["encoding"]["x"]["axis"]["values"] == [str(value) for value in axes["model.init_scale"][::2]]
     assert chart["encoding"]["y"]["axis"]["values"] == ["2", "3"]
 

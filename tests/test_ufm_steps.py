@@ -1,13 +1,17 @@
 """Steps against autograd + optim.SGD, the sample-free form against the samples, batches against single runs."""
 
+import dataclasses
 import itertools
 
 import pytest
 import torch
+from ncore.ufm.losses import LOSSES
 from torch import Tensor
 
+from ncore.run import Diverged
 from ncore.spec import UfmSpec, parse_spec
-from ncore.ufm.run import UfmRun
+from ncore.ufm.operations import Arithmetic, BlasOperations, TorchOperations
+from ncore.ufm.run import ARITHMETICS, UfmRun
 from ncore.ufm.start import make_start
 
 
@@ -57,10 +61,15 @@ def by_autograd(spec: UfmSpec, seed: int, steps: int) -> tuple[Tensor, list[Tens
     return h.detach(), [w.detach() for w in weights], b.detach()
 
 
-def trained(spec: UfmSpec, seed: int = 0, steps: int | None = None) -> UfmRun:
-    run = UfmRun([(spec, seed)], "cpu")
+def trained(spec: UfmSpec, seed: int = 0, steps: int | None = None, arithmetic: Arithmetic = "torch") -> UfmRun:
+    run = UfmRun([(spec, seed)], "cpu", arithmetic=arithmetic)
     run._train(steps or spec.optimizer.steps)
     return run
+
+
+def measured(run: UfmRun) -> dict[tuple[str, str | None], Tensor]:
+    run._measurer.take(0)
+    return run._measurer.measure()[0]
 
 
 FORMS = list(
@@ -90,17 +99,19 @@ def test_steps_equal_those_of_autograd_and_sgd(widths, activation, loss, bias, m
         optimizer__learning_rate=0.1,
         optimizer__form="full",
     )
-    run = trained(spec)
     h, weights, b = by_autograd(spec, 0, 50)
-    torch.testing.assert_close(run._batch["columns"][0], h, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(run._batch["b"][0], b, rtol=1e-10, atol=1e-12)
-    for j, w in enumerate(weights):
-        torch.testing.assert_close(run._batch[f"W_{j + 1}"][0], w, rtol=1e-10, atol=1e-12)
+    for arithmetic in ARITHMETICS:
+        batch = trained(spec, arithmetic=arithmetic)._batch
+        torch.testing.assert_close(batch.columns[0], h, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(batch.bias[0], b, rtol=1e-12, atol=1e-13)
+        for ours, w in zip(batch.weights, weights, strict=True):
+            torch.testing.assert_close(ours[0], w, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("loss", "activation"), [("mse", "identity"), ("mse", "relu"), ("cross_entropy", "identity")])
 @pytest.mark.parametrize("momentum", [(0.0, 0.0), (0.9, 0.9), (0.0, 0.8)])
-def test_a_batch_of_different_rates_and_class_sizes_equals_its_single_runs(loss, activation, momentum):
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+def test_a_batch_of_different_rates_and_class_sizes_equals_its_single_runs(loss, activation, momentum, arithmetic):
     specs = [
         a_spec(
             loss=loss,
@@ -120,11 +131,11 @@ def test_a_batch_of_different_rates_and_class_sizes_equals_its_single_runs(loss,
             ([3, 12, 4], [0.02, 0.05], 0.001, 0.1, momentum[1]),
         )
     ]
-    batch = UfmRun([(spec, seed) for seed, spec in enumerate(specs)], "cpu")
+    batch = UfmRun([(spec, seed) for seed, spec in enumerate(specs)], "cpu", arithmetic=arithmetic)
     batch._train(40)
-    together = batch._gauge.measure()
+    together = measured(batch)
     for i, spec in enumerate(specs):
-        alone = trained(spec, seed=i, steps=40)._gauge.measure()
+        alone = measured(trained(spec, seed=i, steps=40))
         assert alone.keys() == together.keys()
         for series, value in alone.items():
             torch.testing.assert_close(together[series][i], value[0], rtol=1e-8, atol=1e-10, equal_nan=True)
@@ -167,10 +178,8 @@ def test_the_sample_free_form_keeps_the_trajectory_of_the_samples(widths, bias, 
                 assert value == pytest.approx(expected, rel=1e-8 + noise, abs=1e-28), (metric, layer, full.step)
             else:
                 assert value == pytest.approx(expected, rel=1e-9, abs=1e-10, nan_ok=True), (metric, layer, full.step)
-    counts = runs["full"]._gauge.counts[:, None, :]
-    means = {form: run._gauge.level(run._batch["columns"]).means for form, run in runs.items()}
+    means = {form: run._measurer.first_level().means for form, run in runs.items()}
     gram = {form: m.mT @ m for form, m in means.items()}
-    assert counts.shape == (1, 1, 3)
     torch.testing.assert_close(gram["sample_free"], gram["full"], rtol=0, atol=1e-10)
 
 
@@ -201,3 +210,52 @@ def test_a_start_of_the_wrong_shape_is_refused_by_name():
         make_start(spec, 0, {"W": [torch.zeros(5, 3)]})
     with pytest.raises(ValueError, match="not finite"):
         make_start(spec, 0, {"b": torch.full((3,), torch.nan)})
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
+def test_the_residual_of_a_loss_is_its_gradient_and_so_is_what_stands_in_place(loss):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(5, 11, generator=generator, dtype=torch.float64)
+    targets = torch.randn(5, 11, generator=generator, dtype=torch.float64).softmax(0)
+    (expected,) = torch.autograd.grad(loss.per_sample(leaf := logits.clone().requires_grad_(), targets).sum(), leaf)
+    torch.testing.assert_close(loss.residual(logits, targets), expected, rtol=1e-12, atol=1e-13)
+    for operations in (TorchOperations(), BlasOperations(torch.float64)):
+        for form in (loss, dataclasses.replace(loss, in_place=None)):
+            buffer = logits.clone()
+            for operation in form.operations(operations, buffer, targets):
+                operation()
+            torch.testing.assert_close(buffer, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_checkpoint_goes_on_in_the_arithmetic_in_which_it_began(arithmetic, momentum):
+    spec = a_spec(
+        model__widths=[5, 4], model__init_scale=0.4, optimizer__momentum=momentum, optimizer__learning_rate=0.02
+    )
+    whole, half = trained(spec, arithmetic=arithmetic), trained(spec, steps=20, arithmetic=arithmetic)
+    again = UfmRun([(spec, 0)], "cpu", checkpoint=half.checkpoint())
+    assert again.arithmetic == arithmetic
+    again._train(30)
+    for name, tensor in whole.checkpoint().items():
+        assert torch.equal(again.checkpoint()[name], tensor), name
+
+
+def test_blas_is_not_given_what_it_would_copy():
+    gaps, whole = torch.zeros(4, 6, dtype=torch.float64)[:, ::2], torch.zeros(4, 3, dtype=torch.float64)
+    operations = BlasOperations(torch.float64)
+    for bind in (
+        lambda: operations.product(gaps, whole, whole),
+        lambda: operations.product(whole, gaps, whole),
+        lambda: operations.copy(gaps, whole),
+        lambda: operations.add_multiple(gaps, whole, 2.0),
+    ):
+        with pytest.raises(ValueError, match="without gaps"):
+            bind()
+
+
+def test_what_was_measured_before_a_divergence_is_not_lost():
+    run = UfmRun([(a_spec(optimizer__learning_rate=1e6, measure={"points": 50}), 0)], "cpu")
+    assert [m.step for m in run.advance(60.0)][:2] == [0, 1]
+    with pytest.raises(Diverged):
+        run.advance(60.0)

@@ -188,3 +188,80 @@ def test_frames_of_very_many_classes_are_told_apart():
         values = {("nc1", "layer4"): 0.0, ("nc2_etf", "layer4"): 0.0, ("nc2_of", "layer4"): of}
         (one,) = verdicts(spec, [Measurement(0, 1, values | {("objective", None): 0.1})], 10_000)
         assert one["reached"] == frame
+
+
+def of_ranks(spec, inner, **values) -> dict:
+    """A verdict on a measurement with these ranks of W_jH_j below the last, put together by hand."""
+    known = {("rank_before", f"h{j + 2}"): float(rank) for j, rank in enumerate(inner)}
+    known |= {(name, None): float(value) for name, value in values.items()}
+    return verdicts(spec, [Measurement(0, 1, known)])[0]
+
+
+def test_deep_relu_models_are_named_by_their_ranks_and_findings_are_said_to_be_ones():
+    spec = parse_spec(PRESETS["low-rank-bias"].spec)
+    predicted = predict(spec)
+    frame, best = predicted.objective, predicted.better_known.objective
+    assert predicted.global_minimum is False
+    assert best < frame
+    graph = of_ranks(spec, (5, 5, 5), rank=10, objective=best)
+    assert graph["reached"] == "srg_like"
+    assert "finding" not in graph["note"]
+    low = of_ranks(spec, (6, 6, 9), rank=10, objective=(best + frame) / 2)
+    assert low["reached"] == "low_rank"
+    assert "6, 6, 9" in low["note"]
+    assert "finding" in of_ranks(spec, (6, 6, 9), rank=10, objective=0.99 * best)["note"]
+    other = of_ranks(spec, (10, 10, 10), rank=10, objective=0.99 * best)
+    assert (other["reached"], "finding" in other["note"]) == ("other", True)
+    frame_of_all = of_ranks(spec, (10, 10, 10), rank=10, objective=frame)
+    assert frame_of_all["reached"] == "orthogonal_frame"
+    assert "not the global minimum" in frame_of_all["note"]
+    ladder = dict(local_minima(spec))
+    assert of_ranks(spec, (4, 4, 4), rank=4, objective=ladder[4])["reached"] == "rank_deficient"
+
+
+def test_the_minority_collapse_preset_shows_it_and_smaller_regularisers_do_not():
+    (collapsed,) = of_run("minority-collapse", seeds=[0])
+    assert (collapsed["reached"], collapsed["rank"]) == ("minority_collapse", 3)
+    assert collapsed["gap"] < 1e-3
+    changes = {"regularization.weights": 0.02, "regularization.features": 0.0005}
+    apart = predict(parse_spec(with_changes(PRESETS["minority-collapse"].spec, changes)))
+    assert (apart.regime, apart.rank) == ("unequal_classes", 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        (
+            {"loss": "cross_entropy", "model.classes": 6, "model.widths": [6, 6]},
+            {"antipodal_pairs", "simplex_etf", "zero"},
+        ),
+        ({"loss": "cross_entropy", "model.classes": 5, "model.widths": [5, 5, 5]}, {"k_gon", "orthogonal_simplices"}),
+    ],
+)
+def test_candidates_of_deep_cross_entropy_are_named(changes, names):
+    """Each candidate's value is named; in between nothing is, and below all of them it is a finding."""
+    spec = parse_spec(
+        with_changes(PRESETS["fig3"].spec, {"loss": "cross_entropy", **changes, "regularization.weights": 0.01})
+    )
+    known = predict(spec)
+    assert known.objective is known.global_minimum is None
+    assert of_ranks(spec, (), rank=3, objective=known.better_known.objective)["reached"] in names
+    below = of_ranks(spec, (), rank=3, objective=0.9 * known.better_known.objective)
+    assert (below["reached"], "finding" in below["note"]) == ("other", True)
+
+
+def test_structures_on_spheres_are_named():
+    for width, name in ((2, "k_gon"), (3, "orthogonal_simplices"), (4, "simplex_etf")):
+        body = {
+            "model": {"classes": 5, "samples_per_class": 2, "widths": [width], "normalized": True, "temperature": 4.0}
+        }
+        spec = parse_spec({**body, "loss": "cross_entropy"})
+        known = predict(spec)
+        best = known.objective or known.better_known.objective
+        assert of_ranks(spec, (), rank=width, objective=best)["reached"] == name
+
+
+def test_label_noise_is_judged_by_the_labels_that_were_given():
+    (one,) = of_run("fig2", seeds=[0], **{"model.label_noise": 0.24, "optimizer.steps": 20_000})
+    assert one["reached"] == "simplex_etf"
+    assert abs(one["gap"]) < 1e-5

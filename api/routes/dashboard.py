@@ -8,11 +8,16 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
 
 from api.web.errors import PROBLEMS, not_found
 
 router = APIRouter(include_in_schema=False, responses=PROBLEMS)
 STATIC = Path(__file__).parents[1] / "static"
+FILES = StaticFiles(directory=STATIC)
+VERSIONED = "max-age=31536000, immutable"
+"""A vendored file has its version in its name."""
 SECURITY = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
@@ -49,9 +54,12 @@ def runtime(request: Request) -> Response:
     return Response(vega(), media_type="text/javascript", headers=headers)
 
 
-@router.get("/static/{name}")
-def file(name: str) -> FileResponse:
-    path = STATIC / name
-    if path.parent != STATIC or not path.is_file():
-        raise not_found("file", name)
-    return FileResponse(path, headers={**SECURITY, "Cache-Control": "no-cache"})
+@router.get("/static/{name:path}")
+async def file(request: Request, name: str) -> Response:
+    try:
+        response = await FILES.get_response(name, request.scope)
+    except HTTPException:
+        raise not_found("file", name) from None
+    kept = VERSIONED if name.startswith("vendor/") else "no-cache"
+    response.headers.update({**SECURITY, "Cache-Control": kept})
+    return response

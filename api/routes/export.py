@@ -13,22 +13,30 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from api.database.measurements import load, stream
+from api.database.curves import load_curves
+from api.database.measurements import latest, stream
 from api.database.sessions import reading
+from api.drawing import CrowdedError, PictureError
+from api.routes.plots import too_many
 from api.routes.theory import theory_of
 from api.shown import ExperimentOut, find, shown
 from api.web.errors import PROBLEMS
-from ncore.pictures.files import Form, rendered
+from ncore.pictures import curves
+from ncore.pictures.files import Converter, Form, rendered
+from ncore.pictures.histogram import ends_of
+from ncore.pictures.panels import needed
+from ncore.pictures.setting import setting_of
 from ncore.series import COLUMNS, table_of
 from ncore.spec import parse_spec
+from ncore.text import cleaned
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 CHUNK_BYTES = 1 << 18
-LIBRARIES = ("ncore", "altair", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
+LIBRARIES = ("ncore", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
 FORMS: tuple[Form, ...] = ("svg", "pdf")
 README = """# {title}
 
@@ -40,7 +48,7 @@ README = """# {title}
 To run it again, with the versions of `versions.json` installed:
 
     {command}
-
+{missing}
 On the same kind of CPU this gives the same numbers, digit for digit; elsewhere the last digits may differ.
 """
 
@@ -50,13 +58,16 @@ On the same kind of CPU this gives the same numbers, digit for digit; elsewhere 
     response_class=StreamingResponse,
     responses={200: {"content": {"application/zip": {}}}},
 )
-def export_experiment(experiment_id: str) -> StreamingResponse:
+def export_experiment(request: Request, experiment_id: str) -> StreamingResponse:
     """Spec, result, theory, all series as Parquet and CSV, pictures, versions, and how to run it again."""
     with ExitStack() as stack:
         bundle = stack.enter_context(tempfile.TemporaryFile())
         with tempfile.TemporaryDirectory() as folder:
-            with reading() as session:
-                _write(session, experiment_id, Path(folder))
+            try:
+                with reading() as session:
+                    _write(session, experiment_id, Path(folder), request.state.drawing.convert)
+            except CrowdedError as error:
+                raise too_many(error) from None
             _pack(Path(folder), bundle, f"ncore-{experiment_id}")
         size = bundle.tell()
         stack.pop_all()  # what sends the file closes it
@@ -71,12 +82,12 @@ def _chunks(bundle: IO[bytes]) -> Iterator[bytes]:
             yield chunk
 
 
-def _write(session: Session, experiment_id: str, folder: Path) -> None:
+def _write(session: Session, experiment_id: str, folder: Path, convert: Converter) -> None:
     row = find(session, experiment_id)
     experiment = shown(row)
     prediction = theory_of(session, row)
+    missing = _write_pictures(session, experiment, folder / "pictures", convert)
     _write_series(session, experiment_id, folder)
-    _write_pictures(session, experiment, folder / "pictures")
     used = (experiment.result or {}).get("versions")
     parts: dict[str, Any] = {
         "experiment": experiment.model_dump(mode="json"),
@@ -88,7 +99,8 @@ def _write(session: Session, experiment_id: str, folder: Path) -> None:
     for name, content in parts.items():
         (folder / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     title = f"{experiment.name or experiment.id} (experiment {experiment.id}, {experiment.status})"
-    (folder / "README.md").write_text(README.format(title=title, command=_command(used)))
+    text = README.format(title=title, command=_command(used), missing="".join(missing))
+    (folder / "README.md").write_text(cleaned(text), encoding="utf-8")
 
 
 def _command(used: dict[str, Any] | None) -> str:
@@ -115,19 +127,23 @@ def _write_series(session: Session, experiment_id: str, folder: Path) -> None:
             table.write_table(table_of(points))
 
 
-def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path) -> None:
-    from ncore.pictures import curves
-    from ncore.pictures.panels import needed
-    from ncore.pictures.subject import subject_of
-
+def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path, convert: Converter) -> list[str]:
+    """Returns a line for each picture that could not be drawn."""
     folder.mkdir()
-    subject = subject_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
-    series, _ = load(session, experiment.id, metrics=needed(subject.panels), points=curves.MAX_POINTS)
-    drawn = {"all": list(subject.panels)} | {name: [name] for name in subject.panels}
+    setting = setting_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
+    ends = ends_of(latest(session, experiment.id))
+    shown = setting.shown(ends)
+    found = load_curves(session, experiment.id, needed(shown))
+    drawn = {"all": shown} | {name: [name] for name in shown}
+    missing = []
     for name, panels in drawn.items():
-        chart = curves.figure(series, subject, panels)
+        chart = curves.figure(found, setting, panels, ends=ends)
         for form in FORMS:
-            (folder / f"{name}.{form}").write_bytes(rendered(chart, form))
+            try:
+                (folder / f"{name}.{form}").write_bytes(rendered(chart, form, convert))
+            except PictureError as error:
+                missing.append(f"\npictures/{name}.{form} is missing, because it could not be drawn: {error}\n")
+    return missing
 
 
 def _pack(folder: Path, bundle: IO[bytes], name: str) -> None:

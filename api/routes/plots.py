@@ -2,31 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
-from api.database.measurements import load
+from api.database.curves import load_curves
+from api.database.measurements import latest
 from api.database.sessions import reading
+from api.drawing import CrowdedError, Drawing, PictureError
 from api.shown import find
-from api.web.errors import PROBLEMS, Problem
+from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
-from ncore.pictures.files import KINDS, Form, Theme, rendered
-from ncore.pictures.panels import PanelName, needed
-from ncore.spec import parse_spec
+from ncore.kinds.fields import Plain
+from ncore.pictures import curves
+from ncore.pictures.files import KINDS, Form, rendered
+from ncore.pictures.histogram import ends_of
+from ncore.pictures.panels import PANELS, PanelName, needed
+from ncore.pictures.points import is_chosen
+from ncore.pictures.setting import setting_of
+from ncore.pictures.themes import Layout, LayoutName, LegendPlace, ThemeName, layout_of
+from ncore.spec import MAX_SEEDS, parse_spec
 
-if TYPE_CHECKING:
-    from ncore.pictures.subject import Subject
 
-router = APIRouter(tags=["pictures"], responses=PROBLEMS)
+@asynccontextmanager
+async def drawing(_: Any) -> AsyncIterator[dict[str, Drawing]]:
+    """The API's `request.state.drawing`, from its start to its end."""
+    made = Drawing()
+    yield {"drawing": made}
+    made.stop()
+
+
+log = logging.getLogger("ncore.api")
+router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_COMPARED = 20
+MAX_LAYERS = 64
+ShortText = Annotated[str, Query(max_length=64), Plain()]
+MetricName = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:@+-]*$")]
+"""A metric's name: without blanks, since stored names are followed by a blank and the layer."""
 _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
-def picture(vega_lite: dict[str, Any], form: Form) -> Response:
-    """The answer that is this picture."""
-    return Response(rendered(vega_lite, form), media_type=KINDS[form])
+def chosen_layout(
+    form: Form,
+    style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
+    width: Annotated[int | None, Query(ge=60, le=2000, description="of a panel, in pixels")] = None,
+    height: Annotated[int | None, Query(ge=40, le=2000, description="of a panel, in pixels")] = None,
+    font: Annotated[str | None, Query(min_length=1, max_length=100), Plain()] = None,
+    fontsize: Annotated[float | None, Query(ge=4, le=72, description="of axis titles; others follow")] = None,
+    title: Annotated[str | None, Query(max_length=200, description="none: no title"), Plain()] = None,
+    legend: Annotated[LegendPlace | None, Query(description="direct: names at the ends of the curves")] = None,
+) -> Layout:
+    """Sizes, type, title and legend of a picture."""
+    sizes = {"width": width, "height": height, "font": font, "fontsize": fontsize, "title": title, "legend": legend}
+    return layout_of(style, **sizes, powers="text" if form == "json" else "drawn")
+
+
+ChosenLayout = Annotated[Layout, Depends(chosen_layout)]
+
+
+def picture(request: Request, vega_lite: dict[str, Any], form: Form) -> Response:
+    """The answer that is this picture. Raises the 503 where too many wait, the 500 where it cannot be drawn."""
+    try:
+        content = rendered(vega_lite, form, request.state.drawing.convert)
+    except CrowdedError as error:
+        raise too_many(error) from None
+    except PictureError as error:
+        log.warning("%s was not drawn: %s", request.url.path, error)
+        raise Problem(500, f"the picture could not be drawn: {error}") from None
+    return Response(content, media_type=KINDS[form])
+
+
+def too_many(error: CrowdedError) -> Problem:
+    return Problem(503, str(error), headers={"Retry-After": "2"})
 
 
 @router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
@@ -34,69 +84,63 @@ def plot_experiment(
     request: Request,
     experiment_id: str,
     form: Form,
-    panel: Annotated[list[PanelName], Query()] = [],  # noqa: B006 (FastAPI copies it)
-    layer: Annotated[list[str], Query()] = [],  # noqa: B006
-    seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query()] = [],  # noqa: B006
-    theme: Theme = "light",
+    layout: ChosenLayout,
+    panel: Annotated[list[PanelName], Query(max_length=len(PANELS))] = [],  # noqa: B006 (FastAPI copies it)
+    layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
+    seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query(max_length=MAX_SEEDS)] = [],  # noqa: B006
+    theme: ThemeName = "light",
     columns: Annotated[int, Query(ge=1, le=6)] = 2,
 ) -> Response:
     """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines."""
-    from ncore.pictures import curves
-    from ncore.pictures.subject import subject_of
-
-    points = curves.MAX_POINTS
     with reading() as session:
         row = find(session, experiment_id)
         tag = Tag(request, state_of(row))
         if tag.is_known:
             return tag.unchanged()
         spec = parse_spec(row.spec)
-        subject = subject_of(spec, row.total, row.name or row.id)
-        metrics = needed(panel or subject.panels)
-        layers = [*layer, ""] if layer else []
-        series, _ = load(session, experiment_id, metrics=metrics, layers=layers, seeds=seed, points=points)
-        _known("layer", layer, subject.layers)
         _known("seed", seed, spec.seeds)
-    return tag.on(picture(curves.figure(series, subject, panel, theme, columns, hover=form == "json"), form))
+        setting = setting_of(spec, row.total, row.name or row.id, seed)
+        _known("layer", layer, setting.layers)
+        last = latest(session, experiment_id)
+        ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
+        panels = list(dict.fromkeys(panel)) or setting.shown(ends)
+        found = load_curves(session, experiment_id, needed(panels), layer, seed)
+    chart = curves.figure(found, setting, panels, theme, columns, form == "json", layout, ends)
+    return tag.on(picture(request, chart, form))
 
 
 def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
     """Raises the 422 naming what may be chosen: a picture without curves would not say what is wrong."""
     wrong = next((one for one in chosen if one not in allowed), None)
     if wrong is not None:
-        fault = {"field": field, "message": f"must be one of {', '.join(map(str, allowed))}; got {wrong!r}"}
-        raise Problem(422, f"{field}: {fault['message']}", [fault])
+        raise refused(field, f"must be one of {', '.join(map(str, allowed)) or 'none'}; got {wrong!r}")
 
 
 @router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
 def compare_experiments(
     request: Request,
     form: Form,
-    experiment: Annotated[list[str], Query(min_length=1, max_length=MAX_COMPARED)],
-    metric: str = "nc1",
-    layer: Annotated[list[str], Query()] = [],  # noqa: B006
+    layout: ChosenLayout,
+    experiment: Annotated[list[ShortText], Query(min_length=1, max_length=MAX_COMPARED)],
+    metric: MetricName = "nc1",
+    layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
     x: Literal["step", "fraction"] = "step",
-    theme: Theme = "light",
+    theme: ThemeName = "light",
 ) -> Response:
     """One metric of several experiments over the steps, or over the share of each run."""
-    from ncore.pictures import curves
-    from ncore.pictures.subject import subject_of
-
-    drawn: list[tuple[Subject, list[dict[str, Any]]]] = []
-    measured: dict[str, None] = {}
     with reading() as session:
         rows = [find(session, experiment_id) for experiment_id in dict.fromkeys(experiment)]
         tag = Tag(request, *map(state_of, rows))
         if tag.is_known:
             return tag.unchanged()
-        for row in rows:
-            series, _ = load(session, row.id, points=curves.MAX_POINTS)
-            measured |= dict.fromkeys(one["metric"] for one in series)
-            name = row.name or row.id
-            if any(name == other.name for other, _ in drawn):
-                name = f"{name} ({row.id})"
-            chosen = [one for one in series if one["metric"] == metric and (not layer or one["layer"] in layer)]
-            drawn.append((subject_of(parse_spec(row.spec), row.total, name), chosen))
-    if measured:
-        _known("metric", [metric], sorted(measured))
-    return tag.on(picture(curves.comparison(drawn, metric, x == "fraction", theme, hover=form == "json"), form))
+        names = [row.name or row.id for row in rows]
+        compared = []
+        for row, name in zip(rows, names, strict=True):
+            shown = name if names.count(name) == 1 else f"{name} ({row.id})"
+            found = load_curves(session, row.id, [metric], layer)
+            compared.append((setting_of(parse_spec(row.spec), row.total, shown), found))
+        if not any(found for _, found in compared):
+            measured = sorted({one["metric"] for row in rows for one in latest(session, row.id)})
+            _known("metric", [metric] if measured else [], measured)
+    chart = curves.comparison(compared, metric, x == "fraction", theme, form == "json", layout)
+    return tag.on(picture(request, chart, form))

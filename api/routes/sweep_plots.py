@@ -10,14 +10,21 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.sweeps import rows_of
 from api.database.tables import Sweep
-from api.routes.plots import picture
+from api.routes.plots import ChosenLayout, MetricName, ShortText, picture
 from api.routes.sweep_table import item_of, look_up, measured
-from api.web.errors import PROBLEMS, Problem
+from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED
-from ncore.pictures.files import KINDS, Form, Theme
+from ncore.kinds.fields import Plain
+from ncore.pictures.files import KINDS, Form
 from ncore.pictures.sweep import heat_map, line_chart
+from ncore.pictures.themes import THEMES, ThemeName
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
+
+AxisName = Annotated[str, Query(max_length=200, description="an axis; the first one with several values"), Plain()]
+SecondAxisName = Annotated[
+    str, Query(max_length=200, description="a second axis, for a heat map; the next with several values"), Plain()
+]
 
 
 @router.get(
@@ -29,13 +36,12 @@ def plot_sweep(
     request: Request,
     sweep_id: str,
     form: Form,
-    metric: str = "nc1",
-    layer: str | None = None,
-    x: Annotated[str | None, Query(description="an axis; the first one with several values")] = None,
-    y: Annotated[
-        str | None, Query(description="a second axis, for a heat map; the next one with several values")
-    ] = None,
-    theme: Theme = "light",
+    layout: ChosenLayout,
+    metric: MetricName = "nc1",
+    layer: ShortText | None = None,
+    x: AxisName | None = None,
+    y: SecondAxisName | None = None,
+    theme: ThemeName = "light",
 ) -> Response:
     """The mean over the seeds, and over the axes that are not drawn; a line for each layer, predictions dashed."""
     with reading() as session:
@@ -47,21 +53,19 @@ def plot_sweep(
         items = [item_of(row, sweep.axes, [metric], layers, across is None) for row in rows_of(session, sweep_id)]
         if "succeeded" in advance.statuses and not any(item.metrics for item in items):
             raise _not_measured(session, sweep_id, metric, layer)
-    from ncore.pictures.themes import THEMES
-
     if across is None:
-        chart = line_chart(items, over, metric, THEMES[theme])
+        chart = line_chart(items, over, metric, THEMES[theme], layout)
     else:
-        chart = heat_map(items, sweep.axes, over, across, metric, THEMES[theme])
-    told = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
-    return tag.on(picture({"description": told, **chart, "config": THEMES[theme].config()}, form))
+        chart = heat_map(items, sweep.axes, over, across, metric, THEMES[theme], layout)
+    description = f"{metric} at the end of the experiments of {sweep.name or sweep.id}"
+    return tag.on(picture(request, {**chart, "description": description}, form))
 
 
 def _axes(sweep: Sweep, x: str | None, y: str | None) -> tuple[str, str | None]:
     for field, name in (("x", x), ("y", y)):
         if name is not None and (name not in sweep.axes or (field == "y" and name == x)):
             allowed = ", ".join(axis for axis in sweep.axes if field == "x" or axis != x)
-            raise _refused(field, f"must be one of {allowed}; got {name!r}")
+            raise refused(field, f"must be one of {allowed}; got {name!r}")
     several = [axis for axis, values in sweep.axes.items() if len(values) > 1] or list(sweep.axes)
     over = x or next((axis for axis in several if axis != y), y or several[0])
     return over, y or next((axis for axis in several if axis != over), None)
@@ -71,9 +75,5 @@ def _not_measured(session: Session, sweep_id: str, metric: str, layer: str | Non
     """The 422 naming what may be chosen."""
     known = measured(rows_of(session, sweep_id))
     if metric not in known:
-        return _refused("metric", f"must be one of {', '.join(known)}; got {metric!r}")
-    return _refused("layer", f"must be one of {', '.join(known[metric]) or 'none'}; got {layer!r}")
-
-
-def _refused(field: str, message: str) -> Problem:
-    return Problem(422, f"{field}: {message}", [{"field": field, "message": message}])
+        return refused("metric", f"must be one of {', '.join(known)}; got {metric!r}")
+    return refused("layer", f"must be one of {', '.join(known[metric]) or 'none'}; got {layer!r}")

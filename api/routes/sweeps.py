@@ -22,9 +22,10 @@ from api.submission import Key, check_limits, check_queue, once, row_of, wake
 from api.web.bodies import parsed, sound
 from api.web.errors import PROBLEMS, Problem
 from ncore.faults import shortened
+from ncore.kinds.fields import Entries, Plain
 from ncore.presets import body_of_request
 from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
-from ncore.text import Entries, Plain, cleaned
+from ncore.text import escaped
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
 MAX_COMBINATIONS = 10_000
@@ -102,7 +103,7 @@ def _fault(fault: Mapping[str, str], point: Point) -> dict[str, str]:
 def _named(body: Mapping[str, Any], point: Point) -> str:
     values = ", ".join(f"{path.rpartition('.')[2]} = {_written(value)}" for path, value in point.items())
     name = body.get("name") or "sweep"
-    return cleaned(f"{name}: {values}")[:MAX_NAME] if isinstance(name, str) else name
+    return escaped(f"{name}: {values}")[:MAX_NAME] if isinstance(name, str) else name
 
 
 def _written(value: Any) -> str:

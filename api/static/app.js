@@ -1,44 +1,51 @@
+// @ts-check
 // The dashboard: everything on the screen comes from the HTTP API, and the address says which page is shown.
 
-import { list } from "./list.js";
-import { experiment } from "./experiment.js";
-import { submit } from "./submit.js";
-import { compare } from "./compare.js";
-import { sweeps } from "./sweeps.js";
-import { sweep } from "./sweep.js";
-import { sweepForm } from "./sweep_form.js";
-import { element, fill, problem } from "./page.js";
+import { address } from "./parts/address.js";
+import { element, fill, problem } from "./parts/element.js";
 
-const main = document.getElementById("main");
+/** @typedef {{ node: HTMLElement, signal: AbortSignal, search: URLSearchParams, id: string, top: number }} Place
+ * where a page is shown; `signal` says when it is left, `top` how far down it was when it was left last */
+
+/** Path (its last part an id where it ends in "/*"), module, and the list that it belongs to. A page is loaded when it is opened.
+ * @type {[string, () => Promise<{ show: (place: Place) => Promise<void> }>, string][]} */
+const PAGES = [
+  ["/", () => import("./pages/experiments.js"), "/"],
+  ["/new", () => import("./pages/new.js"), "/new"],
+  ["/compare", () => import("./pages/compare.js"), "/compare"],
+  ["/sweeps", () => import("./pages/sweeps.js"), "/sweeps"],
+  ["/sweeps/new", () => import("./pages/new_sweep.js"), "/sweeps"],
+  ["/sweeps/*", () => import("./pages/sweep.js"), "/sweeps"],
+  ["/experiments/*", () => import("./pages/experiment.js"), "/"],
+];
+
+const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 let leaving = new AbortController();
 
 async function show() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const [path, query] = (location.hash.slice(1) || "/").split("?");
-  const search = new URLSearchParams(query);
-  for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash && (link.hash === `#${path}`)) link.setAttribute("aria-current", "page");
+  const { path, search } = address();
+  const top = history.state?.top ?? 0;
+  const [, before, id] = path.match(/^(.*\/)([^/]*)$/) ?? ["", "/", ""];
+  const [, load, menu] = PAGES.find(([one]) => one === path) ?? PAGES.find(([one]) => one === `${before}*`) ?? PAGES[0];
+  for (const link of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("nav a"))) {
+    if (link.hash === `#${menu}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const page = document.createElement("div");
-  main.replaceChildren(page);
-  page.innerHTML = "<p class=quiet>Loading …</p>";
+  const node = element("div", {}, element("p", { class: "quiet" }, "Loading …"));
+  main.replaceChildren(node);
   try {
-    const [, kind, id] = path.match(/^\/(experiments|sweeps)\/([^/]+)$/) ?? [];
-    if (kind === "experiments") await experiment(page, signal, id, search);
-    else if (path === "/sweeps") await sweeps(page, signal);
-    else if (path === "/sweeps/new") await sweepForm(page, signal, search);
-    else if (kind === "sweeps") await sweep(page, signal, id, search);
-    else if (path === "/new") await submit(page, signal, search);
-    else if (path === "/compare") await compare(page, signal, search);
-    else await list(page, signal, search);
+    await (await load()).show({ node, signal, search, id, top });
+    if (!signal.aborted) scrollTo(0, top);
   } catch (error) {
-    const [all, name] = path.startsWith("/sweeps") ? ["#/sweeps", "All sweeps"] : ["#/", "All experiments"];
-    if (!signal.aborted) fill(page, problem(error), element("p", {}, element("a", { href: all }, name)));
+    const [all, name] = menu === "/sweeps" ? ["#/sweeps", "All sweeps"] : ["#/", "All experiments"];
+    if (!signal.aborted) fill(node, problem(/** @type {Error} */ (error)), element("p", {}, element("a", { href: all }, name)));
   }
 }
 
-addEventListener("hashchange", () => { show(); main.focus(); });
+history.scrollRestoration = "manual";  // a page is long enough only when it has been loaded
+addEventListener("scrollend", () => history.replaceState({ ...history.state, top: scrollY }, ""));
+addEventListener("hashchange", () => { show(); main.focus({ preventScroll: true }); });
 show();

@@ -1,20 +1,31 @@
-"""What each command of `ncore` does."""
+"""Commands that submit experiments to a service and look at them."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
-from rich.console import Console
 
-from ncore.cli.terminal import comparison_table, experiments_table, prediction_table, verdict_lines
-from ncore.client.client import ApiError, Client, Experiment, ExperimentFailed, NotReached, body_of
+from ncore.cli.terminal import (
+    comparison_table,
+    console,
+    experiments_table,
+    faults,
+    final_table,
+    prediction_table,
+    verdict_lines,
+)
+from ncore.client import ApiError, Client, Experiment, ExperimentFailed, NotReached, body_of
 from ncore.spec import SpecError
 
-console = Console()
-faults = Console(stderr=True)
+CANCELLED = {
+    "queued": "it is still queued and will not start",
+    "running": "it stops at its next step; what has been measured stays",
+    "cancelled": "it does not run; what has been measured stays (`ncore retry` goes on with it)",
+}
 
 
 def exit_status_of(command: Callable[[Namespace], int], given: Namespace) -> int:
@@ -23,13 +34,16 @@ def exit_status_of(command: Callable[[Namespace], int], given: Namespace) -> int
         return command(given)
     except (ApiError, SpecError) as error:
         for fault in error.errors or [{"field": "", "message": str(error)}]:
-            faults.print(f"{fault['field']}: {fault['message']}".removeprefix(": "), style="red", markup=False)
+            faults.print(f"{fault['field']}: {fault['message']}".removeprefix(": "), style="red")
         return 2
-    except (OSError, ValueError) as error:
-        faults.print(str(error), style="red", markup=False)
+    except OSError as error:
+        faults.print(f"{error.filename}: {error.strerror}" if error.filename else str(error), style="red")
         return 2
-    except (ExperimentFailed, NotReached) as error:
-        faults.print(str(error), style="red", markup=False)
+    except ValueError as error:
+        faults.print(str(error), style="red")
+        return 2
+    except (ExperimentFailed, NotReached, TimeoutError, ImportError) as error:
+        faults.print(str(error), style="red")
         return 1
 
 
@@ -38,22 +52,22 @@ def presets(given: Namespace) -> int:
     from ncore.presets import PRESETS
 
     for preset in PRESETS.values():
-        console.print(f"{preset.name:14} {preset.title}", highlight=False, markup=False)
-        console.print(f"{'':14} {preset.description}", style="dim", highlight=False, markup=False)
+        console.print(f"{preset.name:14} {preset.title}")
+        console.print(f"{'':14} {preset.description}", style="dim")
     return 0
 
 
 def submit(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = client.submit(given.spec, dict(given.changes))
-        console.print(experiment.id, markup=False, highlight=False)
+        console.print(experiment.id)
         return _follow(experiment) if given.wait else 0
 
 
 def list_(given: Namespace) -> int:
     filters = {key: getattr(given, key) for key in ("status", "tag", "q") if getattr(given, key)}
     with Client(given.url) as client:
-        console.print(experiments_table([one.data for one in client.experiments(limit=given.limit, **filters)]))
+        console.print(experiments_table(one.data for one in client.experiments(limit=given.limit, **filters)))
     return 0
 
 
@@ -62,8 +76,8 @@ def show(given: Namespace) -> int:
         experiment = client.experiment(given.id)
         console.print(experiments_table([experiment.data]))
         if experiment.data["error"]:
-            console.print(experiment.data["error"], style="red", markup=False, soft_wrap=True)
-        _print_theory(experiment)
+            console.print(experiment.data["error"], style="red")
+        _print_outcome(experiment)
     return 0
 
 
@@ -73,20 +87,50 @@ def watch(given: Namespace) -> int:
 
 
 def _follow(experiment: Experiment) -> int:
-    experiment.wait()
-    _print_theory(experiment)
+    try:
+        experiment.wait()
+    except KeyboardInterrupt:
+        faults.print(
+            f"\nexperiment {experiment.id} goes on without this terminal: `ncore watch {experiment.id}` follows it "
+            f"again, `ncore cancel {experiment.id}` stops it"
+        )
+        raise
+    _print_outcome(experiment)
     return 0
 
 
-def _print_theory(experiment: Experiment) -> None:
-    console.print(comparison_table(experiment.theory()["comparison"]))
-    for line in verdict_lines(experiment.data):
-        console.print(line, markup=False)
+def _print_outcome(experiment: Experiment) -> None:
+    """Measured beside predicted where something is predicted, else the last values; and the verdict."""
+    rows = experiment.theory()["comparison"]
+    if rows:
+        console.print(comparison_table(rows))
+    else:
+        last = experiment.result["final"] if experiment.result else _latest(experiment)
+        console.print(final_table(last, "final values" if experiment.is_ended else "values so far"))
+    for line in verdict_lines(experiment.result):
+        console.print(line)
+
+
+def _latest(experiment: Experiment) -> list[dict[str, Any]]:
+    """The last value of each series, as a result has them."""
+    seeds: dict[int, list[dict[str, Any]]] = {}
+    for one in experiment.series(max_points=2):
+        last = {"metric": one["metric"], "layer": one["layer"], "value": one["values"][-1]}
+        seeds.setdefault(one["seed"], []).append(last)
+    return [{"seed": seed, "metrics": metrics} for seed, metrics in sorted(seeds.items())]
 
 
 def cancel(given: Namespace) -> int:
     with Client(given.url) as client:
-        console.print(f"{given.id}: {client.experiment(given.id).cancel().status}", markup=False)
+        status = client.experiment(given.id).cancel().status
+    console.print(f"{given.id}: {CANCELLED.get(status, status)}")
+    return 0
+
+
+def retry(given: Namespace) -> int:
+    with Client(given.url) as client:
+        experiment = client.experiment(given.id).retry()
+        console.print(f"{given.id}: {experiment.status}; it goes on from its checkpoint")
     return 0
 
 
@@ -94,7 +138,7 @@ def export(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = client.experiment(given.id)
         if given.zip:
-            console.print(str(experiment.bundle(given.out or Path(f"{given.id}.zip"))), markup=False)
+            console.print(str(experiment.bundle(given.out or Path(f"{given.id}.zip"))))
             return 0
         folder: Path = given.out or Path(given.id)
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +149,7 @@ def export(given: Namespace) -> int:
             experiment.download(folder / f"metrics.{form}", form)
         for form in ("svg", "png", "pdf"):
             experiment.plot(folder / f"picture.{form}")
-    console.print(str(folder), markup=False)
+    console.print(str(folder))
     return 0
 
 
@@ -121,4 +165,4 @@ def theory(given: Namespace) -> int:
 def run(given: Namespace) -> int:
     from ncore.cli.run import run_here
 
-    return run_here(body_of(given.spec, dict(given.changes)), given.out, console)
+    return run_here(body_of(given.spec, dict(given.changes)), given.out)

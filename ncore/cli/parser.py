@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from ncore.cli import commands, service, upkeep
-from ncore.cli import sweep as grid
-from ncore.client.client import ENDED
+import ncore
 
 LONGEST_DAYS = 100_000
+ENDED = ("succeeded", "failed", "cancelled")
 COMMANDS = {
-    "up": (service.hand_over, "start the whole service here and keep it running until Ctrl-C"),
-    "migrate": (service.hand_over, "bring the database to this version's tables"),
-    "demo": (service.hand_over, "figure 1 through the whole service, then stop it"),
-    "presets": (commands.presets, "list the presets"),
-    "submit": (commands.submit, "submit a spec or a preset"),
-    "sweep": (grid.sweep, "submit one experiment for each combination of values"),
-    "list": (commands.list_, "list experiments, newest first"),
-    "show": (commands.show, "show an experiment with measured beside predicted values"),
-    "watch": (commands.watch, "follow an experiment to its end"),
-    "cancel": (commands.cancel, "cancel an experiment"),
-    "export": (commands.export, "save an experiment's spec, series, theory and picture into a folder"),
-    "logs": (upkeep.logs, "what happened to an experiment, a line an event"),
-    "workers": (upkeep.workers, "who trains, on what, and what runs there"),
-    "prune": (upkeep.prune, "delete what has ended some days ago"),
-    "theory": (commands.theory, "what the theory predicts for a spec or a preset"),
-    "run": (commands.run, "run a spec or a preset here, without a service"),
+    "up": ("service.hand_over", "start the whole service here and keep it running until Ctrl-C"),
+    "migrate": ("service.hand_over", "bring the database to this version's tables"),
+    "worker": ("service.hand_over", "train for a service: NCORE_DATABASE_URL, NCORE_BROKER_URL name it"),
+    "demo": ("service.hand_over", "figure 1 through the whole service, then stop it"),
+    "presets": ("commands.presets", "list the presets"),
+    "submit": ("commands.submit", "submit a spec or a preset"),
+    "sweep": ("sweep.sweep", "submit one experiment for each combination of values"),
+    "sweeps": ("sweep.sweeps", "list sweeps, newest first"),
+    "list": ("commands.list_", "list experiments, newest first"),
+    "show": ("commands.show", "show an experiment: final values, beside predicted ones, and verdict"),
+    "watch": ("commands.watch", "follow an experiment to its end"),
+    "cancel": ("commands.cancel", "cancel an experiment"),
+    "retry": ("commands.retry", "go on with a failed or cancelled experiment"),
+    "export": ("commands.export", "save an experiment's spec, series, theory and picture into a folder"),
+    "logs": ("admin.logs", "the events of an experiment, a line each"),
+    "workers": ("admin.workers", "which workers there are, on what, and what runs there"),
+    "delete": ("admin.delete", "delete an experiment, or a sweep with its experiments"),
+    "prune": ("admin.prune", "delete what has ended some days ago"),
+    "theory": ("commands.theory", "what the theory predicts for a spec or a preset"),
+    "run": ("commands.run", "run a spec or a preset here, without a service"),
 }
+"""Each command's module and function, imported only when it is called, and what its help says."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 failed, 2 not understood."""
     given = _parser().parse_args(arguments)
+    module, function = COMMANDS[given.command][0].split(".")
     try:
-        return commands.exit_status_of(COMMANDS[given.command][0], given)
+        from ncore.cli.commands import exit_status_of
+
+        return exit_status_of(getattr(import_module(f"ncore.cli.{module}"), function), given)
     except KeyboardInterrupt:
         return 130
 
@@ -46,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ncore", description="Neural-collapse experiments beside theory.")
     parser.add_argument("--url", help="the service (default: NCORE_URL, else http://127.0.0.1:8000)")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     parts = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {name: parts.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()}
     for name in ("submit", "theory", "run", "sweep"):
@@ -53,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--set", action="append", default=[], type=_change, metavar="PATH=VALUE", dest="changes"
         )
-    for name in ("show", "watch", "cancel", "export", "logs"):
+    for name in ("show", "watch", "cancel", "retry", "delete", "export", "logs"):
         made[name].add_argument("id", metavar="ID")
     made["submit"].add_argument("--wait", action="store_true", help="follow it to its end")
     made["sweep"].add_argument(
@@ -68,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     made["list"].add_argument("--tag")
     made["list"].add_argument("--q", help="text in the name")
     made["list"].add_argument("--limit", type=int, default=20)
+    made["sweeps"].add_argument("--limit", type=int, default=20)
+    made["delete"].add_argument("--sweep", action="store_true", help="ID is a sweep's")
     made["prune"].add_argument("--days", type=_days, required=True, help="ended more than so many days ago")
     made["prune"].add_argument("--status", choices=ENDED, help="only these (default: all that have ended)")
     made["prune"].add_argument("--tag", help="only those with this tag")
@@ -78,6 +90,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
     return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        sys.stdout.write(f"ncore {ncore.__version__}\n")
+        parser.exit()
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -18,9 +18,10 @@ def service_folder() -> Path:
 
 
 def hand_over(given: Namespace) -> int:
-    """Replaces this process by `python -m api COMMAND`, which finds its own code and nothing of the current folder."""
+    """Replaces this process by `python -m api COMMAND` or `python -m worker`, free of the current folder's modules."""
     rest = ["--port", str(given.port)] if getattr(given, "port", None) is not None else []
-    command = [sys.executable, "-m", "api", given.command, *rest]
+    module = ["worker"] if given.command == "worker" else ["api", given.command]
+    command = [sys.executable, "-m", *module, *rest]
     sys.stdout.flush()
     os.execve(sys.executable, command, {**os.environ, **search_path()})
 

@@ -1,40 +1,94 @@
-"""Tables and lines for the terminal."""
+"""The terminal: a console that prints names as they are, and tables and lines of experiments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich import box
+from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from ncore.text import printable
+
+UNBOUNDED = 100_000
+"""Columns of a pipe: nothing is wrapped or cut in what another program reads."""
+SHOWN_METRICS = ("accuracy", "test_accuracy", "objective", "loss", "nc1", "nc2_of", "nc2_etf", "nc3", "nc4")
 
 
-def _number(value: Any, form: str = ".8g") -> str:
+class Terminal(Console):
+    """A console for texts of users: no markup, no emoji codes, no escapes in them; unwrapped and plain in a pipe."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() or os.environ.get("COLUMNS") else UNBOUNDED
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True, width=width)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+def new_table(*columns: str, title: str | None = None, right: Sequence[str] = ()) -> Table:
+    """An empty table; columns named in `right` are aligned there. In a pipe it has no frame."""
+    table = Table(title=title, box=box.HEAVY_HEAD if sys.stdout.isatty() or os.environ.get("COLUMNS") else None)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def number(value: Any, form: str = ".8g") -> str:
     return "–" if value is None else format(value, form)
 
 
-def comparison_table(rows: list[dict[str, Any]]) -> Table:
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """measured | predicted | gap, a row for each quantity, layer and seed."""
-    table = Table("quantity", "layer", "seed", title="theory beside measurement" if rows else "nothing is predicted")
-    for name in ("measured", "predicted", "gap"):
-        table.add_column(name, justify="right")
+    columns = ("quantity", "layer", "seed", "measured", "predicted", "gap")
+    table = new_table(*columns, title="theory beside measurement", right=columns[3:])
     for row in rows:
-        numbers = (_number(row["measured"]), _number(row["predicted"]), _number(row["gap"], ".1e"))
+        numbers = (number(row["measured"]), number(row["predicted"]), number(row["gap"], ".1e"))
         table.add_row(row["quantity"], row["layer"] or "", str(row["seed"]), *numbers)
     return table
 
 
-def experiments_table(items: list[dict[str, Any]]) -> Table:
-    table = Table("id", "name", "status", "progress", "submitted", "device")
-    for item in items:
-        at = item["progress"]
-        share = f"{100 * at['step'] // at['total']} %" if at["total"] else ""
-        submitted = item["created_at"][:19].replace("T", " ")
-        table.add_row(item["id"], item["name"], item["status"], share, submitted, item["device"] or "")
+def final_table(final: Sequence[Mapping[str, Any]], title: str = "final values") -> Table:
+    """The main metrics of each seed's last measurement: a row a metric and layer, a column a seed."""
+    seeds = [f"seed {one['seed']}" for one in final]
+    table = new_table("metric", "layer", *seeds, title=title, right=seeds)
+    values = [{(m["metric"], m["layer"]): m["value"] for m in one["metrics"]} for one in final]
+    keys = [key for key in dict.fromkeys(key for one in values for key in one) if key[0] in SHOWN_METRICS]
+    for metric, layer in sorted(keys, key=lambda key: (key[1] is not None, SHOWN_METRICS.index(key[0]))):
+        table.add_row(metric, layer or "", *(number(one.get((metric, layer)), ".6g") for one in values))
     return table
 
 
-def prediction_table(prediction: dict[str, Any]) -> Table:
-    table = Table("quantity", "predicted", show_lines=False)
+def experiments_table(items: Iterable[Mapping[str, Any]]) -> Table:
+    table = new_table("id", "name", "status", "progress", "submitted", "device")
+    for item in items:
+        at = item["progress"]
+        share = f"{100 * at['step'] // at['total']} %" if at["total"] else ""
+        table.add_row(item["id"], item["name"], item["status"], share, moment(item["created_at"]), item["device"] or "")
+    return table
+
+
+def sweeps_table(items: Iterable[Mapping[str, Any]]) -> Table:
+    table = new_table("id", "name", "experiments", "done", "submitted", "axes")
+    for item in items:
+        done = f"{100 * item['progress']:.0f} %"
+        axes = ", ".join(item["axes"])
+        table.add_row(item["id"], item["name"], str(item["total"]), done, moment(item["created_at"]), axes)
+    return table
+
+
+def moment(text: str) -> str:
+    """A time as the API writes it, to the second."""
+    return text[:19].replace("T", " ")
+
+
+def prediction_table(prediction: Mapping[str, Any]) -> Table:
+    table = new_table("quantity", "predicted")
     for name, value in prediction.items():
         table.add_row(name, "\n".join(map(str, value)) if name == "notes" else _plain(value))
     return table
@@ -45,12 +99,15 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     if isinstance(value, list):
         return ", ".join(_plain(item) for item in value)
-    return _number(value) if isinstance(value, float) else ("not known" if value is None else str(value))
+    return number(value) if isinstance(value, float) else ("not known" if value is None else str(value))
 
 
-def verdict_lines(experiment: dict[str, Any]) -> Iterable[str]:
-    result = experiment["result"] or {}
-    for verdict in result.get("verdict", []):
-        gap = "" if verdict["gap"] is None else f", gap of the objective {verdict['gap']:.1e}"
+def verdict_lines(result: Mapping[str, Any] | None) -> Iterable[str]:
+    for verdict in (result or {}).get("verdict", []):
+        gap = "" if verdict["gap"] is None else f", relative gap to the predicted objective {verdict['gap']:.1e}"
         note = f" ({verdict['note']})" if verdict["note"] else ""
         yield f"seed {verdict['seed']}: {verdict['reached'].replace('_', ' ')}{gap}{note}"
+
+
+console = Terminal()
+faults = Terminal(stderr=True)

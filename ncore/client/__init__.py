@@ -1,6 +1,8 @@
 """The client of a running service."""
 
-from ncore.client.client import Client, Experiment, ExperimentFailed, Sweep
+from ncore.client.bodies import body_of
+from ncore.client.client import Client
+from ncore.client.resources import ENDED, Experiment, ExperimentFailed, Sweep
 from ncore.client.transport import ApiError, NotReached
 
-__all__ = ["ApiError", "Client", "Experiment", "ExperimentFailed", "NotReached", "Sweep"]
+__all__ = ["ENDED", "ApiError", "Client", "Experiment", "ExperimentFailed", "NotReached", "Sweep", "body_of"]

@@ -1,33 +1,25 @@
 """The service from Python.
 
->>> from ncore.client import Client
+>>> from ncore import Client
 >>> Client("http://127.0.0.1:8000").submit("fig1").wait().metrics()
 """
 
 from __future__ import annotations
 
+import html
 import os
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
-import orjson
 
+from ncore.client.bodies import Given, as_json, body_of
+from ncore.client.resources import Experiment, Sweep
 from ncore.client.transport import ApiError, NotReached, Transport
 
-__all__ = ["ApiError", "Client", "Experiment", "ExperimentFailed", "NotReached", "Sweep", "body_of"]
-
-POLL_SECONDS = 0.3
-ENDED = ("succeeded", "failed", "cancelled")
-PING = "ping"
-Frame = Literal["pandas", "polars", "records"]
-
-
-class ExperimentFailed(RuntimeError):  # noqa: N818
-    """A waited-for experiment has failed or was cancelled; the message is its reason."""
+NEWEST = 10
+"""Experiments that a notebook shows of a service."""
 
 
 class Client:
@@ -44,8 +36,27 @@ class Client:
         patience_seconds: float = 30.0,
     ) -> None:
         self.url = (url or os.environ.get("NCORE_URL") or "http://127.0.0.1:8000").rstrip("/")
-        token = token or os.environ.get("NCORE_TOKEN")
-        self.transport = Transport(self.url, token, timeout_seconds, patience_seconds)
+        self._token, self._timeout_seconds = token or os.environ.get("NCORE_TOKEN"), timeout_seconds
+        self.transport = Transport(self.url, self._token, timeout_seconds, patience_seconds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy in another process opens connections of its own."""
+        return Client, (self.url, self._token, self._timeout_seconds, self.transport.patience_seconds)
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def _repr_html_(self) -> str:
+        """The newest experiments, as a table."""
+        head = f"<p><b>ncore</b> at <code>{html.escape(self.url)}</code></p>"
+        try:
+            items = [one.data for one in self.experiments(limit=NEWEST)]
+        except (ApiError, NotReached) as error:
+            return f"{head}<p>{html.escape(str(error))}</p>"
+        columns = ("id", "name", "status", "created_at")
+        rows = ["".join(f"<td>{html.escape(str(item[name]))}</td>" for name in columns) for item in items]
+        heading = "".join(f"<th>{name}</th>" for name in columns)
+        return f"{head}<table><tr>{heading}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
     def __enter__(self) -> Client:
         return self
@@ -59,7 +70,7 @@ class Client:
 
     def submit(
         self,
-        spec: str | Path | Mapping[str, Any],
+        spec: Given,
         set: Mapping[str, Any] | None = None,  # noqa: A002 (the interface's name)
         idempotency_key: str | None = None,
     ) -> Experiment:
@@ -73,18 +84,31 @@ class Client:
 
     def sweep(
         self,
-        base: str | Path | Mapping[str, Any],
+        base: Given,
         axes: Mapping[str, Sequence[Any]],
         set: Mapping[str, Any] | None = None,  # noqa: A002
         name: str = "",
     ) -> Sweep:
         """Submits one experiment for each combination of the values of `axes`, {dotted path: values}."""
-        body = {"base": body_of(base, set), "axes": {path: list(values) for path, values in axes.items()}, "name": name}
+        body = {
+            "base": body_of(base, set),
+            "axes": {path: as_json(list(values)) for path, values in axes.items()},
+            "name": name,
+        }
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return Sweep(self, self.request("POST", "/sweeps", json=body, headers=headers, repeatable=True).json())
 
     def experiment(self, experiment_id: str) -> Experiment:
         return Experiment(self, self.request("GET", f"/experiments/{experiment_id}").json())
+
+    def sweep_of(self, sweep_id: str) -> Sweep:
+        """A sweep that was submitted before."""
+        return Sweep(self, self.request("GET", f"/sweeps/{sweep_id}").json())
+
+    def sweeps(self, limit: int = 50) -> list[dict[str, Any]]:
+        """The newest sweeps and how far each is."""
+        items: list[dict[str, Any]] = self.request("GET", "/sweeps", params={"limit": limit}).json()["items"]
+        return items
 
     def experiments(self, limit: int | None = None, **filters: Any) -> Iterator[Experiment]:
         """Newest first; filters as in GET /experiments (status, tag, kind, q)."""
@@ -101,7 +125,7 @@ class Client:
 
     def theory(
         self,
-        spec: str | Path | Mapping[str, Any],
+        spec: Given,
         set: Mapping[str, Any] | None = None,  # noqa: A002
     ) -> dict[str, Any]:
         """The prediction for a spec without running it."""
@@ -111,201 +135,3 @@ class Client:
     def presets(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.request("GET", "/presets").json()["items"]
         return items
-
-
-class Sweep:
-    """One experiment for each combination of values; `data` is the last known JSON, its `items` the table."""
-
-    def __init__(self, client: Client, data: dict[str, Any]) -> None:
-        self._client, self.data = client, data
-        self.id: str = data["id"]
-        self._path = f"/sweeps/{self.id}"
-
-    def refresh(self, **filters: Any) -> Sweep:
-        """`filters`: metric, layer, offset, limit."""
-        self.data = self._client.request("GET", self._path, params=filters).json()
-        return self
-
-    @property
-    def is_ended(self) -> bool:
-        return not set(self.data["statuses"]) - set(ENDED)
-
-    def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Sweep:
-        """Waits until every experiment has ended, however. Raises TimeoutError."""
-        from ncore.client.progress import progress_of_sweep
-
-        until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        with progress_of_sweep(self.data, shown=progress) as show:
-            while not self.refresh(limit=1).is_ended:
-                show(self.data)
-                if until is not None and time.monotonic() > until:
-                    raise TimeoutError(
-                        f"sweep {self.id} is not done after {timeout_seconds} s: {self.data['statuses']}"
-                    )
-                time.sleep(POLL_SECONDS)
-            show(self.data)
-        return self.refresh()
-
-    def cancel(self) -> Sweep:
-        self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
-        return self
-
-    def plot(self, path: str | Path, **options: Any) -> Path:
-        """Saves the picture; the ending says the form (svg, png, pdf, json); options metric, layer, x, y, theme."""
-        path = Path(path)
-        form = path.suffix.removeprefix(".") or "svg"
-        path.write_bytes(self._client.request("GET", f"{self._path}/plot.{form}", params=options).content)
-        return path
-
-
-class Experiment:
-    """One experiment of a service; `data` is its last known JSON."""
-
-    def __init__(self, client: Client, data: dict[str, Any]) -> None:
-        self._client, self.data = client, data
-        self.id: str = data["id"]
-        self._path = f"/experiments/{self.id}"
-
-    def __repr__(self) -> str:
-        return f"Experiment({self.id!r}, {self.data['name']!r}, {self.status})"
-
-    @property
-    def status(self) -> str:
-        status: str = self.data["status"]
-        return status
-
-    @property
-    def result(self) -> dict[str, Any] | None:
-        result: dict[str, Any] | None = self.data["result"]
-        return result
-
-    def refresh(self) -> Experiment:
-        self.data = self._client.request("GET", self._path).json()
-        return self
-
-    def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Experiment:
-        """Waits for the end, with a progress bar. Raises ExperimentFailed with the reason, TimeoutError."""
-        from ncore.client.progress import progress_of
-
-        until = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        with progress_of(self.data, shown=progress) as show:
-            while self.refresh().status not in ENDED:
-                show(self.data)
-                if until is not None and time.monotonic() > until:
-                    raise TimeoutError(f"experiment {self.id} is still {self.status} after {timeout_seconds} s")
-                time.sleep(POLL_SECONDS)
-            show(self.data)
-        if self.status != "succeeded":
-            raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
-        return self
-
-    def series(self, **filters: Any) -> list[dict[str, Any]]:
-        """The series as GET …/metrics has them; filters metric, layer, seed, since, max_points."""
-        answer = self._client.request("GET", f"{self._path}/metrics", params=filters)
-        series: list[dict[str, Any]] = answer.json()["series"]
-        return series
-
-    def metrics(self, frame: Frame | None = None, **filters: Any) -> Any:
-        """One row a point (metric, layer, seed, step, value), filtered as in `series`.
-
-        A frame of pandas, or polars, whichever is installed, else a list of dicts; or as `frame` says.
-        """
-        from ncore.series import framed
-
-        return framed(self.series(**filters), frame)
-
-    def theory(self) -> dict[str, Any]:
-        """{"prediction", "comparison"}: what is predicted, and measured beside it."""
-        answer: dict[str, Any] = self._client.request("GET", f"{self._path}/theory").json()
-        return answer
-
-    def events(self, last_event_id: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-        """("measurement" | "status" | "end", data) as they happen, until the end.
-
-        A stream that breaks off is resumed where it was, without a gap or a repeat. Raises ApiError, NotReached.
-        """
-        transport = self._client.transport
-        until = time.monotonic() + transport.patience_seconds
-        while True:
-            try:
-                with transport.stream(f"{self._path}/events", {"Last-Event-ID": str(last_event_id)}) as response:
-                    for kind, number, data in _events(response.iter_lines()):
-                        until = time.monotonic() + transport.patience_seconds
-                        last_event_id = number or last_event_id
-                        if kind != PING:
-                            yield kind, data
-                        if kind == "end":
-                            return
-                raise httpx.RemoteProtocolError("the stream ended before the experiment")
-            except httpx.TransportError as error:
-                transport.wait_a_little(error, until)
-
-    def plot(self, path: str | Path, **options: Any) -> Path:
-        """Saves the picture; the ending says the form (svg, png, pdf, json); options panel, layer, seed, theme."""
-        path = Path(path)
-        form = path.suffix.removeprefix(".") or "svg"
-        path.write_bytes(self._client.request("GET", f"{self._path}/plot.{form}", params=options).content)
-        return path
-
-    def download(self, path: str | Path, form: str) -> Path:
-        """Saves the series as json, csv, ndjson or parquet."""
-        path = Path(path)
-        answer = self._client.request("GET", f"{self._path}/metrics", params={"format": form})
-        path.write_bytes(answer.content)
-        return path
-
-    def bundle(self, path: str | Path) -> Path:
-        """Saves everything about it as one zip file: spec, result, series, pictures, versions."""
-        return self._client.transport.save(f"{self._path}/export.zip", Path(path))
-
-    def cancel(self) -> Experiment:
-        self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
-        return self
-
-    def retry(self) -> Experiment:
-        """A failed or cancelled one goes on from its checkpoint."""
-        self.data = self._client.request("POST", f"{self._path}/retry").json()
-        return self
-
-    def delete(self) -> None:
-        self._client.request("DELETE", self._path)
-
-
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """(event, id or 0, data) of a stream of server-sent events with one line of data each; comments are pings."""
-    kind, number = "message", 0
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if not name:
-            yield PING, 0, {}
-        elif name == "event":
-            kind = value
-        elif name == "id":
-            number = int(value)
-        elif name == "data":
-            yield kind, number, orjson.loads(value)
-            kind, number = "message", 0
-
-
-def body_of(spec: str | Path | Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The body of a request for a preset's name, a JSON file or a spec. Raises FileNotFoundError, ValueError."""
-    from ncore.presets import PRESETS
-    from ncore.spec import with_changes
-
-    changes = dict(changes or {})
-    if isinstance(spec, Mapping):
-        if "preset" in spec:
-            return {**spec, "set": {**spec.get("set", {}), **changes}}
-        return with_changes(spec, changes)
-    if str(spec) in PRESETS:
-        return {"preset": str(spec), "set": changes}
-    path = Path(spec)
-    if not path.exists():
-        raise FileNotFoundError(f"{spec} is neither a file nor a preset ({', '.join(PRESETS)})")
-    try:
-        found = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{path} must hold a JSON object, not {type(found).__name__}")  # noqa: TRY004 (the user's file)
-    return body_of(found, changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,13 +30,9 @@ class Transport:
     """HTTP to one service. What may be sent twice is sent again for `patience_seconds` while nothing answers."""
 
     def __init__(self, url: str, token: str | None, timeout_seconds: float, patience_seconds: float) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url, self.patience_seconds = url, patience_seconds
         self._was_reached = False
-        try:
-            self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds)
-        except httpx.InvalidURL as error:
-            raise ValueError(f"url: must be like http://127.0.0.1:8000; got {url!r} ({error})") from error
+        self._http = _http_client(url, token, timeout_seconds)
 
     def close(self) -> None:
         self._http.close()
@@ -89,6 +86,34 @@ class Transport:
         if is_absent or time.monotonic() > until:
             raise NotReached(f"no service answers at {self.url} ({error}); start one with `ncore up`") from error
         time.sleep(RETRY_SECONDS)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address of a URL is this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _http_client(url: str, token: str | None, timeout_seconds: float) -> httpx.Client:
+    """The environment's proxies are for other machines, never for this one. Raises ValueError."""
+
+    headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
+    try:
+        elsewhere = not is_loopback(httpx.URL(url).host)
+        options: dict[str, Any] = {"headers": headers, "timeout": timeout_seconds, "trust_env": elsewhere}
+        return httpx.Client(base_url=url, auth=lambda request: request, **options)  # lest a .netrc take its place
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url: must be like http://127.0.0.1:8000; got {url!r} ({error})") from error
+    except ImportError as error:
+        raise ValueError("the environment names a SOCKS proxy, which needs: pip install 'httpx[socks]'") from error
+    except ValueError as error:
+        raise ValueError(
+            f"the environment's proxy (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
+        ) from error
 
 
 def refusal(response: httpx.Response) -> ApiError:

@@ -8,11 +8,11 @@ from ncore.metrics.statistics import ClassStatistics
 
 
 def angle_std(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
-    """Population std over k ≠ l of cos(c_k, c_l). Shape (…)."""
-    cosines = statistics.cosines
-    return (cosines - cosines.mean(-1, keepdim=True)).square().mean(-1).sqrt()
+    """Population std over k ≠ l of cos(c_k, c_l); NaN where a class mean is the global mean. Shape (…)."""
+    pairs = statistics.pairs
+    return (pairs.cosine_squared - pairs.cosine.square()).clamp(min=0).sqrt()
 
 
 def angle_gap(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
-    """Mean over k ≠ l of |cos(c_k, c_l) + 1/(K−1)|. Shape (…)."""
-    return (statistics.cosines + 1 / max(statistics.counts.shape[-1] - 1, 1)).abs().mean(-1)
+    """Mean over k ≠ l of |cos(c_k, c_l) + 1/(K−1)|; NaN where a class mean is the global mean. Shape (…)."""
+    return statistics.pairs.cosine_absolute

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Callable
 
-from ncore.metrics import METRICS, WEIGHT_METRICS
+from ncore.metrics import METRICS, MORE_METRICS, MORE_WEIGHT_METRICS, WEIGHT_METRICS
+from ncore.metrics.balance import balance
+from ncore.metrics.central_path import lnc1, lnc23, lnc_perp
+from ncore.metrics.margin import margin
 from ncore.metrics.nc4 import nc4
+from ncore.metrics.nc5 import nc5
 
-OF_LEVEL = {**METRICS, **WEIGHT_METRICS, "nc4": nc4}
-OTHERS_OF_LEVEL = {"feature_norm_sq": "(1/K) Σ_k ‖h̄_k‖², the mean squared length of the class means, not centred."}
+OF_LEVEL: dict[str, Callable[..., object]] = {**METRICS, **WEIGHT_METRICS, "nc4": nc4}
+OF_MEASURE: dict[str, Callable[..., object]] = {
+    **MORE_METRICS,
+    **MORE_WEIGHT_METRICS,
+    "margin": margin,
+    "nc5": nc5,
+    "lnc1": lnc1,
+    "lnc23": lnc23,
+    "lnc_perp": lnc_perp,
+    "balance": balance,
+}
+OTHERS_OF_LEVEL = {
+    "feature_norm_sq": "(1/K) Σ_k ‖h̄_k‖², the mean squared length of the class means, not centred.",
+    "rank_before": "`rank` of the class means of W_{j−1}H_{j−1}, before the ReLU of level j; behind it `rank`. "
+    "Both of h2 … of a ReLU UFM.",
+}
 WITHOUT_LEVEL = {
     "objective": "`loss` and the regularisers, Σ_j λ_{W_j}/2 ‖W_j‖² + λ_H/2 ‖H₁‖² + λ_b/2 ‖b‖² (Tirer & Bruna 2022); "
     "of a network weight decay/2 · ‖θ‖² over all that is trained.",
@@ -38,26 +57,76 @@ features meet: W_M ⋯ W_j at level j of a UFM, the classifier's at a network's 
 Σ_W = (1/N) Σ_i (h_i − h̄_{y_i})(h_i − h̄_{y_i})ᵀ and Σ_B = (1/K) C Cᵀ. All of it is computed in float64, whatever the
 training's precision; what is undefined (all features zero, K = 1, no spread) is null, never 0.
 """
+OWN_FEATURES = """
+# Of your own features, besides
+
+`ncore.metrics.measure` and `Accumulator.result` give all of the above that are of a level, and these. Those of features
+and `weight` come always, the others where what they need is given: see `help(measure)`.
+"""
+MISSING = """
+## Missing classes
+
+With `classes="all"`, the default, a class without samples has no mean, and what depends on the means is null: a class
+that is missing is more often a mistake (labels from 1, a wrong split) than meant. `classes="present"` measures the
+classes that have samples as if there were no others, in labels, `weight` and `bias`, and adds `absent_classes`, their
+number. So a vocabulary is measured.
+
+## How exact, and when undefined
+
+- All is computed from the numbers as they are given, in float64; sums over classes are exact to some 90 bits, so that
+  the order of samples, batches and merged accumulators does not matter beyond 1e-12.
+- Differences of class means up to 2^-49 of the features' size (the longest centred mean and the largest spread of a
+  class) are the rounding of the features themselves: where a class mean is the global mean up to that, `angle_*`,
+  `uniformity_*` and `unc3` are null, and where two class means are the same, `cdnv` and `uniformity_*` are.
+- `nc1` takes Σ_B⁺ through the singular values of C, and those up to max(d, K) · 2^-52 of the largest as zero.
+  Of `measure` and `Accumulator`, which know the means to more digits, small ones are taken exactly: only what is zero
+  to 2^-80 of the largest entry is cut, and where the smallest of the others is the features' own rounding (see above)
+  `nc1` is null, since that rounding would decide it. Both agree on which. (Above 2^29 numbers to touch, K d min(K, d),
+  `nc1` is null too where singular values differ by more than 10^6.)
+- `nc4` is decided in float32 only where the error bound of float32 allows no doubt, else in float64.
+"""
 SOURCES = """
 ## Sources
 
 - Papyan, Han & Donoho, *Prevalence of neural collapse during the terminal phase of deep learning training*, PNAS 2020
 - Han, Papyan & Donoho, *Neural collapse under MSE loss: proximity to and dynamics on the central path*, ICLR 2022
 - Galanti, György & Hutter, *On the role of neural collapse in transfer learning*, ICLR 2022
+- Zhao, Cheng, Masarczyk & Lucchi, ICLR 2026, arXiv 2602.16642
+- Jiang, Zhou, Wang, Qu, Mixon, You & Zhu, *Generalized neural collapse for a large number of classes*, ICML 2024
+- Liu, Yu, Weller & Schölkopf, *Generalizing and decoupling neural collapse via hyperspherical uniformity gap*,
+  ICLR 2023
+- Wu & Papyan, *Linguistic collapse: neural collapse in (large) language models*, NeurIPS 2024
+- Ammar, Belkhir, Popescu, Manzanera & Franchi, *NECO: neural collapse based out-of-distribution detection*, ICLR 2024
+- Roy & Vetterli, *The effective rank: a measure of effective dimensionality*, EUSIPCO 2007
 - Tirer & Bruna (T&B), *Extended unconstrained features model for exploring deep neural collapse*, ICML 2022
 """
 
 
 def page() -> str:
     """All metrics as Markdown, a section for each file of formulas."""
-    sections: dict[str, list[str]] = {}
-    for name, function in OF_LEVEL.items():
-        module = inspect.getdoc(importlib.import_module(function.__module__)) or ""
-        formula = _paragraph(inspect.getdoc(function) or "").replace("Shape (…).", "").strip()
-        sections.setdefault(_paragraph(module).rstrip("."), []).append(_line(name, formula))
+    sections = _by_file(OF_LEVEL)
     sections["Of a level, besides"] = [_line(*item) for item in OTHERS_OF_LEVEL.items()]
     sections["Without a level"] = [_line(*item) for item in WITHOUT_LEVEL.items()]
-    return HEAD + "".join(f"\n## {title}\n\n" + "".join(lines) for title, lines in sections.items()) + SOURCES
+    return HEAD + _text(sections) + OWN_FEATURES + _text(_by_file(OF_MEASURE)) + MISSING + SOURCES
+
+
+def _by_file(functions: dict[str, Callable[..., object]]) -> dict[str, list[str]]:
+    sections: dict[str, list[str]] = {}
+    for name, function in functions.items():
+        module = inspect.getdoc(importlib.import_module(function.__module__)) or ""
+        formula = _paragraph(inspect.getdoc(function) or "").replace("Shape (…).", "").strip()
+        sections.setdefault(_title(module), []).append(_line(name, formula))
+    return sections
+
+
+def _title(docstring: str) -> str:
+    """Its first paragraph, and the second too where that has the formulas."""
+    title, *rest = docstring.split("\n\n")
+    return "\n\n".join(" ".join(part.split()) for part in (title.rstrip("."), *rest))
+
+
+def _text(sections: dict[str, list[str]]) -> str:
+    return "".join(f"\n## {title}\n\n" + "".join(lines) for title, lines in sections.items())
 
 
 def _line(name: str, formula: str) -> str:

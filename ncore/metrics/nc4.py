@@ -2,44 +2,111 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from ncore.metrics.statistics import ClassStatistics, Samples
+from ncore.metrics.samples import Samples, chunk_rows
+from ncore.metrics.statistics import ClassMeans, ClassStatistics
+from ncore.metrics.workspace import Workspace
+
+EPSILON = 2.0**-24
+"""Half a unit in the last place of float32, relative."""
+SMALLEST = 2.0**-126
+"""Below it float32 loses digits."""
 
 
-@dataclass(frozen=True)
+def nearness(c: Tensor) -> Tensor:
+    """c_l·c_k − ‖c_l‖²/2 (…, K, K) for the mean of class k in column k: largest in row l where h̄_l is nearest.
+
+    C (…, d, K) are centred class means; for a sample add c_l·(h − h̄_k).
+    """
+    gram = c.mT @ c
+    return gram - gram.diagonal(dim1=-2, dim2=-1)[..., :, None] / 2
+
+
 class Decisions:
-    """What classifier and nearest class mean decide for a sample, from its deviation from its class's mean.
+    """What classifier W (K, d), b (K,) and nearest class mean decide for samples.
 
-    Distances are compared by h̄_l·h − ‖h̄_l‖²/2 around the centre of the means, logits around the class's own: an
-    offset of all features costs no digits. `columns` is (d, 2K); `logits` and `nearness` (K, K) have in row k the
-    scores of class k's own mean.
+    Distances are compared by c_l·h − ‖c_l‖²/2 around the centre of the means: an offset of all features costs no
+    digits. First in float32, whose error is bounded; only where the two largest scores are closer than that bound
+    is a sample looked at again in float64.
     """
 
-    columns: Tensor
-    logits: Tensor
-    nearness: Tensor
+    def __init__(self, means: ClassMeans, weight: Tensor, bias: Tensor | None) -> None:
+        self.means, self.weight, self.centred = means.high, weight, means.centred
+        self.biases = weight.new_zeros(len(weight)) if bias is None else bias
+        self.halves = self.centred.square().sum(1) / 2
+        self.lengths = (2 * self.halves).sqrt()
+        logits = weight @ (means.high[0] - means.centred[0]) + self.biases
+        logits = logits - logits.mean()
+        self._single_means, self._single_weight = self.centred.float(), weight.float()
+        # c_l·x = Σ_i (c_l·u_i)(u_i·x), of which C⁺x has (u_i·x)/s_i already; a row of C⁺ is u_i/s_i
+        inverse = means.inverse
+        squares = inverse.square().sum(1)
+        along = self.centred @ inverse.mT
+        self._single_along = torch.where(squares > 0, along / squares, squares).float()
+        self._single_projected = along.mT.float()
+        self._offsets = torch.stack([logits, -self.halves]).float()[:, :, None]
+        # |fl(x·y) − x·y| ≤ γ_d ‖x‖‖y‖ (Higham 2002, section 3.1), once more for x, y, offset and sum being rounded
+        longest = torch.stack([weight.square().sum(1).amax().sqrt(), self.lengths.amax()])
+        self._per_length = EPSILON * (2 * weight.shape[1] + 16) * longest[:, None]
+        self._constant = EPSILON * 4 * torch.stack([logits.abs().amax(), self.halves.amax()])[:, None]
+        self._constant += SMALLEST * weight.shape[1]
+        self._space = Workspace(weight.device)
+        self._differing = torch.zeros((), dtype=torch.int64, device=weight.device)
+        self._unsure: list[tuple[Tensor, Tensor]] = []
+        self._unsure_rows = 0
 
-    @classmethod
-    def of(cls, means: Tensor, c: Tensor, weight: Tensor, bias: Tensor | None) -> Decisions:
-        """Of H̄ and C (d, K), W (K, d) and b (K,)."""
-        gram = c.mT @ c
-        logits = weight @ means + (0.0 if bias is None else bias[:, None])
-        return cls(torch.cat([weight.mT, c], dim=1), logits.mT, (gram - gram.diagonal()[:, None] / 2).mT)
+    @property
+    def numbers(self) -> int:
+        """Scores of a sample."""
+        return 2 * len(self.weight)
 
-    def differ(self, products: Tensor, k: int | Tensor) -> Tensor:
-        """Whether the two differ (rows,), of (h − h̄_k)ᵀ `columns` (rows, 2K) of class k, or of classes k (rows,)."""
-        classes = len(self.logits)
-        predicted = (products[:, :classes] + self.logits[k]).argmax(1)
-        return predicted != (products[:, classes:] + self.nearness[k]).argmax(1)
+    def look(self, deviations: Tensor, labels: Tensor, lengths: Tensor, projected: Tensor) -> None:
+        """Counts samples of h − h̄_y (n, d) in float64, of length (n,), with C⁺(h − h̄_y) (r, n)."""
+        scores = self._scores(deviations, labels, projected)
+        bound = 2 * (self._per_length * (lengths + self.lengths[labels]) + self._constant)
+        least = (scores.amax(1) - bound).float()
+        candidate = torch.ge(scores, least[:, None], out=self._take("candidate", scores.shape))
+        certain = (candidate.sum(1) == 1).all(0)
+        same = candidate[0].mul_(candidate[1]).sum(0) > 0
+        self._differing += (certain & ~same).sum()
+        unsure = (~certain).nonzero()[:, 0]
+        self._unsure.append((deviations[unsure], labels[unsure]))
+        self._unsure_rows += len(unsure)
+        if self._unsure_rows >= len(labels):
+            self._look_again()
 
-    def share(self, count: Tensor, statistics: ClassStatistics) -> Tensor:
-        """nc4, where `count` samples of all differ; NaN without spread."""
-        usable = statistics.spread.isfinite() & self.logits.isfinite().all()
-        return torch.where(usable, count.double() / statistics.samples, torch.nan)
+    def _look_again(self) -> None:
+        """In float64, with the logits around each class's own mean, so that no offset of all features costs digits."""
+        deviations, labels = (torch.cat(parts) for parts in zip(*self._unsure, strict=True))
+        self._unsure, self._unsure_rows = [], 0
+        size = chunk_rows(deviations, self.numbers)
+        for rows, of_rows in zip(deviations.split(size), labels.split(size), strict=True):
+            logits = rows @ self.weight.mT + (self.means[of_rows] @ self.weight.mT + self.biases)
+            near = rows @ self.centred.mT + (self.centred[of_rows] @ self.centred.mT - self.halves)
+            self._differing += (logits.argmax(1) != near.argmax(1)).sum()
+
+    def share(self, statistics: ClassStatistics) -> Tensor:
+        """nc4, of all samples that were looked at; NaN without spread."""
+        if self._unsure:
+            self._look_again()
+        usable = statistics.spread.isfinite() & self.weight.isfinite().all() & self.biases.isfinite().all()
+        return torch.where(usable, self._differing.double() / statistics.samples, torch.nan)
+
+    def _scores(self, deviations: Tensor, labels: Tensor, projected: Tensor) -> Tensor:
+        """Logits and nearness (2, K, n) in float32, each less what is the same for all classes."""
+        rows = self._take("rows", deviations.shape).copy_(deviations)
+        rows += torch.index_select(self._single_means, 0, labels, out=self._take("means", rows.shape))
+        along = self._take("along", projected.shape).copy_(projected)
+        along += torch.index_select(self._single_projected, 1, labels, out=self._take("projected", along.shape))
+        scores = self._take("scores", (2, len(self.weight), len(labels)))
+        torch.mm(self._single_weight, rows.mT, out=scores[0])
+        torch.mm(self._single_along, along, out=scores[1])
+        return scores.add_(self._offsets)
+
+    def _take(self, name: str, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        return self._space.take(name, shape, torch.float32)
 
 
 def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassStatistics, Tensor]:
@@ -47,6 +114,6 @@ def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassSta
 
     It looks at every sample, and so gives the statistics, which do too, from the same pass.
     """
-    decisions = Decisions.of(samples.means, samples.centred, weight, bias)
-    statistics, count = samples.survey(decisions.columns, decisions.differ)
-    return statistics, decisions.share(count, statistics)
+    decisions = Decisions(samples.class_means, weight, bias)
+    statistics = samples.survey(decisions)
+    return statistics, decisions.share(statistics)

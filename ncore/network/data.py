@@ -1,7 +1,8 @@
-"""The named data sets as tensors on the device: uint8 images (N, C, S, S), ordered by class, and their labels."""
+"""Data sets as tensors on the device: uint8 images (N, C, S, S), ordered by class, and their labels (N,)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +10,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncore.network.sources import SOURCES, DataError, Stored
-from ncore.spec import Data
+from ncore.kinds.data_sets import Data
+from ncore.kinds.fields import resolved
+from ncore.network.sources import DataError, Stored
+from ncore.stopping import Check, go_on
 
 __all__ = ["DataError", "DataSet", "Images", "augment", "load"]
 
-CHUNK_IMAGES = 4096
-"""Images that are read, resized or made floats at a time."""
+CHUNK_IMAGES, CHUNK_PIXELS = 4096, 2**22
+"""Images that are read, resized or made floats at a time: fewer where they are large."""
+LEAST_CLASSES = 2
 LEAST_OF_A_CLASS = 2
-"""Of a class of one image nothing varies within the class, and NC1 says nothing."""
+"""Images of a class: with one image nothing varies within the class, and nc1 says nothing."""
 PADDING = 4
-"""Augmentation shifts an image by up to so many pixels, as cropping from a padded one does."""
+"""Pixels by which augmentation shifts an image at most, as a random crop from a padded one does."""
 
 
 @dataclass(frozen=True)
@@ -51,29 +55,37 @@ class DataSet:
         return (images.to(self.mean.dtype) - self.mean) * self.scale
 
 
-def load(data: Data, data_dir: str | None, device: str, dtype: torch.dtype = torch.float32) -> DataSet:
+def load(
+    data: Data, data_dir: str | None, device: str, dtype: torch.dtype = torch.float32, check: Check = go_on
+) -> DataSet:
     """The data set on the device. With `samples_per_class` the first n_k images of each class, in the test set too
     (where there are as many). `random_labels` deals the training labels anew, the same for all seeds.
 
-    Raises DataError naming the directory, the file or the class that is at fault.
+    Raises DataError naming the directory, the file or the class that is at fault, and what `check` raises.
     """
     base = Path(data_dir).resolve() if data_dir else None
-    train, test, classes = SOURCES[data.name](data, base)
+    train, test, classes = resolved(data.source.load)(data, base, check)
+    if isinstance(data.classes, tuple):
+        chosen = _chosen(data, data.classes, train.names, classes)
+        train, test = (part and _of(part, chosen, classes) for part in (train, test))
+        classes = len(chosen)
+    if classes < LEAST_CLASSES:
+        raise DataError(f"data: {data.name!r} has {classes} class, must have at least {LEAST_CLASSES}")
     sizes = _class_sizes(data, classes)
     _check_classes(data, train, classes, sizes)
     order = _first_of_each_class(train.labels, classes, sizes)
     labels = train.labels[order]
     if data.random_labels:  # class sizes stay, the images of a class are any
         order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(0))]
-    placed = Images(_place(train, order, data.image_size, device), labels.to(device))
-    mean, std = _channel_statistics(placed.images)
+    placed = Images(_place(train, order, data.image_size, device, check), labels.to(device))
+    mean, std = _channel_statistics(placed.images, check)
     return DataSet(
         train=placed,
-        test=_test_part(test, classes, sizes, data.image_size, device) if test else None,
+        test=_test_part(test, classes, _test_sizes(data, classes), data.image_size, device, check) if test else None,
         classes=classes,
         mean=mean.to(dtype)[:, None, None],
         scale=torch.where(std > 0, 1 / std, 1.0).to(dtype)[:, None, None],
-        flips=data.name in ("cifar10", "folder"),
+        flips=data.source.flips,
     )
 
 
@@ -90,10 +102,43 @@ def augment(images: Tensor, shifts: Tensor, flipped: Tensor | None) -> Tensor:
     return padded[which[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def _chosen(data: Data, asked: tuple[int | str, ...], names: tuple[str, ...], classes: int) -> list[int]:
+    """The indices of the classes that `data.classes` lists."""
+    have = f"{data.name!r} has " + (", ".join(names) if names else f"classes 0 to {classes - 1}")
+    chosen = []
+    for one in asked:
+        index = one if isinstance(one, int) else names.index(one) if one in names else classes
+        if index >= classes:
+            raise DataError(f"data.classes: {have}; got {one!r}")
+        chosen.append(index)
+    if len(set(chosen)) < len(chosen):
+        raise DataError("data.classes: must not repeat, as a name and an index do")
+    return chosen
+
+
+def _of(stored: Stored, chosen: Sequence[int], classes: int) -> Stored:
+    """The images of the chosen ones of all classes, which are numbered anew."""
+    new = torch.full((classes,), -1)
+    new[list(chosen)] = torch.arange(len(chosen))
+    labels = new[stored.labels]
+    kept = (labels >= 0).nonzero()[:, 0]
+    names = tuple(stored.names[k] for k in chosen) if stored.names else ()
+    return Stored(labels[kept], lambda index, check: stored.read(kept[index], check), names)
+
+
 def _class_sizes(data: Data, classes: int) -> tuple[int, ...] | None:
+    """Training images of each class."""
+    sizes = data.train_sizes(classes)
+    if sizes is not None and len(sizes) != classes:
+        raise DataError(f"data.samples_per_class: has {len(sizes)} entries, {data.name!r} has {classes} classes")
+    if sizes is not None and min(sizes) < LEAST_OF_A_CLASS:
+        raise DataError(f"data.imbalance.ratio: leaves {min(sizes)} images of a class, must leave {LEAST_OF_A_CLASS}")
+    return sizes
+
+
+def _test_sizes(data: Data, classes: int) -> tuple[int, ...] | None:
+    """Test images of each class: as many as of the largest one where the training set is uneven by `imbalance`."""
     n = data.samples_per_class
-    if isinstance(n, tuple) and len(n) != classes:
-        raise DataError(f"data.samples_per_class: has {len(n)} entries, {data.name!r} has {classes} classes")
     return (n,) * classes if isinstance(n, int) else n
 
 
@@ -119,15 +164,24 @@ def _first_of_each_class(labels: Tensor, classes: int, sizes: tuple[int, ...] | 
     return torch.cat([block[: sizes[k]] if sizes else block for k, block in enumerate(blocks)])
 
 
-def _test_part(stored: Stored, classes: int, sizes: tuple[int, ...] | None, size: int, device: str) -> Images:
+def _test_part(
+    stored: Stored, classes: int, sizes: tuple[int, ...] | None, size: int, device: str, check: Check
+) -> Images:
     order = _first_of_each_class(stored.labels, classes, sizes)
-    return Images(_place(stored, order, size, device), stored.labels[order].to(device))
+    return Images(_place(stored, order, size, device, check), stored.labels[order].to(device))
 
 
-def _place(stored: Stored, order: Tensor, size: int, device: str) -> Tensor:
+def _place(stored: Stored, order: Tensor, size: int, device: str, check: Check) -> Tensor:
     """The images of `order`, read and resized a chunk at a time, so that only they are ever decoded."""
-    placed = torch.cat([_resize(stored.read(part), size) for part in order.split(CHUNK_IMAGES)])
-    return placed.to(device).contiguous(memory_format=torch.channels_last)
+    chunks = []
+    for part in order.split(_chunk(size)):
+        check()
+        chunks.append(_resize(stored.read(part, check), size))
+    return torch.cat(chunks).to(device).contiguous(memory_format=torch.channels_last)
+
+
+def _chunk(size: int) -> int:
+    return max(1, min(CHUNK_IMAGES, CHUNK_PIXELS // size**2))
 
 
 def _resize(images: Tensor, size: int) -> Tensor:
@@ -137,10 +191,11 @@ def _resize(images: Tensor, size: int) -> Tensor:
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def _channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+def _channel_statistics(images: Tensor, check: Check) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C,) of uint8 images, from sums of integers, which float64 holds exactly."""
     total, squares = (torch.zeros(images.shape[1], dtype=torch.float64, device=images.device) for _ in range(2))
-    for part in images.split(CHUNK_IMAGES):
+    for part in images.split(_chunk(images.shape[-1])):
+        check()
         values = part.double()
         total += values.sum((0, 2, 3))
         squares += values.square_().sum((0, 2, 3))

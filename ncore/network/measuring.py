@@ -7,12 +7,12 @@ from collections.abc import Generator, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.nc4 import Decisions, nc4
 from ncore.metrics.rank import numerical_rank
-from ncore.metrics.statistics import ClassStatistics, Samples
+from ncore.metrics.samples import Samples
+from ncore.metrics.statistics import ClassStatistics
 from ncore.network.data import DataSet, Images
 from ncore.network.estimate import KEPT_FEATURES_BYTES, evaluated_at_a_time, features_bytes, keeps_features
 from ncore.network.models import Network
@@ -20,7 +20,7 @@ from ncore.run import Series
 from ncore.spec import NetworkSpec
 
 
-class NetworkGauge:
+class NetworkMeasurer:
     """Measures networks on `data`. What takes long yields between its pieces, so that the caller may stop and go on.
 
     The features are kept where they fit (see `keeps_features`); where not, each layer is summed up batch by batch, and
@@ -32,7 +32,7 @@ class NetworkGauge:
     ) -> None:
         self.spec, self.data, self.classes = spec, data, data.classes
         self._targets = targets.double()
-        size = len(data.train), data.channels, data.classes
+        size = len(data.train), data.classes
         self.keeps_features = keeps_features(spec, *size, kept_features_bytes)
         self.features_bytes = features_bytes(spec, *size)[0]
 
@@ -110,19 +110,19 @@ class NetworkGauge:
             values |= _of_level(layer, statistics, weight if layer == last else None)
             yield
             if layer == last:
-                decisions = Decisions.of(statistics.means, statistics.centred, weight, bias)
-                count = yield from self._differing(network, accumulator, decisions)
-                values["nc4", layer] = decisions.share(count, statistics)
+                decisions = Decisions(accumulator.class_means, weight, bias)
+                yield from self._look(network, accumulator, decisions)
+                values["nc4", layer] = decisions.share(statistics)
         return values, logits
 
-    def _differing(self, network: Network, sums: Accumulator, decisions: Decisions) -> Generator[None, None, Tensor]:
-        """Of how many training images classifier and nearest class mean differ, in a pass of its own."""
-        count = torch.zeros((), dtype=torch.int64, device=self.data.train.labels.device)
+    def _look(self, network: Network, sums: Accumulator, decisions: Decisions) -> Generator[None, None, None]:
+        """Shows all training images to `decisions`, in a pass of its own."""
         for rows, images in self._batches(self.data.train):
             x, labels = network.features(images)[0][network.names[-1]], self.data.train.labels[rows]
-            count += decisions.differ(sums.deviations(x, labels) @ decisions.columns, labels).sum()
+            deviations = sums.deviations(x, labels)
+            lengths = torch.linalg.vector_norm(deviations, dim=1)
+            decisions.look(deviations, labels, lengths, sums.class_means.inverse @ deviations.mT)
             yield
-        return count
 
     def _batches(self, data: Images) -> Iterator[tuple[slice, Tensor]]:
         """Rows, and their standardised images."""
@@ -148,13 +148,8 @@ def _of_level(layer: str, statistics: ClassStatistics, weight: Tensor | None = N
 
 
 def data_loss(spec: NetworkSpec, logits: Tensor, targets: Tensor) -> Tensor:
-    """The data term of each sample: ‖z − y‖²/K or −⟨y, log softmax z⟩.
-
-    The mean over K, which ½‖z − y‖² of a UFM is K/2 times: with the paper's step 0.05 that diverges at once.
-    """
-    if spec.loss == "mse":
-        return (logits - targets).square().mean(1)
-    return functional.cross_entropy(logits, targets, reduction="none")
+    """The data term of each sample (N), from logits and targets (N, K)."""
+    return spec.criterion.of_network(logits, targets)
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -5,15 +5,18 @@ Each is a chain: stages (each ends in a named layer), average over space, extra 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from ncore.kinds.fields import resolved
+from ncore.kinds.networks import ConvNetModel, MlpModel, NetworkModel, ResNetModel
 from ncore.network.convolution.small_maps import use_matrix_products
-from ncore.spec import ConvNetModel, MlpModel, NetworkHead, ResNetModel
 
-Model = ResNetModel | MlpModel | ConvNetModel
+_ONE_AT_A_TIME = threading.Lock()
+"""Layers draw from torch's one global generator: a start that was left behind (see `interruptible`) may hold it."""
 
 
 class Network(nn.Module):
@@ -67,57 +70,66 @@ def averaged(x: Tensor) -> Tensor:
 
 
 def build(
-    model: Model, classes: int, channels: int, image_size: int, seed: int, *, live: bool = True, products: bool = False
+    model: NetworkModel,
+    classes: int,
+    channels: int,
+    image_size: int,
+    seed: int,
+    *,
+    cut_padding_taps: bool = True,
+    as_products: bool = False,
 ) -> Network:
     """The network of `seed`, the same on every device.
 
-    `live` cuts off the taps that only ever see padding, `products` has small maps convolved as matrix products.
+    `cut_padding_taps` cuts off the taps that only ever see padding; `as_products` convolves small maps as matrix
+    products.
     """
-    with torch.random.fork_rng(devices=[]):
+    with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _BUILDERS[model.kind](model, classes, channels, image_size)
+        network: Network = resolved(model.build)(model, classes, channels, image_size)
     network.layers = model.measured
-    if live:
+    if cut_padding_taps:
         cut_dead_taps(network, channels, image_size)
-    if products:
+    if as_products:
         use_matrix_products(network, map_sizes(network, channels, image_size))
     return network
 
 
-def _mlp(model: MlpModel, classes: int, channels: int, image_size: int) -> Network:
+def mlp(model: MlpModel, classes: int, channels: int, image_size: int) -> Network:
     sizes = (channels * image_size**2, *model.widths)
     stages: dict[str, nn.Module] = {}
     for i, name in enumerate(model.stages):
         linear = [nn.Linear(sizes[i], sizes[i + 1]), nn.ReLU()]
         stages[name] = nn.Sequential(*(linear if i else [nn.Flatten(), *linear]))
-    return _with_head(model, stages, sizes[-1], classes)
+    return with_head(model, stages, sizes[-1], classes)
 
 
-def _convnet(model: ConvNetModel, classes: int, channels: int, image_size: int) -> Network:  # noqa: ARG001
+def convnet(model: ConvNetModel, classes: int, channels: int, image_size: int) -> Network:  # noqa: ARG001
     """Blocks of 3×3 convolution, batch norm, ReLU and pooling by 2."""
     stages: dict[str, nn.Module] = {}
     for name, before, width in zip(model.stages, (channels, *model.channels), model.channels, strict=False):
         convolution = nn.Conv2d(before, width, 3, padding=1, bias=False)
         stages[name] = nn.Sequential(convolution, nn.BatchNorm2d(width), nn.MaxPool2d(2), nn.ReLU(inplace=True))
-    return _with_head(model, stages, model.channels[-1], classes)
+    return with_head(model, stages, model.channels[-1], classes)
 
 
-def _resnet(model: ResNetModel, classes: int, channels: int, image_size: int) -> Network:  # noqa: ARG001
+def resnet(model: ResNetModel, classes: int, channels: int, image_size: int) -> Network:  # noqa: ARG001
     """torchvision's, with the input channels of the data and the stem of the spec."""
-    from torchvision.models import resnet
+    from torchvision import models
 
-    plain = {18: resnet.resnet18, 34: resnet.resnet34, 50: resnet.resnet50}[model.depth](num_classes=classes)
+    plain = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50}[model.depth](num_classes=classes)
     cifar = model.stem == "cifar"
     stem = nn.Conv2d(channels, 64, 3, 1, 1, bias=False) if cifar else nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    # what pooling lets through is what ReLU lets through, and the other way round: pooled first, ReLU has less to do
+    # max pooling and ReLU commute; pooling first leaves ReLU a quarter of the work
     pool = [] if cifar else [plain.maxpool]
     stages = {f"layer{i}": getattr(plain, f"layer{i}") for i in (1, 2, 3, 4)}
     stages["layer1"] = nn.Sequential(stem, plain.bn1, *pool, plain.relu, *plain.layer1)
-    return _with_head(model, stages, plain.fc.in_features, classes)
+    return with_head(model, stages, plain.fc.in_features, classes)
 
 
-def _with_head(model: NetworkHead, stages: Mapping[str, nn.Module], width: int, classes: int) -> Network:
+def with_head(model: NetworkModel, stages: Mapping[str, nn.Module], width: int, classes: int) -> Network:
+    """The network of `stages`, whose last gives `width` features, with the extra layers and the classifier."""
     head: dict[str, nn.Module] = {}
     for i in range(model.head_layers):
         linear = nn.Linear(width, width, bias=model.bias)
@@ -139,9 +151,6 @@ def simplex_etf(classes: int, width: int) -> Tensor:
     directions = torch.linalg.eigh(centred).eigenvectors[:, 1:]
     frame = torch.linalg.qr(torch.randn(width, classes - 1, dtype=torch.float64)).Q
     return ((classes / (classes - 1)) ** 0.5 * directions @ frame.mT).float()
-
-
-_BUILDERS: dict[str, Callable[..., Network]] = {"mlp": _mlp, "convnet": _convnet, "resnet": _resnet}
 
 
 def cut_dead_taps(network: Network, channels: int, image_size: int) -> None:

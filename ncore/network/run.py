@@ -13,24 +13,30 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ncore.kinds.fields import resolved
 from ncore.network.data import PADDING, DataSet, augment, load
 from ncore.network.estimate import KEPT_FEATURES_BYTES
-from ncore.network.measuring import NetworkGauge, data_loss
+from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
 from ncore.run import Diverged, Measurement
-from ncore.schedule import measuring_steps
+from ncore.schedule import measuring_steps, next_due
 from ncore.spec import MeasureEpochs, NetworkSpec
+from ncore.stopping import Check, go_on
 
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
 NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "could not create a memory")
-"""What torch says of the CPU's memory, and oneDNN."""
+"""Words in which torch and oneDNN report that the CPU's memory is used up."""
+OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
+"""What torch's optimizers keep for each parameter."""
+KEPT_AS = {"momentum_buffer": "velocity"}
+"""Names in a checkpoint."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What chance decides in one epoch, drawn from (seed, epoch) alone, so that a checkpoint needs no state of it."""
+    """All randomness of one epoch, a function of (seed, epoch) only: checkpoints need no generator state."""
 
     order: Tensor
     shifts: Tensor | None
@@ -50,30 +56,39 @@ class Epoch:
 
 
 class NetworkRun:
-    """The Run of `ncore.train` for networks; `step` counts the steps of all seeds, a Measurement's step its own."""
+    """The Run of `ncore.train` for networks; `step` counts the steps of all seeds, a Measurement's step its own.
+
+    `layers` are measured, in the order of the forward pass; `classes` is the data's number of classes.
+    """
 
     engine = "network"
 
     def __init__(
-        self, spec: NetworkSpec, device: str, checkpoint: Mapping[str, Tensor] | None, data_dir: str | None
+        self,
+        spec: NetworkSpec,
+        device: str,
+        checkpoint: Mapping[str, Tensor] | None,
+        data_dir: str | None,
+        check: Check = go_on,
     ) -> None:
         self.spec, self.device = spec, device
         self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
-        self._data = load(spec.data, data_dir, device, self._dtype)
+        self._data = load(spec.data, data_dir, device, self._dtype, check)
         self.classes = self._data.classes
+        self.layers = spec.model.measured
         optimizer = spec.optimizer
+        self._rates = optimizer.rates
         samples = len(self._data.train)
         # a lone last sample is left out, as batch norm has no variance of it
         self._epoch_steps = math.ceil(samples / optimizer.batch_size) - (samples % optimizer.batch_size == 1)
         self._seed_steps = optimizer.epochs * self._epoch_steps
-        self.total = len(spec.seeds) * self._seed_steps
+        self.total = len(spec.seeds) * self._seed_steps  # see NetworkSpec.steps_per_seed
         self._due = self._schedule()
-        smoothing = optimizer.label_smoothing
-        targets = torch.eye(self.classes, dtype=self._dtype, device=device)
-        self._targets = targets * (1 - smoothing) + smoothing / self.classes
-        self._gauge = NetworkGauge(spec, self._data, self._targets)
+        self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
+        self._measurer = NetworkMeasurer(spec, self._data, self._targets)
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
+        check()
         self._begin_seed(seed_index)
         if checkpoint:
             self._restore(checkpoint, step, measured)
@@ -94,7 +109,7 @@ class NetworkRun:
             if self.done:
                 return []
             self._begin_seed(self._seed_index + 1)
-        due = next(step for step in self._due if step > self._measured)
+        due = next_due(self._due, self._measured)
         with told_when_out_of_memory(self.device):
             try:
                 if self._train(due, until):
@@ -107,9 +122,9 @@ class NetworkRun:
         """All that is needed to go on bit for bit as if nothing had happened."""
         state = {f"network.{name}": t.detach().cpu().clone() for name, t in self._network.state_dict().items()}
         for name, _, flat in self._trained:
-            velocity = self._optimizer.state[flat].get("momentum_buffer")
-            if velocity is not None:
-                state[f"velocity.{name}"] = velocity.cpu().clone()
+            for key, value in self._optimizer.state[flat].items():
+                if value is not None:  # a momentum buffer without momentum
+                    state[f"{KEPT_AS.get(key, key)}.{name}"] = value.cpu().clone()
         if self._batch_grad_norm is not None:
             state["batch_grad_norm"] = self._batch_grad_norm.cpu()
         position = torch.tensor([self._seed_index, self._step, self._measured])
@@ -117,22 +132,22 @@ class NetworkRun:
 
     @property
     def left_out(self) -> str | None:
-        if self._gauge.keeps_features:
+        if self._measurer.keeps_features:
             return None
-        size = self._gauge.features_bytes / 2**30
+        size = self._measurer.features_bytes / 2**30
         return f"no features in its final state: {size:.1f} GiB, more than {KEPT_FEATURES_BYTES / 2**30:g} GiB"
 
     @torch.no_grad()
     def final_state(self) -> dict[str, Tensor]:
         """The last seed's weights (`network.…`), logits and labels, and features (N, d) of the measured layers, unless
         they do not fit (see `left_out`)."""
-        gauge, network, features = self._gauge, self._network, dict[str, Tensor]()
+        measurer, network, features = self._measurer, self._network, dict[str, Tensor]()
         network.eval()
         try:
-            if gauge.keeps_features:
-                features, logits = _returned(gauge.features(network))
+            if measurer.keeps_features:
+                features, logits = _returned(measurer.features(network))
             else:
-                logits = _returned(gauge.evaluate(network, self._data.train))
+                logits = _returned(measurer.evaluate(network, self._data.train))
         finally:
             network.train()
         state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
@@ -152,21 +167,17 @@ class NetworkRun:
         self.step = seed_index * self._seed_steps
         self._seed = spec.seeds[seed_index]
         shape = self.classes, self._data.channels, spec.data.image_size
-        # in bfloat16 the differences that the products are taken of would lose their digits; a GPU has its own ways
-        products = self.device == "cpu" and spec.precision != "bfloat16"
-        network = build(spec.model, *shape, self._seed, products=products)
+        # on the CPU only, as cuDNN needs no help; in bfloat16 the differences of inputs would lose precision
+        as_products = self.device == "cpu" and spec.precision != "bfloat16"
+        network = build(
+            spec.model, *shape, self._seed, cut_padding_taps=optimizer.shrinks_unused, as_products=as_products
+        )
         self._network: Network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         # views of one dimension, as the fused step copies gradients that are not in the order of their shape
         trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
-        self._optimizer = torch.optim.SGD(
-            [flat for _, _, flat in self._trained],
-            lr=optimizer.learning_rate,
-            momentum=optimizer.momentum,
-            nesterov=optimizer.nesterov,
-            weight_decay=optimizer.weight_decay,
-            fused=True,
-        )
+        flat_ones = [flat for _, _, flat in self._trained]
+        self._optimizer: torch.optim.Optimizer = resolved(optimizer.make)(optimizer, flat_ones)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
@@ -179,13 +190,13 @@ class NetworkRun:
         if "batch_grad_norm" in checkpoint:
             self._batch_grad_norm = checkpoint["batch_grad_norm"].to(self.device)
         for name, _, flat in self._trained:
-            if f"velocity.{name}" in checkpoint:
-                velocity = torch.empty_like(flat, requires_grad=False)
-                self._optimizer.state[flat]["momentum_buffer"] = velocity.copy_(checkpoint[f"velocity.{name}"])
+            for key in OPTIMIZER_STATE:
+                if (kept := checkpoint.get(f"{KEPT_AS.get(key, key)}.{name}")) is not None:
+                    self._optimizer.state[flat][key] = kept.to(self.device, copy=True)
 
     def _learning_rate(self) -> float:
-        epoch, optimizer = self._step // self._epoch_steps, self.spec.optimizer
-        return optimizer.learning_rate * optimizer.gamma ** sum(epoch >= m for m in optimizer.milestones)
+        optimizer = self.spec.optimizer
+        return optimizer.learning_rate * self._rates.share(self._step, self._epoch_steps, optimizer.epochs)
 
     def _train(self, due: int, until: float) -> bool:
         """Trains up to step `due`; False where the time is up before."""
@@ -270,7 +281,7 @@ class NetworkRun:
     def _measurement(self) -> Generator[None, None, Measurement]:
         self._network.eval()
         try:
-            values = yield from self._gauge.measure(self._network)
+            values = yield from self._measurer.measure(self._network)
         finally:
             self._network.train()
         self._check_finite(values["loss", None])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import altair as alt
+from ncore.pictures.themes import DIGIT_WIDTH, Layout
 
+Channel = dict[str, Any]
+"""A Vega-Lite encoding channel."""
 FLOOR = 1e-32
 """Log axes go no lower; smaller values, which are rounding, are drawn at the floor."""
 MARGIN = 0.04
@@ -15,12 +18,21 @@ MARGIN = 0.04
 LEAST_RATIO = 1.02
 """A log axis covers at least this ratio: what hardly moves looks like it."""
 MOST_TICKS = 6
-STEP_LABEL = "format(datum.value, datum.value < 1000 ? '~g' : '~s')"
-PLAIN_LABEL = "format(datum.value, '.4~g')"
+NUMBER_LABEL = "format(datum.value, abs(datum.value) < 1e5 ? '.6~g' : '.4~s')"
+"""Plain digits: an axis rounds a `format` of its own to the distance of its ticks, which makes 1e+1 of 10."""
+_POWER = "floor(log(abs(datum.value)) / LN10 + 1e-9)"
+_RAISED = "substring('⁰¹²³⁴⁵⁶⁷⁸⁹', {0}, {0} + 1)".format
 POWER_LABEL = (
-    "datum.value == 0 || datum.value == 1 ? format(datum.value, 'd') : replace(format(datum.value, '.3~e'), 'e+', 'e')"
+    f"datum.value == 0 || (abs(datum.value) >= 1e-3 && abs(datum.value) < 1e4) ? {NUMBER_LABEL} : "
+    f"replace(format(datum.value / pow(10, {_POWER}), '.4~g') + '·10', regexp('^1·'), '') "
+    f"+ ({_POWER} < 0 ? '⁻' : '') + (abs({_POWER}) > 9 ? {_RAISED(f'floor(abs({_POWER}) / 10)')} : '') "
+    f"+ {_RAISED(f'abs({_POWER}) % 10')}"
 )
-"""1e−6, not 10 with a raised −6: raised digits are missing in the fonts that every machine has."""
+"""As `power_of`, with raised digits, which browsers have fonts for; of any number, should the axis be made linear."""
+EXPONENT_SIZE, EXPONENT_RISE = 0.75, 0.38
+"""Of the digits of a power, in units of the font's size."""
+TICK_PIXELS = 7
+"""From an axis to its labels."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +43,24 @@ class Abscissa:
     unit: float = 1.0
     log: bool = True
 
-    def axis(self, last: float) -> alt.X:
-        """Logarithmic axes are symlog: 0, 1, 10, 100, … are ticks."""
-        field = f"{self.title}:Q"
-        if not self.log:
-            return alt.X(
-                field,
-                title=self.title,
-                scale=alt.Scale(domain=[0, last or 1], nice=False),
-                axis=alt.Axis(labelFlush=False, format="~g", tickCount=8),
-            )
-        values = [0, *(10**power for power in range(int(math.log10(max(last, 1))) + 1))]
-        axis = alt.Axis(values=values, labelExpr=STEP_LABEL, labelFlush=False)
-        scale = alt.Scale(type="symlog", constant=1, domain=[0, last or 1], nice=False)
-        return alt.X(field, title=self.title, scale=scale, axis=axis)
+    def channel(self, last: float, layout: Layout) -> Channel:
+        """Logarithmic axes are symlog, so that step 0 has a place; their ticks are those of `ticks`."""
+        scale: dict[str, Any] = {"domain": [0, last or 1], "nice": False}
+        axis: dict[str, Any] = {"labelFlush": False, "labelExpr": NUMBER_LABEL, "tickCount": 8}
+        if self.log:
+            scale |= {"type": "symlog", "constant": 1}
+            axis = {"labelFlush": False, "labelExpr": POWER_LABEL, "values": self.ticks(last)}
+            if self.draws_powers(last, layout):
+                axis |= {"labels": False, "minExtent": 20}
+        return {"field": self.title, "type": "quantitative", "title": self.title, "scale": scale, "axis": axis}
+
+    def ticks(self, last: float) -> list[float]:
+        """Of a log axis: 0, 1, 10, 100, …"""
+        return [0, *(10**power for power in range(int(math.log10(max(last, 1))) + 1))]
+
+    def draws_powers(self, last: float, layout: Layout) -> bool:
+        """Whether the ticks' labels are powers of ten that are drawn as texts of their own."""
+        return self.log and last >= 1e4 and layout.powers == "drawn"
 
 
 SHARE = Abscissa("share of the run", log=False)
@@ -80,17 +96,19 @@ class Ordinate:
         )  # fmt: skip
         return (at - low) / (high - low)
 
-    def axis(self, field: str) -> alt.Y:
-        scale = alt.Scale(
-            type="log" if self.log else "linear", domain=[self.low, self.high], nice=False, zero=alt.Undefined
-        )
-        axis = self._log_axis() if self.log else alt.Axis(format="~g", tickCount=5)
-        return alt.Y(f"{field}:Q", title=self.title, scale=scale, axis=axis)
+    def channel(self, field: str, layout: Layout) -> Channel:
+        scale = {"type": "log" if self.log else "linear", "domain": [self.low, self.high], "nice": False}
+        axis: dict[str, Any] = {"labelExpr": NUMBER_LABEL, "tickCount": 5}
+        if self.log:
+            axis = {"labelExpr": POWER_LABEL, "values": self.ticks()}
+        if self.draws_powers(layout):
+            widest = max(sum(_widths(tick, layout)) for tick in self.ticks())
+            axis |= {"labels": False, "minExtent": math.ceil(TICK_PIXELS + widest)}
+        return {"field": field, "type": "quantitative", "title": self.title, "scale": scale, "axis": axis}
 
-    def _log_axis(self) -> alt.Axis:
-        ticks = self.ticks()
-        is_plain = all(1e-3 <= tick < 1e4 for tick in ticks)
-        return alt.Axis(values=ticks, labelExpr=PLAIN_LABEL if is_plain else POWER_LABEL)
+    def draws_powers(self, layout: Layout) -> bool:
+        """Whether the ticks' labels are powers of ten that are drawn as texts of their own."""
+        return self.log and layout.powers == "drawn" and not all(1e-3 <= tick < 1e4 for tick in self.ticks())
 
     def ticks(self) -> list[float]:
         """Of a log axis: powers of ten, over few decades 1, 2, 5 or 1, 3 of each, over less than one evenly spaced."""
@@ -109,3 +127,43 @@ def _even_ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough)
     return [float(f"{i * step:.12g}") for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def power_of(tick: float) -> tuple[str, str]:
+    """What a tick is written as: ("10", "−6") for 1e-6, ("3·10", "4") for 3e4; 0, 1 and 10 as they are."""
+    if tick in (0, 1, 10):
+        return f"{tick:g}", ""
+    mantissa, _, power = f"{tick:.4e}".partition("e")
+    digits, exponent = f"{float(mantissa):g}", str(int(power)).replace("-", "−")
+    return ("10" if digits == "1" else f"{digits}·10"), exponent
+
+
+def _widths(tick: float, layout: Layout) -> tuple[float, float]:
+    """Pixels that the two parts of a power take."""
+    base, exponent = power_of(tick)
+    size = DIGIT_WIDTH * layout.label_size
+    return size * (len(base) - 0.5 * base.count("·")), size * EXPONENT_SIZE * len(exponent)
+
+
+def powers_beside(y: Ordinate, layout: Layout) -> list[dict[str, Any]]:
+    """Rows of the labels left of a log axis: {"value", "base", "exponent", "base_dx", "exponent_dx"}.
+
+    Powers are written as two texts: fonts that every machine has lack the raised digits from 4 on.
+    """
+    rows = []
+    for tick in y.ticks():
+        base, exponent = power_of(tick)
+        right = -TICK_PIXELS - _widths(tick, layout)[1]
+        rows.append({"value": tick, "base": base, "exponent": exponent, "base_dx": right, "exponent_dx": right})
+    return rows
+
+
+def powers_below(x: Abscissa, last: float, layout: Layout) -> list[dict[str, Any]]:
+    """Rows of the labels below a log axis, centred at their ticks."""
+    rows = []
+    for tick in x.ticks(last):
+        base, exponent = power_of(tick)
+        widths = _widths(tick, layout)
+        middle = widths[0] - sum(widths) / 2
+        rows.append({x.title: tick, "base": base, "exponent": exponent, "base_dx": middle, "exponent_dx": middle})
+    return rows

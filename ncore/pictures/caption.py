@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ncore.spec import NetworkSpec, UfmSpec
 
 
-def caption(spec: UfmSpec | NetworkSpec) -> str:
-    seeds = f"{len(spec.seeds)} seeds (median, range)" if len(spec.seeds) > 1 else f"seed {spec.seeds[0]}"
+def caption(spec: UfmSpec | NetworkSpec, shown: Sequence[int] = ()) -> str:
+    """The setting, and which seeds are shown; all if empty."""
+    seeds = [seed for seed in spec.seeds if not shown or seed in shown]
+    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else f"seed {seeds[0]}"
     setting = _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
-    return f"{setting}; {seeds}"
+    return f"{setting}; {told}"
 
 
 def _loss(spec: UfmSpec | NetworkSpec) -> str:
-    return "MSE" if spec.loss == "mse" else "cross-entropy"
+    return spec.criterion.words
 
 
 def _ufm(spec: UfmSpec) -> str:
@@ -26,19 +30,16 @@ def _ufm(spec: UfmSpec) -> str:
     bias = f"bias, λ_b = {spec.regularization.bias:g}" if model.bias else "no bias"
     momentum = f", momentum {optimizer.momentum:g}" if optimizer.momentum else ""
     return (
-        f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}; {_loss(spec)}, {bias}, λ_W = {decays}, "
-        f"λ_H = {spec.regularization.features:g}; gradient descent, step {optimizer.learning_rate:g}{momentum}, "
-        f"{optimizer.steps:,} steps"
+        f"UFM, M = {depth}{sigma}; K = {model.classes}, d = {widths}, n = {n}{model.words}; {_loss(spec)}, {bias}, "
+        f"λ_W = {decays}, λ_H = {spec.regularization.features:g}; gradient descent, "
+        f"step {optimizer.learning_rate:g}{momentum}, {optimizer.steps:,} steps"
     )
 
 
 def _network(spec: NetworkSpec) -> str:
     model, optimizer, data = spec.model, spec.optimizer, spec.data
-    size = f"{model.depth}" if model.kind == "resnet" else ""
-    n = "" if data.samples_per_class is None else f", n = {data.samples_per_class}"
     return (
-        f"{ {'resnet': 'ResNet', 'mlp': 'MLP', 'convnet': 'convolutional net'}[model.kind] }{size} on {data.name}{n}; "
-        f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; SGD, step {optimizer.learning_rate:g}, "
-        f"momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, batch {optimizer.batch_size}, "
+        f"{model.words} on {data.words}; "
+        f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; {optimizer.words}, batch {optimizer.batch_size}, "
         f"{optimizer.epochs} epochs"
     )

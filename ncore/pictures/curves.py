@@ -1,94 +1,100 @@
-"""Pictures as Vega-Lite, the one source for browser, file and paper: pure functions from series to a chart."""
+"""Pictures of curves as Vega-Lite, the one source for browser, file and paper."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-import altair as alt
-from altair.utils.schemapi import debug_mode
-
-from ncore.pictures.axes import SHARE, Abscissa, Ordinate
+from ncore.pictures import marks
+from ncore.pictures.axes import SHARE, Abscissa, Channel, Ordinate, powers_below, powers_beside
+from ncore.pictures.histogram import histogram
+from ncore.pictures.marks import Row, Tables
 from ncore.pictures.panels import GAP, PANELS, Panel, panel_of
-from ncore.pictures.subject import Subject
-from ncore.pictures.themes import THEMES, Theme
+from ncore.pictures.points import CurvePoint, Curves, Key
+from ncore.pictures.setting import PictureSetting
+from ncore.pictures.themes import THEMES, Layout, Theme
+from ncore.pictures.titles import distinct, title_of, width
 
-Series = Mapping[str, Any]
-"""{"metric", "layer", "seed", "steps", "values"} as /metrics has it."""
-Row = dict[str, Any]
-"""A point of a curve: value (median), low and high over the seeds; of a predicted level they are the same."""
-
-WIDTH, HEIGHT = 320, 210
-MAX_POINTS = 120
-"""Points of a curve in a picture: one for each three pixels across; each takes time to draw."""
-HOVERED_POINTS = 60
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
-CHARACTERS = 72
-"""Of a caption's line, a panel wide."""
-LABEL_PIXELS = 14
-
-
-class Tables:
-    """The data of a picture, by name: Altair would walk through every number of them, for seconds."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, list[Row]] = {}
-
-    def add(self, rows: list[Row]) -> alt.NamedData:
-        name = f"table{len(self.rows) + 1}"
-        self.rows[name] = rows
-        return alt.NamedData(name=name)
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+NAME_COLUMNS = 44
+"""Of an experiment's name in a legend."""
+LEGEND_MARK_COLUMNS = 7
+"""Of the line in front of a name, and the room behind it."""
+TITLE_LINES, CAPTION_LINES = 2, 6
+NO_TITLE = "none"
+SCREEN = Layout()
 
 
 def figure(
-    series: Sequence[Series],
-    subject: Subject,
+    curves: Curves,
+    setting: PictureSetting,
     panels: Sequence[str] = (),
     theme: str = "light",
     columns: int = 2,
     hover: bool = False,
+    layout: Layout = SCREEN,
+    ends: Mapping[Key, Sequence[float]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Vega-Lite of panels by name, each with median and range over the seeds, and predictions as dashed lines.
 
-    With `hover` some points of each curve tell their values under the pointer.
+    With `hover` some points of each curve show their values under the pointer. `ends` are the last values of all seeds,
+    for the panels that are histograms.
     """
-    names, tables = panels or subject.panels, Tables()
+    names, canvas = panels or setting.shown(ends), _Canvas(THEMES[theme], layout, hover)
     if any(GAP in PANELS[name].metrics for name in names):
-        series = [*series, *_gaps(series, subject)]
-    with debug_mode(False):  # no check of every part against the schema: it costs more than all the rest
-        charts = [_panel(PANELS[name], series, subject, THEMES[theme], tables, hover) for name in names]
-        return _whole(charts, tables, subject.name, subject.caption, THEMES[theme], columns)
+        curves = {**curves, (GAP, None): _gap(curves, setting)}
+    charts = [_panel(PANELS[name], curves, ends, setting, canvas) for name in names]
+    heading = (setting.name, setting.caption) if layout.title is None else (layout.title, "")
+    description = f"{setting.name}. {setting.caption}".strip(". ")
+    return {**_whole(charts, canvas, *heading, columns), "description": description}
 
 
 def comparison(
-    curves: Sequence[tuple[Subject, Sequence[Series]]],
+    experiments: Sequence[tuple[PictureSetting, Curves]],
     metric: str,
     by_share: bool = False,
     theme: str = "light",
     hover: bool = False,
+    layout: Layout = SCREEN,
 ) -> dict[str, Any]:
-    """Vega-Lite of one metric of several experiments of different names: a colour each, layers dashed from the last."""
-    over = SHARE if by_share else Abscissa()
-    panel, tables, style = panel_of(metric), Tables(), THEMES[theme]
-    names, rows = [subject.name for subject, _ in curves], []
-    for subject, series in curves:
-        found = _rows(series, panel.metrics, Abscissa(over.title, _length(subject, series) if by_share else 1))
-        depth = {layer: _depth(i) for i, layer in enumerate(_layers(subject, found)[::-1])} | {"": _depth(0)}
-        rows += [{**row, "experiment": subject.name, "depth": depth[row["layer"]]} for row in found]
+    """Vega-Lite of one metric of several experiments: a colour each, layers dashed from the last."""
+    layout = replace(layout, width=2 * layout.width, height=int(1.7 * layout.height))  # one panel in the room of two
+    over, panel, canvas = SHARE if by_share else Abscissa(), panel_of(metric), _Canvas(THEMES[theme], layout, hover)
+    names, rows = distinct([setting.name for setting, _ in experiments], NAME_COLUMNS), []
+    for name, (setting, curves) in zip(names, experiments, strict=True):
+        found = _rows(curves, panel.metrics, Abscissa(over.title, _length(setting, curves) if by_share else 1))
+        depth = {layer: _depth(i) for i, layer in enumerate(_layers(setting, found)[::-1])} | {"": _depth(0)}
+        rows += [{**row, "experiment": name, "depth": depth[row["layer"]]} for row in found]
     depths = sorted({row["depth"] for row in rows}, key=lambda text: (len(text), text))
-    with debug_mode(False):
-        color = alt.Color("experiment:N", title=None, scale=style.scale(names), sort=names)
-        dash = _dash("depth", depths, None)
-        drawn = {"width": 2 * WIDTH, "height": int(1.7 * HEIGHT), "title": panel.title}
-        chart = _curves(panel, rows, [], over, {"color": color, "strokeDash": dash}, style, tables, hover) | drawn
-        return _whole([chart], tables, "", "", style, 2)
+    beside = max(1, layout.columns // (max(map(width, names)) + LEGEND_MARK_COLUMNS))
+    legend = {"columns": beside} if layout.has_legend else None
+    color = marks.field("experiment", "nominal", title=None, scale=canvas.style.scale(names), legend=legend)
+    encoding = {"color": color, "strokeDash": marks.dash("depth", depths), "strokeWidth": {"value": layout.stroke}}
+    shown = {"experiment": "experiment", "layer": "layer"}
+    chart = _curves(panel, rows, [], over, encoding, canvas, shown)
+    chart |= {**_sizes(layout), "title": panel.title}
+    return {
+        **_whole([chart], canvas, layout.title or NO_TITLE, "", 2),
+        "description": f"{panel.title} of {', '.join(names)}",
+    }
 
 
-def _length(subject: Subject, series: Sequence[Series]) -> int:
+class _Canvas:
+    """What all panels of a picture share."""
+
+    def __init__(self, style: Theme, layout: Layout, hover: bool) -> None:
+        self.style, self.layout, self.hover, self.tables = style, layout, hover, Tables()
+
+
+def _sizes(layout: Layout) -> dict[str, Any]:
+    return {"width": layout.width, "height": layout.height}
+
+
+def _length(setting: PictureSetting, curves: Curves) -> int:
     """Steps of the whole run; as far as it got where that is not known."""
-    return subject.steps or max((one["steps"][-1] for one in series if one["steps"]), default=0) or 1
+    return setting.steps or max((points[-1].step for points in curves.values() if points), default=0) or 1
 
 
 def _depth(index: int) -> str:
@@ -96,29 +102,34 @@ def _depth(index: int) -> str:
 
 
 def _panel(
-    panel: Panel, series: Sequence[Series], subject: Subject, style: Theme, tables: Tables, hover: bool
+    panel: Panel, curves: Curves, ends: Mapping[Key, Sequence[float]], setting: PictureSetting, canvas: _Canvas
 ) -> dict[str, Any]:
-    rows = _rows(series, panel.metrics, subject.over)
-    layers = _layers(subject, rows)
+    if panel.over_seeds:
+        chart = histogram(panel, ends, setting, canvas.style, canvas.layout, canvas.tables)
+        return {**chart, **_sizes(canvas.layout), "title": panel.title}
+    rows, style, stroke = _rows(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
+    layers = _layers(setting, rows)
     labels = [label for label in panel.metrics.values() if any(row["metric"] == label for row in rows)]
-    width = alt.StrokeWidthValue(1.8)
+    stroke_width: Channel = {"value": stroke}
     if len(layers) < 2:
-        color: Any = alt.ColorValue(style.colours[0])
+        color: Channel = {"value": style.colours[0]}
     elif not any(row["layer"] for row in rows):
-        color = alt.ColorValue(style.ink)
+        color = {"value": style.ink}
     else:
-        bare = {"test": "datum.layer == ''", "value": style.ink}
+        bare = {"test": {"field": "layer", "equal": ""}, "value": style.ink}
         scale = style.scale(layers, last_first=True)
-        color = alt.Color("layer:N", title="layer", scale=scale, sort=list(layers), condition=bare)
-        width = alt.StrokeWidthValue(1.4, condition={"test": f"datum.layer == {layers[-1]!r}", "value": 2.1})
-    encoding = {"color": color, "strokeDash": _dash("metric", labels, None), "strokeWidth": width}
-    levels = _levels(panel, rows, subject.predicted)
-    chart = _curves(panel, rows, levels, subject.over, encoding, style, tables, hover)
-    return chart | {"width": WIDTH, "height": HEIGHT, "title": _title(panel, subject)}
+        color = marks.field("layer", "nominal", title="layer", scale=scale, condition=bare)
+        last = {"test": {"field": "layer", "equal": layers[-1]}, "value": 1.15 * stroke}
+        stroke_width = {"value": 0.8 * stroke, "condition": last}
+    encoding = {"color": color, "strokeDash": marks.dash("metric", labels), "strokeWidth": stroke_width}
+    levels = _levels(panel, rows, setting.predicted)
+    shown = {"layer": "layer"} if any(row["layer"] for row in rows) else {}
+    chart = _curves(panel, rows, levels, setting.over, encoding, canvas, shown)
+    return {**chart, **_sizes(canvas.layout), "title": _title(panel, setting)}
 
 
-def _title(panel: Panel, subject: Subject) -> str:
-    least = subject.predicted.get(("objective", None)) if "objective" in panel.metrics else None
+def _title(panel: Panel, setting: PictureSetting) -> str:
+    least = setting.predicted.get(("objective", None)) if "objective" in panel.metrics else None
     return panel.title if least is None else f"{panel.title}, f* = {least:.5g}"
 
 
@@ -127,89 +138,78 @@ def _curves(
     rows: list[Row],
     levels: list[Row],
     over: Abscissa,
-    encoding: Mapping[str, Any],
-    style: Theme,
-    tables: Tables,
-    hover: bool,
+    encoding: Mapping[str, Channel],
+    canvas: _Canvas,
+    shown: dict[str, str],
 ) -> dict[str, Any]:
     """Bands, lines and predicted levels in one panel; a text where there is nothing to draw."""
+    style, layout, tables = canvas.style, canvas.layout, canvas.tables
     if not rows:
-        return {"layer": [_text("nothing has been measured", style, tables)]}
+        return {"layer": [marks.note("nothing has been measured", style, layout, tables)]}
     y = Ordinate.over(panel.y_title, [row[key] for row in rows + levels for key in ("low", "high")], panel.log)
     rows = [{**row, **{key: y.drawn(row[key]) for key in ("value", "low", "high")}} for row in rows]
-    x = over.axis(max(row[over.title] for row in rows))
-    data = tables.add(rows)
-    hidden = {name: channel for name, channel in encoding.items() if name not in ("strokeDash", "strokeWidth")}
-    detail = [alt.Detail("metric:N"), alt.Detail("layer:N")]
-    marks = []
-    if any(row["low"] < row["high"] for row in rows):
-        band = alt.Chart(data).mark_area(fillOpacity=0.18)
-        marks.append(_part(band.encode(x=x, y=y.axis("low"), y2=alt.Y2("high"), detail=detail, **hidden)))
-    line = alt.Chart(data).mark_line(point=_is_short(rows))
-    marks.append(_part(line.encode(x=x, y=y.axis("value"), detail=detail, **encoding)))
+    last = max(row[over.title] for row in rows)
+    x = over.channel(last, layout)
+    parts = marks.curves(tables.add(rows), rows, x, y, encoding, layout)
     if levels:
-        marks += _predicted(levels, y, style, tables)
-    if hover:
-        spots = alt.Chart(tables.add(_hovered(rows))).mark_circle(
-            size=120, opacity=0, tooltip=alt.TooltipContent("data")
-        )
-        marks.append(_part(spots.encode(x=x, y=y.axis("value"), **hidden)))
-    return {"layer": marks}
+        parts += marks.levels(levels, y, style, layout, tables)
+    if y.draws_powers(layout):
+        at = {"x": {"value": 0}, "y": y.channel("value", layout)}
+        parts += marks.power_labels(powers_beside(y, layout), at, style, layout, tables)
+    if over.draws_powers(last, layout):
+        parts += marks.power_labels(powers_below(over, last, layout), {"x": x, "y": {"value": layout.height}},
+                                    style, layout, tables)  # fmt: skip
+    if layout.legend == "direct":
+        parts.append(_names(rows, x, y, encoding["color"], canvas))
+    if canvas.hover:
+        parts.append(marks.spots(rows, x, y, _hovered(panel, rows, over, shown), layout, tables))
+    return {"layer": parts}
 
 
-def _is_short(rows: Sequence[Row]) -> bool:
-    """Whether a line through the points could be too short to be seen."""
-    return len({row["step"] for row in rows}) < 3
+def _names(rows: Sequence[Row], x: Channel, y: Ordinate, color: Channel, canvas: _Canvas) -> marks.Part:
+    """Names at the ends of the curves: of what they differ in."""
+    by = [name for name in ("experiment", "depth", "layer", "metric") if len({row.get(name) for row in rows}) > 1]
+    by = [name for name in by if name != "layer" or "depth" not in by]
+    names = {tuple(row[name] for name in by): ", ".join(str(row[name]) for name in by if row[name]) for row in rows}
+    return marks.end_labels(rows, names, by, x, y, color, canvas.layout, canvas.tables)
 
 
-def _hovered(rows: Sequence[Row]) -> list[Row]:
-    steps = sorted({row["step"] for row in rows})
-    kept = set(steps[:: max(1, len(steps) // HOVERED_POINTS)]) | {steps[-1]}
-    return [row for row in rows if row["step"] in kept]
+def _hovered(panel: Panel, rows: Sequence[Row], over: Abscissa, shown: Mapping[str, str]) -> dict[str, str]:
+    """{field: title} of what the pointer shows."""
+    steps = {"step": "step"} if over.title == "step" else {over.title: over.title, "step": "step"}
+    metric = {"metric": "curve"} if len(panel.metrics) > 1 else {}
+    is_range = any(row["seeds"] > 1 for row in rows)
+    values = {"value": "median" if is_range else panel.y_title}
+    ranges = {"low": "lowest", "high": "highest", "seeds": "seeds"} if is_range else {}
+    return {**shown, **metric, **steps, **values, **ranges}
 
 
-def _gaps(series: Sequence[Series], subject: Subject) -> Iterable[Series]:
-    """The objective above its predicted value; null where rounding hides it."""
-    least = subject.predicted.get(("objective", None))
+def _gap(curves: Curves, setting: PictureSetting) -> list[CurvePoint]:
+    """The objective above its predicted value, where rounding does not hide it."""
+    least = setting.predicted.get(("objective", None))
     if least is None:
-        return
-    for one in series:
-        if one["metric"] == "objective":
-            above = [None if value is None else value - least for value in one["values"]]
-            yield {**one, "metric": GAP, "values": [None if gap is None or gap <= 0 else gap for gap in above]}
+        return []
+    above = (one._replace(value=one.value - least, low=one.low - least, high=one.high - least)
+             for one in curves.get(("objective", None), ()))  # fmt: skip
+    return [one._replace(low=one.low if one.low > 0 else one.value) for one in above if one.value > 0]
 
 
-def _rows(series: Sequence[Series], metrics: Mapping[str, str], over: Abscissa) -> list[Row]:
-    """Median, lowest and highest over the seeds for each (metric, layer, step) where a value is known."""
-    found: dict[tuple[str, str, int], list[float]] = {}
-    for one in series:
-        if one["metric"] in metrics:
-            key = metrics[one["metric"]], one["layer"] or ""
-            for step, value in _thinned(one):
-                if value is not None and math.isfinite(value):
-                    found.setdefault((*key, step), []).append(value)
+def _rows(curves: Curves, metrics: Mapping[str, str], over: Abscissa) -> list[Row]:
+    """A row for each point of the curves of these metrics, under the names that the metrics have in the legend."""
+    found = sorted(
+        (metrics[metric], layer or "", points) for (metric, layer), points in curves.items() if metric in metrics
+    )
     return [
-        {
-            "metric": metric, "layer": layer, "step": step, over.title: step / over.unit,
-            "value": median(values), "low": min(values), "high": max(values), "seeds": len(values),
-        }
-        for (metric, layer, step), values in sorted(found.items())
-    ]  # fmt: skip
+        {"metric": metric, "layer": layer, over.title: point.step / over.unit, **point._asdict()}
+        for metric, layer, points in found
+        for point in points
+    ]
 
 
-def _thinned(one: Series) -> Iterable[tuple[int, float | None]]:
-    """Every so many points of a long series, both ends included: the same steps for all seeds of an experiment."""
-    steps, values, count = one["steps"], one["values"], len(one["steps"])
-    if count <= MAX_POINTS:
-        return zip(steps, values, strict=True)
-    kept = [i * (count - 1) // (MAX_POINTS - 1) for i in range(MAX_POINTS)]
-    return [(steps[i], values[i]) for i in kept]
-
-
-def _layers(subject: Subject, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The subject's layers that any panel may show, in their order, and unforeseen ones behind them."""
-    others = {row["layer"] for row in rows if row["layer"]} - set(subject.layers)
-    return (*subject.layers, *sorted(others))
+def _layers(setting: PictureSetting, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The setting's layers that any panel may show, in their order, and unforeseen ones behind them."""
+    others = {row["layer"] for row in rows if row["layer"]} - set(setting.layers)
+    return (*setting.layers, *sorted(others))
 
 
 def _levels(panel: Panel, rows: Sequence[Row], predicted: Mapping[tuple[str, str | None], float]) -> list[Row]:
@@ -224,64 +224,25 @@ def _levels(panel: Panel, rows: Sequence[Row], predicted: Mapping[tuple[str, str
     ]
 
 
-def _predicted(levels: list[Row], y: Ordinate, style: Theme, tables: Tables) -> list[dict[str, Any]]:
-    """Dotted lines, their labels at the left and below, where curves that fall to a level are not."""
-    placed = [
-        {**row, "dy": LABEL_PIXELS - 4 if y.height(row["value"]) * HEIGHT > LABEL_PIXELS + 2 else -6} for row in levels
-    ]
-    base, at = alt.Chart(tables.add(placed)), y.axis("value")
-    rule = base.mark_rule(strokeDash=[2, 3], color=style.ink, strokeWidth=1.1).encode(y=at)
-    text = base.mark_text(align="left", dx=4, dy=alt.ExprRef("datum.dy"), color=style.quiet, fontSize=10.5).encode(
-        y=at, text=alt.Text("text:N"), x=alt.XValue(0)
-    )
-    return [_part(rule), _part(text)]
-
-
-def _dash(field: str, names: Sequence[str], title: str | None) -> Any:
-    """Solid for the first name. Nothing to tell apart: solid, and no legend."""
-    if len(names) < 2:
-        return alt.StrokeDashValue([1, 0])
-    scale = alt.Scale(domain=list(names), range=[DASHES[i % len(DASHES)] for i in range(len(names))])
-    return alt.StrokeDash(f"{field}:N", title=title, scale=scale, sort=list(names))
-
-
-def _text(text: str, style: Theme, tables: Tables) -> dict[str, Any]:
-    chart = alt.Chart(tables.add([{"text": text}])).mark_text(fontSize=13, color=style.quiet)
-    return _part(chart.encode(text=alt.Text("text:N")))
-
-
-def _part(chart: alt.Chart) -> dict[str, Any]:
-    """What a part of a larger picture has to say; put together by hand, for Altair copies all parts each time."""
-    made = chart.to_dict(validate=False)
-    return {key: made[key] for key in ("data", "mark", "encoding")}
-
-
-def _whole(
-    charts: list[dict[str, Any]], tables: Tables, title: str, caption: str, style: Theme, columns: int
-) -> dict[str, Any]:
+def _whole(charts: list[dict[str, Any]], canvas: _Canvas, title: str, caption: str, columns: int) -> dict[str, Any]:
     """One picture of the panels, with the scales of colour and the legend in common."""
-    wide = min(columns, len(charts))
+    wide, layout = min(columns, len(charts)), canvas.layout
     joined = charts[0] if len(charts) == 1 else {"concat": charts, "columns": columns, "spacing": 24}
-    heading = {} if not title else {
-        "title": {"text": title, "subtitle": _wrapped(caption, CHARACTERS * wide), "anchor": "start", "fontSize": 14}
-    }  # fmt: skip
-    panel = {"description": f"{title}. {caption}".strip(". ")} | heading
-    if len(charts) == 1 and title:  # the panel's own title stands below the picture's
-        joined = {"concat": charts}
+    heading: dict[str, Any] = {}
+    if title and title != NO_TITLE:
+        heading["title"] = {
+            "text": title_of(title, int(0.8 * layout.columns * wide), TITLE_LINES),
+            "subtitle": title_of(caption, layout.columns * wide, CAPTION_LINES),
+            "anchor": "start",
+            "fontSize": layout.fontsize + 3,
+        }
+        if len(charts) == 1:  # the panel's own title stands below the picture's
+            joined = {"concat": charts}
     return {
-        "$schema": alt.SCHEMA_URL,
-        **panel,
+        "$schema": SCHEMA,
+        **heading,
         **joined,
         "resolve": {"scale": {"color": "shared", "strokeDash": "independent"}},
-        "config": style.config(),
-        "datasets": tables.rows,
+        "config": canvas.style.config(layout),
+        "datasets": canvas.tables.rows,
     }
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split(" "):
-        if len(lines[-1]) + len(word) >= width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines

@@ -16,6 +16,8 @@ class Panel:
     metrics: Mapping[str, str]
     y_title: str
     log: bool = True
+    over_seeds: bool = False
+    """A histogram of the last values over the seeds, in place of curves."""
 
 
 GAP = "gap"
@@ -37,9 +39,19 @@ PANELS = {
         Panel("norms", "Equal norms", {"norm_cv_h": "class means", "norm_cv_w": "weights"}, "std / mean"),
         Panel("sizes", "Squared norms", {"feature_norm_sq": "class means", "weight_norm_sq": "rows of W_M"}, "norm²"),
         Panel("angles", "Equal angles", {"angle_std": "std of cosines", "angle_gap": "gap to −1/(K−1)"}, "angles"),
+        Panel("histogram", "Final objective over the seeds", {"objective": "objective"}, "f", over_seeds=True),
+        Panel(
+            "ranks",
+            "Final ranks over the seeds",
+            {"rank": "class means", "rank_before": "before the ReLU"},
+            "rank",
+            over_seeds=True,
+        ),
         Panel("gradient", "Gradient", {"grad_norm": "objective", "batch_grad_norm": "last batch"}, "gradient norm"),
     )
 }
+MANY_SEEDS = 8
+"""With more of them a UFM's picture has a histogram over the seeds."""
 UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
 NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
 
@@ -57,7 +69,7 @@ def needed(names: Iterable[str]) -> list[str]:
 def panel_of(metric: str) -> Panel:
     """The panel that shows this metric, with nothing else in it."""
     for panel in PANELS.values():
-        if metric in panel.metrics:
+        if metric in panel.metrics and not panel.over_seeds:
             name = panel.metrics[metric]
             title = panel.title if len(panel.metrics) == 1 else f"{panel.title} ({name})"
             return Panel(panel.name, title, {metric: name}, panel.y_title, panel.log)

@@ -1,12 +1,62 @@
-"""Colours and type of the pictures, light and dark."""
+"""Colours, type and sizes of the pictures: themes (light, dark) and layouts (for a screen, a paper, slides)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-import altair as alt
+ThemeName = Literal["light", "dark"]
+LayoutName = Literal["screen", "paper", "slides"]
+LegendPlace = Literal["bottom", "right", "direct", "none"]
+FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+"""vl-convert brings Liberation Sans along, which has the widths of Helvetica and Arial."""
+DIGIT_WIDTH = 0.556
+"""Of a digit in these fonts, in units of the font's size."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in pixels: `width` and `height` of a panel, `fontsize` of axis titles, `stroke` of a curve.
+
+    `title`: None for the experiment's name and setting, "none" for nothing, else the title itself. `legend`: "direct"
+    writes the names at the ends of the curves. `powers`: "text" leaves the raised digits of ticks to the fonts of a
+    browser, which also may turn an axis from logarithmic to linear.
+    """
+
+    width: int = 320
+    height: int = 210
+    fontsize: float = 11.0
+    font: str = FONT
+    stroke: float = 1.8
+    title: str | None = None
+    legend: LegendPlace = "bottom"
+    powers: Literal["drawn", "text"] = "drawn"
+
+    @property
+    def columns(self) -> int:
+        """Letters of a caption that have room above one panel and its axis."""
+        return int((self.width + 6 * self.fontsize) / (0.49 * self.fontsize))
+
+    @property
+    def has_legend(self) -> bool:
+        return self.legend in ("bottom", "right")
+
+    @property
+    def label_size(self) -> float:
+        return self.fontsize - 0.5
+
+
+LAYOUTS = {
+    "screen": Layout(),
+    "paper": Layout(width=200, height=130, fontsize=8.5, stroke=1.3, title="none"),
+    "slides": Layout(width=460, height=300, fontsize=17, stroke=2.8),
+}
+
+
+def layout_of(style: LayoutName = "screen", **changes: Any) -> Layout:
+    """The layout of this name with changes; those that are None are none."""
+    return replace(LAYOUTS[style], **{name: value for name, value in changes.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -19,34 +69,37 @@ class Theme:
     grid: str
     colours: tuple[str, ...]
 
-    def scale(self, names: Sequence[str], last_first: bool = False) -> alt.Scale:
+    def scale(self, names: Sequence[str], last_first: bool = False) -> dict[str, Any]:
         """A colour for each name; the first one, which stands out, for the last name if `last_first`."""
         colours = [self.colours[i % len(self.colours)] for i in range(len(names))]
-        return alt.Scale(domain=list(names), range=colours[::-1] if last_first else colours)
+        return {"domain": list(names), "range": colours[::-1] if last_first else colours}
 
-    def config(self) -> dict[str, Any]:
-        text: dict[str, Any] = {
+    def config(self, layout: Layout) -> dict[str, Any]:
+        text = {
             "labelColor": self.quiet,
             "titleColor": self.ink,
-            "labelFontSize": 10.5,
-            "titleFontSize": 11.5,
+            "labelFontSize": layout.label_size,
+            "titleFontSize": layout.fontsize + 0.5,
+            "titleFontWeight": "normal",
         }
-        lines: dict[str, Any] = {"gridColor": self.grid, "domainColor": self.quiet, "tickColor": self.quiet}
-        made: dict[str, Any] = alt.Config(
-            background=self.background,
-            font="Helvetica, Arial, 'Liberation Sans', sans-serif",
-            padding=10,
-            axis=alt.AxisConfig(titleFontWeight="normal", **text, **lines),
-            legend=alt.LegendConfig(
-                **text, titleFontWeight="normal", orient="bottom", symbolType="stroke", symbolSize=400,
-                symbolOpacity=1, symbolStrokeColor=self.ink,
-            ),
-            title=alt.TitleConfig(
-                color=self.ink, subtitleColor=self.quiet, fontSize=12.5, subtitleFontSize=11, offset=8
-            ),
-            view=alt.ViewConfig(stroke=None),
-        ).to_dict(validate=False)  # fmt: skip
-        return made
+        lines = {"gridColor": self.grid, "domainColor": self.quiet, "tickColor": self.quiet}
+        legend = {
+            "orient": layout.legend if layout.has_legend else "bottom", "disable": not layout.has_legend,
+            "symbolType": "stroke",
+            "symbolSize": 400, "symbolOpacity": 1, "symbolStrokeColor": self.ink, "labelLimit": 2 * layout.width,
+        }  # fmt: skip
+        return {
+            "background": self.background,
+            "font": layout.font,
+            "padding": 10,
+            "axis": {**text, **lines},
+            "legend": {**text, **legend},
+            "title": {
+                "color": self.ink, "subtitleColor": self.quiet, "fontSize": layout.fontsize + 1.5,
+                "subtitleFontSize": layout.fontsize, "offset": 8,
+            },
+            "view": {"stroke": None},
+        }  # fmt: skip
 
 
 THEMES = {

@@ -5,10 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ncore.spec import UfmSpec
 from ncore.theory.direction import Direction
 from ncore.theory.linear import balanced_directions
 from ncore.theory.prediction import is_balanced
+from ncore.theory.targets import solve_spec
 from ncore.theory.unequal import MAX_CLASSES, unequal_directions
 
 ALL_SUBSETS = 10
@@ -22,12 +26,25 @@ def local_minima(spec: UfmSpec) -> list[tuple[int, float]]:
     the lowest. For ReLU these are the values with r classes on and the others at zero. With a bias the all-ones
     direction is counted both on and off. Empty where directions do not decouple.
     """
+    if not spec.criterion.linear_gradient or spec.model.classifier == "etf" or spec.model.label_noise:
+        return []
+    if spec.model.targets is not None:
+        return _of_targets(spec)
     if not is_balanced(spec) and spec.model.bias and (spec.regularization.bias or spec.model.classes > MAX_CLASSES):
         return []
     parts = balanced_directions(spec) if is_balanced(spec) else unequal_directions(spec)
     off, width = sum(part.at_zero for part in parts), min(spec.model.widths)
     found = [(r, off - gain) for r, gain in _gains(parts, is_balanced(spec)) if r <= width]
     return sorted(set(found))
+
+
+def _of_targets(spec: UfmSpec) -> list[tuple[int, float]]:
+    found = solve_spec(spec) if spec.model.classes <= MAX_CLASSES else None
+    if found is None:
+        return []
+    parts = list(found.directions)
+    off, width = sum(part.at_zero for part in parts), min(spec.model.widths)
+    return sorted({(r, off - gain) for r, gain in _gains(parts, balanced=False) if r <= width})
 
 
 def _gains(parts: list[Direction], balanced: bool) -> list[tuple[int, float]]:
@@ -45,10 +62,25 @@ def _gains(parts: list[Direction], balanced: bool) -> list[tuple[int, float]]:
 
 
 def value_at_zero(spec: UfmSpec) -> float | None:
-    """The objective with all weights and features zero and the best bias; None for cross-entropy where b matters."""
-    sizes, total = spec.model.class_sizes, sum(spec.model.class_sizes)
-    if spec.loss == "cross_entropy":
-        return math.log(len(sizes)) if is_balanced(spec) or not spec.model.bias else None
+    """The objective with all weights and features zero and the best bias; None where zero is out of reach, or where b
+    matters to a loss other than MSE."""
+    if spec.model.normalized:
+        return None
+    sizes = spec.model.given_sizes
+    total = sum(sizes)
+    if not spec.criterion.linear_gradient:
+        even = len(set(sizes)) == 1 or not spec.model.bias
+        return spec.criterion.profile(len(sizes)).value(0.0) if even else None
+    if spec.model.targets is not None:
+        return _targets_at_zero(spec, np.array(spec.model.targets), np.array(sizes, dtype=float))
     if not spec.model.bias:
         return 0.5
     return 0.5 - sum((n / total) ** 2 for n in sizes) / (2 * (1 + spec.regularization.bias))
+
+
+def _targets_at_zero(spec: UfmSpec, targets: NDArray[np.float64], sizes: NDArray[np.float64]) -> float:
+    """½(Σ_k π_k‖t_k‖² − ‖t̄‖²/(1 + λ_b)), the last only with a bias."""
+    share = sizes / sizes.sum()
+    mean = targets @ share
+    gain = float(mean @ mean) / (1 + spec.regularization.bias) if spec.model.bias else 0.0
+    return (float(share @ (targets**2).sum(axis=0)) - gain) / 2

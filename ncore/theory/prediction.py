@@ -5,18 +5,18 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from ncore.spec import UfmSpec
+from ncore.theory.boundaries import Threshold
+
+__all__ = ["BetterKnown", "Prediction", "Threshold", "is_balanced", "unknown"]
 
 
-class Threshold(BaseModel):
-    """`name` is c (M = 1) or gamma (M ≥ 2); at `critical` and above all features are zero.
-
-    Where classes differ in size `value` is that of the largest class: beyond it the smaller ones are at zero already.
-    """
+class BetterKnown(BaseModel):
+    """The lowest value that is known where it is below `objective`, or where no minimum is proven: an upper bound."""
 
     model_config = ConfigDict(frozen=True)
-    name: str
-    value: float
-    critical: float
+    objective: float
+    structure: str
+    source: str
 
 
 class Prediction(BaseModel):
@@ -25,6 +25,9 @@ class Prediction(BaseModel):
     `logit`: W H̄ of a class minus that of another, without the bias. `singular_values`: of W H̄ in units of its target,
     largest first (K of them). `rank`: how many of them are not zero. `gram`: H̄_jᵀH̄_j (K x K) where it is unique and not
     too large to write out. `levels`: what the series of the metrics tend to, {metric: {layer, or "": value}}.
+    `global_minimum`: proven, disproven (`better_known` has a lower value), or not known. `certificate`: how far a
+    minimum that was solved for is from the conditions of a global one, relative. `boundaries`: where theory changes its
+    answer. `limits`: geometries that the minimum tends to, by name, each like `levels`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +43,10 @@ class Prediction(BaseModel):
     gram: dict[str, list[list[float]]] | None = None
     levels: dict[str, dict[str, float]] = {}
     global_minimum: bool | None = None
+    better_known: BetterKnown | None = None
+    certificate: float | None = None
+    boundaries: list[Threshold] = []
+    limits: dict[str, dict[str, dict[str, float]]] = {}
     notes: list[str] = []
 
 

@@ -17,5 +17,5 @@ def ufm_step_flops(spec: UfmSpec) -> float:
     """Floating-point operations of one gradient step of all seeds: three products a weight, H_1 … H_M against W."""
     model = spec.model
     columns = model.classes + model.widths[0] if spec.sample_free else sum(model.class_sizes)
-    weights = sum(rows * width for rows, width in zip((*model.widths[1:], model.classes), model.widths, strict=True))
+    weights = sum(rows * width for rows, width in zip((*model.widths[1:], model.outputs), model.widths, strict=True))
     return 6.0 * weights * columns * len(spec.seeds)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -13,19 +14,34 @@ from torch import Tensor
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec
-from ncore.ufm.measuring import Gauge
-from ncore.ufm.start import make_start, stack
-from ncore.ufm.steps import Program, Rates, layered_program, linear_program
+from ncore.stopping import Check, go_on
+from ncore.ufm.batch import Batch
+from ncore.ufm.measuring import UfmMeasurer
+from ncore.ufm.operations import (
+    SINGLE_THREADED_MULTIPLICATIONS,
+    Arithmetic,
+    BlasOperations,
+    Operations,
+    TorchOperations,
+    blas_threads,
+    choose_arithmetic,
+)
+from ncore.ufm.start import make_start
+from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized
 
 CHUNK = 64
 """Steps between two looks at the clock and at whether the numbers are still finite."""
 ONE_THREAD_BELOW_MULTIPLICATIONS = 1_000_000
 ROW_PANEL = 4
-"""BLAS multiplies panels of rows: 12 rows, two of them zeros, take less time than 10 (397 for 501 µs a step)."""
+"""Torch's BLAS multiplies panels of rows: 12 rows, two of them zeros, take less time than 10 (397 for 501 µs)."""
+ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
 
 
 class UfmRun:
-    """The Run of `ncore.train` for UFMs. `replicas` are (spec, seed) of one shape: rates and class sizes may differ."""
+    """The Run of `ncore.train` for UFMs. `replicas` are (spec, seed) of one shape: rates and class sizes may differ.
+
+    `arithmetic` is for tests; left out, it is the checkpoint's, or chosen for the batch's shape.
+    """
 
     left_out: str | None = None
 
@@ -35,114 +51,192 @@ class UfmRun:
         device: str,
         start: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Tensor] | None = None,
+        check: Check = go_on,
+        arithmetic: Arithmetic | None = None,
     ) -> None:
         self.specs = [spec for spec, _ in replicas]
         self.seeds = [seed for _, seed in replicas]
         self.spec, self.device = self.specs[0], device
         self.engine = "sample_free" if self.spec.sample_free else "full"
         self.step, self.total = 0, self.spec.optimizer.steps
+        self.classes = self.spec.model.classes
+        self.layers = tuple(f"h{j + 1}" for j in range(len(self.spec.model.widths)))
         schedule = self.spec.measure
         self._due = measuring_steps(self.total, schedule.points, schedule.spacing)
         self._measured = -1  # the last step that was measured
-        self._batch = self._load(checkpoint) if checkpoint else self._begin(start)
+        self._diverged: Diverged | None = None
         self._alive = torch.ones(len(replicas), dtype=torch.bool)
-        self._program = self._build()
+        self._batch = (Batch.from_named(checkpoint) if checkpoint else self._begin(start, check)).place(
+            device, self._dtype
+        )
+        self.arithmetic = arithmetic or self._arithmetic(checkpoint)
+        self._velocities: dict[str, Tensor] = {}
+        self._programs = self._build()
         if checkpoint:
             self._restore(checkpoint)
-        self._gauge = Gauge(self._batch, self.specs)
+        self._measurer = UfmMeasurer(self._batch, self.specs)
 
     @property
     def done(self) -> bool:
         return self._measured >= self.total
 
     def advance(self, seconds: float | None = None) -> list[Measurement]:
-        """Trains until the next scheduled step has been measured, or about `seconds` have passed (then maybe [])."""
+        """Trains until the next scheduled step has been measured, or about `seconds` have passed (then maybe []).
+
+        With `seconds`, further scheduled steps that are reached within them are measured, and returned, together: at
+        small sizes that is several times as fast.
+        """
+        if self._diverged:
+            raise self._diverged
         until = time.perf_counter() + (float("inf") if seconds is None else seconds)
-        with _threads_for(self._batch), torch.no_grad():
-            due = next((step for step in self._due if step > self._measured), self.total)
-            while self.step < due:
-                self._train(min(CHUNK, due - self.step))
-                if time.perf_counter() >= until and self.step < due:
-                    return []
-            return self._measure()
+        held: list[int] = []  # indexes of the scheduled steps whose states stand in the measurer's slots
+        with self._threads(), torch.no_grad():
+            for i in range(bisect_right(self._due, self._measured), len(self._due)):
+                if not self._reach(self._due[i], until, held):
+                    break
+                slot = i % self._measurer.slots
+                self._measurer.take(slot)
+                held.append(i)
+                is_full = slot == self._measurer.slots - 1
+                if is_full or seconds is None or time.perf_counter() >= until:
+                    break
+            return self._measure(held)
 
     def checkpoint(self) -> dict[str, Tensor]:
         """All that is needed to go on bit for bit as if nothing had happened."""
-        state = {name: tensor.cpu().clone() for name, tensor in self._batch.items()}
-        state |= {f"velocity.{name}": v.cpu().clone() for name, v in self._program.velocities.items()}
-        return state | {"position": torch.tensor([self.step, self._measured]), "alive": self._alive.clone()}
+        state = self._batch.named() | {f"velocity.{name}": v for name, v in self._velocities.items()}
+        state |= {"position": torch.tensor([self.step, self._measured]), "alive": self._alive}
+        state["arithmetic"] = torch.tensor(ARITHMETICS.index(self.arithmetic))
+        return {name: tensor.cpu().clone() for name, tensor in state.items()}
 
     def final_state(self) -> dict[str, Tensor]:
         """W_j (S, d_{j+1}, d_j), b (S, K), class means H̄₁ (S, d, K), and the samples known one by one, H (S, d, m)."""
-        batch, classes = self._batch, self.spec.model.classes
-        level = self._gauge.level(batch["columns"].double())
-        index = batch["labels"].clamp(min=0)[:, None, :].expand(-1, level.means.shape[1], -1)
+        batch = self._batch
+        level = self._measurer.first_level()
+        index = batch.labels.clamp(min=0)[:, None, :].expand(-1, level.means.shape[1], -1)
         samples = level.means.gather(2, index) + (level.root if level.q is None else level.root @ level.q)
-        state = {name: batch[name] for name in batch if name.startswith("W_")} | {"b": batch["b"]}
-        state |= {"class_means": level.means[:, :, :classes], "H": samples, "labels": batch["labels"]}
+        state = {name: tensor for name, tensor in batch.trained().items() if name != "columns"}
+        state |= {"class_means": level.means, "H": samples, "labels": batch.labels}
         return {name: tensor.cpu().contiguous() for name, tensor in state.items()}
 
-    def _begin(self, start: Mapping[str, Any] | None) -> dict[str, Tensor]:
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self.spec.precision == "float32" else torch.float64
+
+    def _begin(self, start: Mapping[str, Any] | None, check: Check) -> Batch:
         per_seed = [_of_seed(start, i, len(self.specs)) for i in range(len(self.specs))]
         starts = [
-            make_start(spec, seed, given) for spec, seed, given in zip(self.specs, self.seeds, per_seed, strict=True)
+            make_start(spec, seed, given, check)
+            for spec, seed, given in zip(self.specs, self.seeds, per_seed, strict=True)
         ]
-        return self._place(stack(starts))
+        return Batch.stack(starts)
 
-    def _place(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Trained tensors and targets in the training precision; what only the gauge reads stays in float64."""
-        dtype = torch.float32 if self.spec.precision == "float32" else torch.float64
-        kept = ("labels", "q", "gram")
-        return {k: v.to(self.device) if k in kept else v.to(self.device, dtype) for k, v in batch.items()}
-
-    def _load(self, checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        extra = ("position", "alive")
-        return self._place(
-            {k: v.clone() for k, v in checkpoint.items() if k not in extra and not k.startswith("velocity.")}
-        )
+    def _arithmetic(self, checkpoint: Mapping[str, Tensor] | None) -> Arithmetic:
+        """The checkpoint's where it can be kept, since the other one would round differently."""
+        if self._batch.columns.device.type != "cpu" or self.spec.model.normalized:
+            return "torch"
+        if checkpoint:  # before there was a choice it was torch
+            return ARITHMETICS[int(checkpoint["arithmetic"])] if "arithmetic" in checkpoint else "torch"
+        return choose_arithmetic(self._batch)
 
     def _restore(self, checkpoint: Mapping[str, Tensor]) -> None:
         self.step, self._measured = (int(number) for number in checkpoint["position"])
         self._alive = checkpoint["alive"].clone()
-        for name, velocity in self._program.velocities.items():
-            velocity.copy_(checkpoint[f"velocity.{name}"])
+        for name, velocity in self._velocities.items():
+            if f"velocity.{name}" in checkpoint:
+                saved = checkpoint[f"velocity.{name}"]
+                rows = min(saved.shape[1], velocity.shape[1])  # either may have rows of zeros behind the classes
+                velocity[:, :rows] = saved[:, :rows].reshape(velocity[:, :rows].shape)
 
-    def _build(self) -> Program:
-        x, model = self._batch["columns"], self.spec.model
-        rates = Rates.of(self.specs, self.device, x.dtype)
-        if self.spec.linear_mse:
-            trained = self._batch if _is_small(self._batch) else self._pad_classes()
-            return linear_program(trained, rates, model.bias)
-        return layered_program(self._batch, rates, model.bias, model.activation == "relu", self.spec.loss)
+    def _build(self) -> list[Program]:
+        """One program for all replicas by torch, one for each by BLAS: in the cache for a chunk of steps."""
+        trained = self._batch
+        if self.arithmetic == "torch" and not self._is_small:
+            trained, self._batch = trained.padded(ROW_PANEL)
+        operations: Operations = TorchOperations() if self.arithmetic == "torch" else BlasOperations(self._dtype)
+        parts = [(self.specs, trained)]
+        if self.arithmetic == "blas" or len(self.specs) == 1:
+            parts = [([spec], trained.replica(i)) for i, spec in enumerate(self.specs)]
+        rates = [Rates.of(specs, self.device, self._dtype) for specs, _ in parts]
+        if any(rate.need_velocities for rate in rates):
+            self._velocities = {name: torch.zeros_like(theta) for name, theta in trained.trained().items()}
+        programs = []
+        for i, ((_, batch), rate) in enumerate(zip(parts, rates, strict=True)):
+            whole = batch.columns.ndim == 3
+            velocities = {name: v if whole else v[i] for name, v in self._velocities.items()}
+            programs.append(self._program(Program(batch, rate, operations, velocities)))
+        return programs
 
-    def _pad_classes(self) -> dict[str, Tensor]:
-        """The batch with rows of zeros, which stay zero, up to full panels; the batch itself becomes views of it."""
-        padded, classes = dict(self._batch), self.spec.model.classes
-        for name in (f"W_{len(self.spec.model.widths)}", "targets", "b"):
-            tensor = self._batch[name]
-            padded[name] = tensor.new_zeros(len(tensor), -(-classes // ROW_PANEL) * ROW_PANEL, *tensor.shape[2:])
-            padded[name][:, :classes] = tensor
-            self._batch[name] = padded[name][:, :classes]
-        return padded
+    def _program(self, program: Program) -> Program:
+        model, loss = self.spec.model, self.spec.criterion
+        if model.normalized:
+            build_normalized(program, loss, model.classes, model.logit_scale)
+        elif self.spec.linear_mse:
+            build_linear(program, model.bias, model.classifier == "etf")
+        else:
+            relu = model.activation == "relu"
+            build_layered(program, model.bias, relu, loss, model.outputs, model.classifier == "etf")
+        return program
+
+    def _reach(self, due: int, until: float, held: list[int]) -> bool:
+        """Trains up to the step `due`, and says whether it got there before the time `until`.
+
+        Where all replicas diverge on the way, what is held is still measured; the next call of `advance` raises.
+        """
+        try:
+            while self.step < due:
+                self._train(min(CHUNK, due - self.step))
+                if time.perf_counter() >= until and self.step < due:
+                    return False
+        except Diverged as error:
+            if not held:
+                raise
+            self._diverged = error
+            return False
+        return True
 
     def _train(self, steps: int) -> None:
-        self._program.run(steps)
+        for program in self._programs:
+            program.run(steps)
         self.step += steps
-        finite = self._batch["W_1"].sum((1, 2)).isfinite().cpu()
+        finite = self._batch.weights[0].sum((1, 2)).isfinite().cpu()
         lost = self._alive & ~finite
         self._alive &= finite
         if not bool(self._alive.any()):
             seed = self.seeds[int(lost.nonzero()[0])]
             raise Diverged(self.step, seed, self.spec.optimizer.learning_rate, also="model.init_scale")
 
-    def _measure(self) -> list[Measurement]:
-        values = self._gauge.measure()
-        self._measured = self.step
-        rows = torch.stack(list(values.values()), dim=1).tolist()
-        return [
-            Measurement(seed, self.step, dict(zip(values, row, strict=True)))
-            for seed, row in zip(self.seeds, rows, strict=True)
-        ]
+    def _measure(self, held: Sequence[int]) -> list[Measurement]:
+        """The measurements of the scheduled steps with these indexes, which stand in the measurer's slots."""
+        if not held:
+            return []
+        slots, found = self._measurer.measure(), []
+        for i in held:
+            values = slots[i % len(slots)]
+            rows = torch.stack(list(values.values()), dim=1).tolist()
+            found += [
+                Measurement(seed, self._due[i], dict(zip(values, row, strict=True)))
+                for seed, row in zip(self.seeds, rows, strict=True)
+            ]
+        self._measured = self._due[held[-1]]
+        return found
+
+    @property
+    def _is_small(self) -> bool:
+        columns = self._batch.columns
+        return columns.numel() * self.spec.model.classes < ONE_THREAD_BELOW_MULTIPLICATIONS
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One thread while the products are small (more would wait for each other), the caller's number otherwise."""
+        before = torch.get_num_threads()
+        with ExitStack() as stack:
+            if self._batch.columns.device.type == "cpu" and self._is_small:
+                torch.set_num_threads(1)
+                stack.callback(torch.set_num_threads, before)
+            if self.arithmetic == "blas" and self._batch.largest_product > SINGLE_THREADED_MULTIPLICATIONS:
+                stack.enter_context(blas_threads(torch.get_num_threads()))
+            yield
 
 
 def _of_seed(start: Mapping[str, Any] | None, i: int, seeds: int) -> dict[str, Any] | None:
@@ -166,19 +260,3 @@ def _of_seed(start: Mapping[str, Any] | None, i: int, seeds: int) -> dict[str, A
     if "W" in start:
         picked["W"] = [pick(w, 2, f"W_{j + 1}") for j, w in enumerate(start["W"])]
     return picked
-
-
-@contextmanager
-def _threads_for(batch: Mapping[str, Tensor]) -> Iterator[None]:
-    """One thread while the products are small (more would wait for each other), the caller's number otherwise."""
-    before = torch.get_num_threads()
-    if batch["columns"].device.type == "cpu" and _is_small(batch):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _is_small(batch: Mapping[str, Tensor]) -> bool:
-    return batch["columns"].numel() * batch["b"].shape[1] < ONE_THREAD_BELOW_MULTIPLICATIONS

@@ -11,7 +11,7 @@ momentum too) *is* gradient descent on H₁, and F keeps the relative accuracy o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,11 @@ import torch
 from torch import Tensor
 
 from ncore.spec import UfmSpec
+from ncore.stopping import Check, go_on
 from ncore.ufm.estimate import EXPLICIT, MAX_DRAWN_NUMBERS
+
+DRAWN_AT_ONCE = 2**22
+"""Numbers that are drawn between two checks; a multiple of 16, so that the pieces are the bits of the whole."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,10 @@ class Start:
     labels: Tensor
     q: Tensor | None = None
     gram: Tensor | None = None  # Σ_{i∈k} q_i q_iᵀ: (K, r, r)
+    given: Tensor | None = None  # the labels as they were given, with label noise: (m,)
 
 
-def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None) -> Start:
+def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None, check: Check = go_on) -> Start:
     """Draws H₁, W_1, …, W_M ~ N(0, init_scale²) in this order from `seed` (b starts at 0), or takes what is `given`.
 
     `given`: {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each of them optional, samples ordered by class.
@@ -45,43 +50,95 @@ def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None)
     model, given = spec.model, given or {}
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.tensor(model.class_sizes)
-    heights = (*model.widths[1:], model.classes)
+    heights = (*model.widths[1:], model.outputs)
     sample_free = spec.sample_free
     drawn = not sample_free or "H" in given or model.widths[0] * int(sizes.sum()) <= MAX_DRAWN_NUMBERS
 
     if drawn:
-        features = _draw(generator, model.init_scale, model.widths[0], int(sizes.sum()))
+        features = _draw(generator, model.init_scale, model.widths[0], int(sizes.sum()), check)
         features = _given(given, "H", features)
         parts = _reduce(features, sizes) if sample_free else None
     else:
-        parts = _draw_reduced(generator, model.init_scale, model.widths[0], sizes)
+        parts = _draw_reduced(generator, model.init_scale, model.widths[0], sizes, check)
     weights = [
-        _draw(generator, model.init_scale, rows, columns) for rows, columns in zip(heights, model.widths, strict=True)
+        _draw(generator, model.init_scale, rows, columns, check)
+        for rows, columns in zip(heights, model.widths, strict=True)
     ]
+    if model.classifier == "etf":
+        if "W" in given:
+            raise ValueError("start['W'] must not be given while model.classifier is etf")
+        weights[-1] = simplex_etf(weights[-1]) * model.row_norm
     if "W" in given:
         if len(given["W"]) != len(weights):
             raise ValueError(f"start['W'] has {len(given['W'])} matrices, must have {len(weights)}")
         weights = [_given({f"W_{j + 1}": w}, f"W_{j + 1}", weights[j]) for j, w in enumerate(given["W"])]
-    bias = _given(given, "b", torch.zeros(model.classes, dtype=torch.float64))
+    bias = _given(given, "b", torch.zeros(model.outputs, dtype=torch.float64))
+    if model.normalized:
+        features, weights = _unit(features, 0), [_unit(w, 1) for w in weights]
 
+    of_classes = class_targets(spec)
     if parts is None:
         labels = torch.arange(model.classes).repeat_interleave(sizes)
-        targets = torch.eye(model.classes, dtype=torch.float64)[:, labels]
-        return Start(features, weights, bias, targets, torch.ones(len(labels), dtype=torch.float64), labels)
+        dealt = _given_labels(spec) if model.label_noise else None
+        targets = of_classes[:, labels if dealt is None else dealt]
+        ones = torch.ones(len(labels), dtype=torch.float64)
+        return Start(features, weights, bias, targets, ones, labels, given=dealt)
     means, root, q, labels, gram = parts
     lengths = sizes.to(torch.float64).sqrt()
     rest = torch.zeros(root.shape[1], dtype=torch.float64)
-    targets = torch.cat([torch.diag(lengths), rest.expand(model.classes, -1)], dim=1)
+    targets = torch.cat([of_classes * lengths, rest.expand(model.outputs, -1)], dim=1)
     columns = torch.cat([means * lengths, root], dim=1)
     return Start(columns, weights, bias, targets, torch.cat([lengths, rest]), labels, q, gram)
+
+
+def class_targets(spec: UfmSpec) -> Tensor:
+    """What samples of each class are trained towards, a column each: (K, K), or (t, K) where targets are given."""
+    if spec.model.targets is not None:
+        return torch.tensor(spec.model.targets, dtype=torch.float64)
+    return spec.criterion.targets(torch.eye(spec.model.classes, dtype=torch.float64), 0)
+
+
+def simplex_etf(drawn: Tensor) -> Tensor:
+    """Rows (K, d) of norm 1 in a simplex ETF, turned at random: its K − 1 dimensions are the span of `drawn` rows."""
+    classes = len(drawn)
+    centred = torch.eye(classes, dtype=torch.float64) - 1 / classes
+    directions = torch.linalg.eigh(centred).eigenvectors[:, 1:]  # rows of these are the ETF in its own dimensions
+    frame = torch.linalg.qr(drawn[: classes - 1].mT).Q
+    return (classes / (classes - 1)) ** 0.5 * directions @ frame.mT
+
+
+def _given_labels(spec: UfmSpec) -> Tensor:
+    """The labels as given, for samples ordered by their true class."""
+    counts = torch.tensor(spec.model.given_labels)
+    own = [torch.cat([row.new_full((int(row[k]),), k), _dealt(row, k)]) for k, row in enumerate(counts)]
+    return torch.cat(own)
+
+
+def _dealt(row: Tensor, k: int) -> Tensor:
+    others = row.clone()
+    others[k] = 0
+    return torch.arange(len(row)).repeat_interleave(others)
+
+
+def _unit(matrix: Tensor, dim: int) -> Tensor:
+    return torch.nn.functional.normalize(matrix, dim=dim)
 
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 """Class means (d, K), root F (d, r) of the scatter, q (r, m), labels (m,), Gram of q per class (K, r, r)."""
 
 
-def _draw(generator: torch.Generator, scale: float, rows: int, columns: int) -> Tensor:
-    return torch.randn(rows, columns, generator=generator, dtype=torch.float64) * scale
+def _draw(generator: torch.Generator, scale: float, rows: int, columns: int, check: Check = go_on) -> Tensor:
+    """N(0, scale²) numbers (rows, columns): bit for bit torch.randn's, whose last piece has to hold 16 of them."""
+    drawn = torch.empty(rows, columns, dtype=torch.float64)
+    flat, start = drawn.view(-1), 0
+    while len(flat) - start >= 2 * DRAWN_AT_ONCE:
+        check()
+        flat[start : start + DRAWN_AT_ONCE].normal_(generator=generator).mul_(scale)
+        start += DRAWN_AT_ONCE
+    check()
+    flat[start:].normal_(generator=generator).mul_(scale)
+    return drawn
 
 
 def _given(given: Mapping[str, Any], name: str, default: Tensor) -> Tensor:
@@ -111,17 +168,18 @@ def _reduce(features: Tensor, sizes: Tensor) -> Parts:
     return means, upper.mT.contiguous(), q, labels, gram
 
 
-def _draw_reduced(generator: torch.Generator, scale: float, d: int, sizes: Tensor) -> Parts:
+def _draw_reduced(generator: torch.Generator, scale: float, d: int, sizes: Tensor, check: Check) -> Parts:
     """The law of N(0, scale²) samples without drawing them all: EXPLICIT ones a class, mean and scatter of the rest.
 
     The scatter of n Gaussian samples around their mean is Wishart(n − 1); its root is drawn by Bartlett's
     decomposition (lower triangular, chi on the diagonal, N(0, 1) below).
     """
     explicit = sizes.clamp(max=EXPLICIT)
-    features = _draw(generator, scale, d, int(explicit.sum()))
+    features = _draw(generator, scale, d, int(explicit.sum()), check)
     means, centred, labels = _class_means(features, explicit)
     roots, all_means = [], []
     for k, (size, known) in enumerate(zip(sizes.tolist(), explicit.tolist(), strict=True)):
+        check()
         rest, mine = size - known, centred[:, labels == k]
         rest_mean = _draw(generator, scale, d, 1) / max(rest, 1) ** 0.5
         between = (means[:, k : k + 1] - rest_mean) * (known * rest / size) ** 0.5
@@ -145,21 +203,3 @@ def _wishart_root(generator: torch.Generator, scale: float, d: int, freedom: int
     # a chi² variable is twice a gamma one; torch draws gammas from a generator only through this function
     chi = (2 * torch._standard_gamma(halves, generator)).sqrt()  # noqa: SLF001 (there is no other seeded gamma)
     return lower + torch.diag(chi) * scale
-
-
-def stack(starts: Sequence[Start]) -> dict[str, Tensor]:
-    """The replicas as one batch (S, …); shorter ones are padded by zero columns, whose label is −1."""
-    names = ("columns", "targets", "ones", "labels", "q", "gram")
-    batch = {}
-    for name in names:
-        parts = [getattr(start, name) for start in starts]
-        if parts[0] is not None:
-            length = max(part.shape[-1] for part in parts)
-            fill = -1 if name == "labels" else 0
-            batch[name] = torch.stack(
-                [torch.nn.functional.pad(part, (0, length - part.shape[-1]), value=fill) for part in parts]
-            )
-    for j in range(len(starts[0].weights)):
-        batch[f"W_{j + 1}"] = torch.stack([start.weights[j] for start in starts])
-    batch["b"] = torch.stack([start.bias for start in starts])
-    return batch

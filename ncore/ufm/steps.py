@@ -9,21 +9,20 @@ Objective (theory.md): 1/(2N) ‖logits − Y‖² or the mean cross-entropy, pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ncore.kinds.losses import Loss
 from ncore.spec import UfmSpec
+from ncore.ufm.batch import Batch
+from ncore.ufm.operations import Factor, Operation, Operations, number
 
-SPLIT_FROM_NUMBERS = 100_000
-"""A flat update left right of a large matrix is split by rows between the threads, which BLAS does not do well:
-110 for 188 µs at 512 x 10 x 522."""
-
-Factor = float | Tensor
-"""One number for all replicas, or (S, 1, 1) where replicas differ."""
+TINY = 1e-30
+"""What stands in for the length of a vector of zeros (padding)."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,40 @@ class Rates:
             bias=factor(lambda spec: spec.regularization.bias),
         )
 
+    @property
+    def need_velocities(self) -> bool:
+        """Whether a step cannot be one product added to the scaled parameter: with momentum, or where rates differ."""
+        plain = isinstance(self.momentum, float) and self.momentum == 0.0
+        numbers = (self.learning_rate, self.features, *self.weights, self.bias)
+        return not plain or any(isinstance(number, Tensor) for number in numbers)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a step changes: a matrix θ (…, rows, columns), its decay λ, and its velocity where rates need one."""
+
+    theta: Tensor
+    decay: Factor
+    velocity: Tensor | None
+
 
 class Program:
-    """The step under construction: `product` and `descend` append operations, `run` performs them."""
+    """The step of a replica, or of a batch of them, under construction; `run` performs it.
 
-    def __init__(self, rates: Rates, single: bool) -> None:
-        self.rates = rates
-        self.operations: list[Callable[[], object]] = []
-        self.velocities: dict[str, Tensor] = {}
-        self._single = single
+    `velocities` holds a tensor for each of `batch.trained()`, or nothing where `rates` need none.
+    """
+
+    def __init__(self, batch: Batch, rates: Rates, operations: Operations, velocities: Mapping[str, Tensor]) -> None:
+        self.batch, self.rates, self.bound = batch, rates, operations
+        self.operations: list[Operation] = []
+        velocity = velocities.get if rates.need_velocities else dict[str, Tensor]().get
+        decays = {"columns": rates.features} | {f"W_{j + 1}": decay for j, decay in enumerate(rates.weights)}
+        self.columns, *self.weights = (
+            Parameter(theta, decays[name], velocity(name)) for name, theta in batch.trained().items() if name != "b"
+        )
+        bias_velocity = velocity("b")
+        column = None if bias_velocity is None else bias_velocity[..., None]
+        self.bias = Parameter(batch.bias[..., None], rates.bias, column)
 
     def run(self, steps: int) -> None:
         operations = self.operations
@@ -74,119 +98,92 @@ class Program:
     def add(self, operation: Callable[..., object], *args: object, **kwargs: object) -> None:
         self.operations.append(partial(operation, *args, **kwargs))
 
-    def _flat(self, tensor: Tensor) -> Tensor:
-        """One replica alone is worth the shorter way of two-dimensional products."""
-        return tensor[0] if self._single else tensor
+    def copy(self, out: Tensor, source: Tensor) -> None:
+        self.operations.append(self.bound.copy(out, source))
 
-    def product(self, out: Tensor, left: Tensor, right: Tensor, minus: Tensor | None = None) -> None:
-        """out = left right − minus."""
-        out, left, right = self._flat(out), self._flat(left), self._flat(right)
-        if minus is None:
-            self.add(torch.mm if self._single else torch.bmm, left, right, out=out)
-        else:
-            operation = torch.addmm if self._single else torch.baddbmm
-            self.add(operation, self._flat(minus), left, right, beta=-1.0, out=out)
+    def product(self, out: Tensor, left: Tensor, right: Tensor, alpha: float = 1.0, beta: float = 0.0) -> None:
+        """out = beta out + alpha left right."""
+        self.operations.append(self.bound.product(out, left, right, alpha, beta))
 
-    def add_product(self, target: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float) -> None:
-        """target = beta target + alpha left right."""
-        blocks = torch.get_num_threads()
-        splits = self._single and target.device.type == "cpu" and target.shape[1] % blocks == 0
-        if splits and target[0].numel() >= SPLIT_FROM_NUMBERS:
-            target, left = _row_blocks(target[0], blocks), _row_blocks(left[0], blocks)
-            self.add(target.baddbmm_, left, right.expand(blocks, -1, -1), beta=beta, alpha=alpha)
-            return
-        target = self._flat(target)
-        operation = target.addmm_ if self._single else target.baddbmm_
-        self.add(operation, self._flat(left), self._flat(right), beta=beta, alpha=alpha)
+    def descend(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
+        """θ ← θ − η(g/N + λθ) with g = left right; with momentum v ← μv + g/N + λθ, θ ← θ − ηv.
 
-    def descend(self, name: str, theta: Tensor, decay: Factor, left: Tensor, right: Tensor | None = None) -> None:
-        """θ ← θ − η(g/N + λθ), g = left right (or left alone); with momentum v ← μv + g/N + λθ, θ ← θ − ηv.
-
-        Where rates differ between replicas, R (and so every g) is scaled by 1/N beforehand; see `scale_residual`.
+        Where N differs between replicas, R (and so every g) is scaled by 1/N beforehand; see `scale_residual`.
         """
-        rates = self.rates
+        rates, theta, decay, velocity = self.rates, parameter.theta, parameter.decay, parameter.velocity
         scale = 1.0 / rates.samples if isinstance(rates.samples, float) else 1.0
         rate, momentum = rates.learning_rate, rates.momentum
-        if isinstance(momentum, float) and momentum == 0.0 and isinstance(rate, float) and isinstance(decay, float):
-            self._accumulate(theta, 1 - rate * decay, -rate * scale, left, right)
+        if velocity is None:
+            rate = number(rate)
+            self.product(theta, left, right, -rate * scale, 1 - rate * number(decay))
             return
-        velocity = self.velocities.setdefault(name, torch.zeros_like(theta))
-        self._accumulate(velocity, momentum, scale, left, right)
+        if isinstance(momentum, Tensor):
+            self.operations.append(self.bound.scale(velocity, momentum))
+            momentum = 1.0
+        self.product(velocity, left, right, scale, momentum)
         self._add_multiple(velocity, theta, decay)
         self._add_multiple(theta, velocity, -rate)
 
-    def _accumulate(self, target: Tensor, beta: Factor, alpha: float, left: Tensor, right: Tensor | None) -> None:
-        if isinstance(beta, Tensor):
-            self.add(target.mul_, beta)
-            beta = 1.0
-        if right is not None:
-            self.add_product(target, left, right, beta, alpha)
-            return
-        if beta != 1.0:
-            self.add(target.mul_, beta)
-        self.add(target.add_, left, alpha=alpha)
-
     def _add_multiple(self, target: Tensor, other: Tensor, factor: Factor) -> None:
-        if isinstance(factor, Tensor):
-            self.add(target.addcmul_, other, factor)
-        elif factor != 0.0:
-            self.add(target.add_, other, alpha=factor)
+        if isinstance(factor, Tensor) or factor != 0.0:
+            self.operations.append(self.bound.add_multiple(target, other, factor))
 
     def scale_residual(self, residual: Tensor) -> None:
         if isinstance(self.rates.samples, Tensor):
-            self.add(residual.mul_, 1.0 / self.rates.samples)
+            self.operations.append(self.bound.scale(residual, 1.0 / self.rates.samples))
 
 
-def _row_blocks(matrix: Tensor, blocks: int) -> Tensor:
-    return matrix.unflatten(0, (blocks, matrix.shape[0] // blocks))
-
-
-def linear_program(batch: dict[str, Tensor], rates: Rates, with_bias: bool) -> Program:
+def build_linear(program: Program, with_bias: bool, fixed_classifier: bool = False) -> None:
     """MSE without activation. The gradients of all layers come from G_1 = R Xᵀ, so no H_j is ever formed for j > 1.
 
     A_j = W_M ⋯ W_j, R = A_1 X + b 1ᵀ − T, ∇X = A_1ᵀ R, ∇W_j = A_{j+1}ᵀ G_j with G_{j+1} = G_j W_jᵀ.
     """
-    x, targets, ones, b = batch["columns"], batch["targets"], batch["ones"][:, None, :], batch["b"][:, :, None]
-    weights = layers(batch)
-    program = Program(rates, single=len(x) == 1)
-    products = [torch.empty_like(b.expand(-1, -1, w.shape[2])).contiguous() for w in weights]  # A_1 … A_M
-    program.add(products[-1].copy_, weights[-1])
+    batch = program.batch
+    x, targets, ones, b = batch.columns, batch.targets, batch.ones[..., None, :], batch.bias[..., None]
+    weights = batch.weights
+    shapes = [(*b.shape[:-1], w.shape[-1]) for w in weights]
+    products = [b.new_empty(shape) for shape in shapes]  # A_1 … A_M
+    program.copy(products[-1], weights[-1])
     for j in reversed(range(len(weights) - 1)):
         program.product(products[j], products[j + 1], weights[j])
 
     residual = torch.empty_like(targets)
+    program.copy(residual, targets)
+    program.product(residual, products[0], x, beta=-1.0)
     if with_bias:
-        program.product(residual, b, ones, minus=targets)
-        program.add_product(residual, products[0], x, beta=1.0, alpha=1.0)
-    else:
-        program.product(residual, products[0], x, minus=targets)
+        program.product(residual, b, ones, beta=1.0)
     program.scale_residual(residual)
 
-    outer = [torch.empty_like(product) for product in products]  # G_1 … G_M
+    outer = [b.new_empty(shape) for shape in shapes]  # G_1 … G_M
     if len(weights) > 1:
         program.product(outer[0], residual, x.mT)
     for j in range(len(weights) - 2):
         program.product(outer[j + 1], outer[j], weights[j].mT)
     # every product with the old values of its factors: W_M reads the old W_{M−1}, so from the last to the first
     if len(weights) > 1:
-        program.descend(f"W_{len(weights)}", weights[-1], rates.weights[-1], outer[-2], weights[-2].mT)
+        if not fixed_classifier:
+            program.descend(program.weights[-1], outer[-2], weights[-2].mT)
         for j in reversed(range(len(weights) - 1)):
-            program.descend(f"W_{j + 1}", weights[j], rates.weights[j], products[j + 1].mT, outer[j])
-    else:
-        program.descend("W_1", weights[0], rates.weights[0], residual, x.mT)
+            program.descend(program.weights[j], products[j + 1].mT, outer[j])
+    elif not fixed_classifier:
+        program.descend(program.weights[0], residual, x.mT)
     if with_bias:
-        program.descend("b", b, rates.bias, residual, ones.mT)
-    program.descend("columns", x, rates.features, products[0].mT, residual)
-    return program
+        program.descend(program.bias, residual, ones.mT)
+    program.descend(program.columns, products[0].mT, residual)
 
 
-def layered_program(batch: dict[str, Tensor], rates: Rates, with_bias: bool, relu: bool, loss: str) -> Program:
-    """Any activation and loss, on the samples themselves: forward H_{j+1} = σ(W_j H_j), backward D_j = W_jᵀ D_{j+1}."""
-    x, targets, b = batch["columns"], batch["targets"], batch["b"][:, :, None]
-    known = (batch["labels"] >= 0).to(x.dtype)[:, None, :]
-    weights = layers(batch)
-    program = Program(rates, single=len(x) == 1)
-    features = [x] + [x.new_empty(len(x), w.shape[1], x.shape[2]) for w in weights[:-1]]  # H_1 … H_M
+def build_layered(
+    program: Program, with_bias: bool, relu: bool, loss: Loss, outputs: int, fixed_classifier: bool = False
+) -> None:
+    """Any activation and loss, on the samples themselves: forward H_{j+1} = σ(W_j H_j), backward D_j = W_jᵀ D_{j+1}.
+
+    The batch may have rows of zeros behind the `outputs`: they give logits of zero, which the loss does not see.
+    """
+    batch = program.batch
+    x, targets, ones, b = batch.columns, batch.targets, batch.ones[..., None, :], batch.bias[..., None]
+    known = (batch.labels >= 0).to(x.dtype)[..., None, :]
+    weights = batch.weights
+    features = [x] + [x.new_empty(*w.shape[:-1], x.shape[-1]) for w in weights[:-1]]  # H_1 … H_M
     residual = torch.empty_like(targets)
     for j, w in enumerate(weights[:-1]):
         program.product(features[j + 1], w, features[j])
@@ -194,31 +191,50 @@ def layered_program(batch: dict[str, Tensor], rates: Rates, with_bias: bool, rel
             program.add(features[j + 1].relu_)
     program.product(residual, weights[-1], features[-1])
     if with_bias:
-        program.add(residual.add_, b)
-    if loss == "cross_entropy":
-        program.add(torch.softmax, residual, 1, out=residual)
-    program.add(residual.sub_, targets)
+        program.product(residual, b, ones, beta=1.0)
+    program.operations += loss.operations(program.bound, residual[..., :outputs, :], targets[..., :outputs, :])
     if not bool(known.all()):
         program.add(residual.mul_, known)
     program.scale_residual(residual)
 
-    backward = [torch.empty_like(h) for h in features]  # D_j = N ∂data/∂H_j (behind σ: before σ)
-    upper = residual
-    for j in reversed(range(len(weights))):
-        program.product(backward[j], weights[j].mT, upper)
-        if relu and j > 0:
-            program.add(
-                torch.ops.aten.threshold_backward.grad_input, backward[j], features[j], 0, grad_input=backward[j]
-            )
-        upper = backward[j]
-    for j in range(len(weights)):
-        upper = residual if j == len(weights) - 1 else backward[j + 1]
-        program.descend(f"W_{j + 1}", weights[j], rates.weights[j], upper, features[j].mT)
+    backward = [torch.empty_like(h) for h in features[1:]] + [residual]  # D_2 … D_{M+1}: before σ of their level
+    for j in reversed(range(1, len(weights))):
+        d, h = backward[j - 1], features[j]
+        program.product(d, weights[j].mT, backward[j])
+        if relu:
+            program.add(torch.ops.aten.threshold_backward.grad_input, d, h, 0, grad_input=d)
+    first = torch.empty_like(weights[0])  # the old W_1, which X reads, while W_1 reads the old X
+    program.copy(first, weights[0])
+    for j in range(len(weights) - fixed_classifier):
+        program.descend(program.weights[j], backward[j], features[j].mT)
     if with_bias:
-        program.descend("b", b, rates.bias, residual, batch["ones"][:, :, None])
-    program.descend("columns", x, rates.features, backward[0])
-    return program
+        program.descend(program.bias, residual, ones.mT)
+    program.descend(program.columns, first.mT, backward[0])
 
 
-def layers(batch: dict[str, Tensor]) -> list[Tensor]:
-    return [batch[f"W_{j + 1}"] for j in range(sum(name.startswith("W_") for name in batch))]
+def build_normalized(program: Program, loss: Loss, classes: int, temperature: float) -> None:
+    """Riemannian gradient descent on spheres, M = 1: logits τ W H with rows of W and columns of H of norm 1.
+
+    θ ← (θ − ηg)/‖θ − ηg‖ for each of them, g its gradient without the part along θ. Rows and columns of zeros (padding)
+    stay as they are.
+    """
+    batch, rates = program.batch, program.rates
+    x, w, targets = batch.columns, batch.weights[0], batch.targets
+    known = (batch.labels >= 0).to(x.dtype)[..., None, :]
+    residual = torch.empty_like(targets)
+    program.product(residual, w, x, temperature)
+    program.operations += loss.operations(program.bound, residual[..., :classes, :], targets[..., :classes, :])
+    program.add(residual.mul_, known * (temperature / rates.samples))
+
+    def step() -> None:
+        for_w, for_x = residual @ x.mT, w.mT @ residual
+        for theta, gradient, dim in ((w, for_w, -1), (x, for_x, -2)):
+            theta.sub_(tangent(gradient, theta, dim).mul_(rates.learning_rate))
+            theta.div_(torch.linalg.vector_norm(theta, dim=dim, keepdim=True).clamp_min_(TINY))
+
+    program.add(step)
+
+
+def tangent(gradient: Tensor, theta: Tensor, dim: int) -> Tensor:
+    """The part of a gradient that is orthogonal to θ, whose vectors of norm 1 lie along `dim`."""
+    return gradient - theta * torch.linalg.vecdot(theta, gradient, dim=dim).unsqueeze(dim)

@@ -66,9 +66,9 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         v, u, a, g, b = ctx.saved_tensors
         products = torch.matmul(a.mT, dy).transpose(0, 1)
-        of_x, of_w, *_ = ctx.needs_input_grad
-        dx = torch.matmul(b.mT, torch.bmm(products, u).transpose(0, 1)) if of_x else None
-        dw = torch.matmul(g.mT, torch.bmm(products.mT, v).transpose(0, 1)) if of_w else None
+        needs_dx, needs_dw, *_ = ctx.needs_input_grad
+        dx = torch.matmul(b.mT, torch.bmm(products, u).transpose(0, 1)) if needs_dx else None
+        dw = torch.matmul(g.mT, torch.bmm(products.mT, v).transpose(0, 1)) if needs_dw else None
         return dx, dw, None, None, None
 
 
@@ -98,11 +98,20 @@ def use_matrix_products(network: nn.Module, map_sizes: dict[str, int]) -> None:
     """Makes the convolutions of `network` that can be matrix products so; `map_sizes` is of their inputs, by name."""
     for name, size in map_sizes.items():
         convolution = network.get_submodule(name)
-        if isinstance(convolution, nn.Conv2d):
-            convolution.__class__ = _way(convolution, size)
+        if isinstance(convolution, nn.Conv2d) and (made := _convolution_class(convolution, size)) is not nn.Conv2d:
+            network.set_submodule(name, _with_its_weight(made, convolution))
 
 
-def _way(convolution: nn.Conv2d, size: int) -> type[nn.Conv2d]:
+def _with_its_weight(made: type[nn.Conv2d], plain: nn.Conv2d) -> nn.Conv2d:
+    """The convolution `plain` as one of the class `made`."""
+    form: dict[str, Any] = {"kernel_size": plain.kernel_size, "stride": plain.stride, "padding": plain.padding}
+    # on the device that holds nothing: no weights are drawn
+    convolution = made(plain.in_channels, plain.out_channels, **form, bias=False, device="meta")
+    convolution.weight = plain.weight
+    return convolution
+
+
+def _convolution_class(convolution: nn.Conv2d, size: int) -> type[nn.Conv2d]:
     """The class that convolves maps of `size` fastest, as far as measured."""
     if convolution.groups != 1 or convolution.bias is not None or convolution.dilation != (1, 1):
         return nn.Conv2d

@@ -56,9 +56,9 @@ class _Tiles(torch.autograd.Function):
         n, channels = len(dy), v.shape[-1]
         by_tile = dy.reshape(n, tiles, OUTPUTS, tiles, OUTPUTS, -1).permute(3, 0, 1, 2, 4, 5)
         products = torch.matmul(a.mT, by_tile.reshape(-1, OUTPUTS**2, dy.shape[-1])).transpose(0, 1)
-        of_x, of_w, *_ = ctx.needs_input_grad
-        dw = torch.matmul(g.mT, torch.bmm(products.mT, v).transpose(0, 1)) if of_w else None
-        if not of_x:
+        needs_dx, needs_dw, *_ = ctx.needs_input_grad
+        dw = torch.matmul(g.mT, torch.bmm(products.mT, v).transpose(0, 1)) if needs_dw else None
+        if not needs_dx:
             return None, dw, None, None, None
         dv = torch.bmm(products, u).transpose(0, 1).reshape(tiles, -1, INPUTS, channels)
         rows = dv.new_zeros(dv.shape[1], size, channels)

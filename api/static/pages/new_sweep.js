@@ -1,0 +1,136 @@
+// @ts-check
+// A new sweep: the config that is varied, and its axes, a line each.
+
+import { onlyOnce, Problem, send } from "../server/api.js";
+import { parse, print } from "../server/json.js";
+import { find, select } from "../parts/editor.js";
+import { element, fill, title } from "../parts/element.js";
+import { cards, presets } from "../parts/presets.js";
+
+const AXES = { regularization: "regularization.features=[0.002, 0.005, 0.02]", data: "optimizer.learning_rate=[0.01, 0.05]" };
+const PARTS = ["name", "axes"];
+/** @type {Record<string, string>} */
+const LABELS = { name: "Name", axes: "Axes, a line each: path=[value, …]", base: "Base config (JSON), or {\"preset\": …, \"set\": {…}}" };
+
+/** @typedef {import("../server/api.js").Fault} Fault */
+/** @typedef {{ control: HTMLInputElement | HTMLTextAreaElement, faults: HTMLElement, node: HTMLElement }} Field */
+
+/** {path: its values as they were typed} of lines path=[…]. Throws a Problem of the kind that the server answers with.
+ * @param {string} text @returns {Record<string, { text: string, size: number }>} */
+function axesOf(text) {
+  const axes = Object.create(null);  // a path may have any name
+  /** @type {Fault[]} */
+  const errors = [];
+  for (const line of text.split("\n").map((one) => one.trim()).filter(Boolean)) {
+    const [, path, list] = line.match(/^([^=\s]+)\s*=\s*(.*)$/) ?? [];
+    const refuse = (/** @type {string} */ message) => errors.push({ field: path ? `axes.${path}` : "axes", message });
+    let values = null;
+    try { values = JSON.parse(list); } catch { values = null; }
+    if (!Array.isArray(values)) refuse(`must be path=[value, …] with values as JSON; got ${line}`);
+    else if (path in axes) refuse("is given twice; write all its values in one line");
+    else axes[path] = { text: list, size: values.length };
+  }
+  if (errors.length) throw new Problem({ detail: "The axes cannot be read.", errors }, 422);
+  return axes;
+}
+
+/** @param {string} text */
+function checked(text) {
+  try {
+    JSON.parse(text);
+    return text;
+  } catch (error) {
+    throw new Problem({ errors: [{ field: "base", message: `is not JSON: ${/** @type {Error} */ (error).message}` }] }, 422);
+  }
+}
+
+/** @param {Record<string, unknown[]>} axes */
+const linesOf = (axes) => Object.entries(axes).map(([path, values]) => `${path}=${print(values)}`).join("\n");
+
+/** @param {string} text */
+const counted = (text) => {
+  try {
+    const sizes = Object.values(axesOf(text)).map(({ size }) => size);
+    const total = sizes.reduce((product, size) => product * size, 1);
+    return sizes.length ? `${sizes.join(" × ")}${sizes.length > 1 ? ` = ${total.toLocaleString()}` : ""} experiment${total === 1 ? "" : "s"}` : "";
+  } catch { return ""; }
+};
+
+/** A field, with the place of its faults beneath its label. @param {string} name @param {HTMLInputElement | HTMLTextAreaElement} control @returns {Field} */
+function field(name, control) {
+  const faults = element("div", { id: `${name}-faults` });
+  control.id = name;
+  control.setAttribute("aria-describedby", faults.id);
+  return { control, faults, node: element("div", { class: "field" }, element("label", { for: name }, LABELS[name]), faults, control) };
+}
+
+/** @param {import("../app.js").Place} place */
+export async function show({ node: page, signal, search }) {
+  title("New sweep");
+  const all = await presets(signal);
+  const count = () => fill(amount, counted(axes.value));
+  /** @type {Record<string, Field>} */
+  const fields = {
+    name: field("name", element("input", { maxlength: 200, autocomplete: "off" })),
+    axes: field("axes", element("textarea", { spellcheck: "false", class: "short", oninput: count })),
+    base: field("base", element("textarea", { spellcheck: "false" })),
+  };
+  const [name, axes, base] = [fields.name.control, fields.axes.control, fields.base.control];
+  const amount = element("output", { class: "quiet", for: "axes" }), note = element("div", { role: "alert" });
+  const clear = () => {
+    fill(note);
+    for (const one of Object.values(fields)) { fill(one.faults); one.control.removeAttribute("aria-invalid"); }
+  };
+  const choose = (/** @type {import("../parts/presets.js").Preset} */ preset) => {
+    base.value = print(preset.spec, 2);
+    if (!axes.value || Object.values(AXES).includes(axes.value)) axes.value = AXES[preset.spec.data ? "data" : "regularization"];
+    clear();
+    count();
+  };
+
+  // Which field a fault belongs to, and where in its text it is.
+  const placeOf = (/** @type {Fault} */ { field: path }) => PARTS.find((part) => path === part || path.startsWith(`${part}.`)) ?? "base";
+  const spotOf = (/** @type {Fault} */ fault) => {
+    if (placeOf(fault) !== "axes") return find(base.value, fault.field.replace(/^base\./, ""));
+    const path = fault.field.slice("axes.".length), from = path ? axes.value.indexOf(path) : -1;
+    return from < 0 ? null : /** @type {[number, number]} */ ([from, from + path.length]);
+  };
+  const mark = (/** @type {Fault[]} */ errors, /** @type {string} */ message) => {
+    if (!errors.length) fill(note, element("div", { class: "errors" }, element("p", {}, message)));
+    for (const [part, { control, faults }] of Object.entries(fields)) {
+      const mine = errors.filter((one) => placeOf(one) === part);
+      if (!mine.length) continue;
+      control.setAttribute("aria-invalid", "true");
+      fill(faults, element("ul", { class: "errors", role: "alert" }, mine.map((one) => element("li", {},
+        element("button", { type: "button", onclick: () => select(control, spotOf(one)) }, one.field || part), ` ${one.message}`))));
+    }
+    const first = Object.keys(fields).map((part) => errors.find((one) => placeOf(one) === part)).find(Boolean);
+    if (first) select(fields[placeOf(first)].control, spotOf(first));
+  };
+
+  const run = element("button", { class: "main" }, "Run all");
+  const form = element("form", { onsubmit: async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    clear();
+    run.disabled = true;
+    try {
+      const lists = Object.entries(axesOf(axes.value)).map(([path, { text }]) => `${print(path)}: ${text}`);
+      const body = `{"name": ${print(name.value)}, "axes": {${lists}}, "base": ${checked(base.value)}}`;
+      const made = await send("POST", "sweeps", body, onlyOnce());
+      location.hash = `/sweeps/${made.id}`;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      mark(error.errors, error.message);
+    } finally { run.disabled = false; }
+  } }, element("div", { class: "bar" }, run, amount), note, fields.name.node, fields.axes.node, fields.base.node);
+  const draft = search.get("draft") && parse(sessionStorage.getItem("ncore-sweep") ?? "null");
+  page.replaceChildren(element("h1", {}, "New sweep"),
+    element("p", { class: "quiet" }, "One experiment for each combination of the axes’ values, at most 10,000. All are queued or none."),
+    cards(all, draft ? "" : all[0].name, choose), form);
+  choose(all[0]);
+  if (!draft) return;
+  name.value = draft.name;
+  base.value = print(draft.base, 2);
+  axes.value = linesOf(draft.axes);
+  count();
+}

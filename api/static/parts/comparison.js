@@ -1,0 +1,49 @@
+// @ts-check
+// The table predicted beside measured: for each quantity the seed with the largest gap, or all seeds.
+
+import { choice, element, fill, table } from "./element.js";
+import { number, words } from "./format.js";
+
+/** @typedef {{ quantity: string, layer: string | null, seed: number | bigint, measured: number | null, predicted: number, gap: number | null }} Row */
+
+/** @param {Row[]} rows */
+const largestGap = (rows) => {
+  /** @type {Map<string, Row>} */
+  const found = new Map();
+  const size = (/** @type {Row | undefined} */ row) => Math.abs(row?.gap ?? Infinity);
+  for (const row of rows) {
+    const key = `${row.quantity} ${row.layer}`;
+    if (!found.has(key) || size(row) > size(found.get(key))) found.set(key, row);
+  }
+  return [...found.values()];
+};
+
+/** @param {Row} row */
+const line = (row) => element("tr", {},
+  element("th", { scope: "row" }, row.quantity), element("td", {}, row.layer ?? ""), element("td", {}, row.seed),
+  [number(row.measured, 8), number(row.predicted, 8), number(row.gap)].map((text) => element("td", { class: "number" }, text)));
+
+export function comparison() {
+  const regime = element("p"), place = element("div"), notes = element("ul", { class: "quiet" });
+  /** @type {Row[]} */
+  let rows = [];
+  let seeds = "";
+  const seedChoice = choice("Seeds", [["", "largest gap"], ["all", "all"]], "", (value) => { seeds = value; fillTable(); });
+  const fillTable = () => {
+    seedChoice.hidden = new Set(rows.map((row) => row.seed)).size < 2;
+    fill(place, rows.length
+      ? table("Predicted and measured", [["Metric"], ["Layer"], ["Seed"], ["Measured", "number"], ["Predicted", "number"], ["Gap", "number"]],
+        (seeds ? rows : largestGap(rows)).map(line))
+      : element("p", { class: "quiet" }, "No measurement with a prediction yet."));
+  };
+  return {
+    node: element("div", {}, regime, element("div", { class: "bar" }, seedChoice), place, notes),
+    /** @param {{ comparison?: Row[], prediction: { regime?: string, notes?: string[] } }} theory */
+    show({ comparison: found, prediction }) {
+      rows = found ?? [];
+      fill(regime, `Regime: ${prediction.regime ? words(prediction.regime) : "unknown"}.`);
+      fill(notes, (prediction.notes ?? []).map((note) => element("li", {}, note)));
+      fillTable();
+    },
+  };
+}

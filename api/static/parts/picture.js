@@ -1,0 +1,111 @@
+// @ts-check
+// Draws the server's Vega-Lite, fitted to its place.
+
+import { visible } from "../server/json.js";
+import { element } from "./element.js";
+import { number } from "./format.js";
+
+/** @typedef {Record<string, any>} VegaLite */
+
+export const dark = matchMedia("(prefers-color-scheme: dark)");
+export const theme = () => (dark.matches ? "dark" : "light");
+
+const LOGARITHMIC = ["log", "symlog"];
+const AXIS_PIXELS = 78, LEAST_PIXELS = 180, MOST_PIXELS = 1100;
+const LONG_NUMBER = /^-?\d+\.\d{6,}(e[+-]?\d+)?$|^-?\d+(\.\d+)?e[+-]?\d+$/;
+
+/** @typedef {{ x?: string, y?: string }} Scales "linear" turns a log axis into a linear one */
+/** @typedef {"x" | "y"} Axis */
+
+const AXES = /** @type {Axis[]} */ (["x", "y"]);
+/** @param {VegaLite} picture @returns {VegaLite[]} */
+const panelsOf = (picture) => picture.concat ?? [picture];
+/** @param {VegaLite} panel @returns {VegaLite[]} */
+const layersOf = (panel) => panel.layer ?? [panel];
+
+/** Powers of ten beside a log axis are drawn as texts: a number and its exponent. @param {VegaLite} layer @param {Axis} axis */
+const isPower = (layer, axis) => ["base", "exponent"].includes(layer.encoding?.text?.field) && layer.encoding[axis]?.field !== undefined;
+
+/** Lets Vega choose and write the ticks of an axis; a symlog one, of which it makes too many, keeps those that it has.
+ * @param {VegaLite} panel @param {Axis} axis */
+function plainTicks(panel, axis) {
+  if (panel.layer) panel.layer = panel.layer.filter((/** @type {VegaLite} */ layer) => !isPower(layer, axis));
+  for (const { encoding } of layersOf(panel)) {
+    if (!encoding?.[axis]?.axis) continue;
+    const { values, labelExpr, ...kept } = encoding[axis].axis;
+    encoding[axis].axis = { ...kept, values: encoding[axis].scale?.type === "symlog" ? values : undefined, labels: true, format: ".6~g" };
+  }
+}
+
+/** @param {VegaLite} panel @param {Axis} axis */
+function linear(panel, axis) {
+  for (const { encoding } of layersOf(panel)) {
+    const scale = encoding?.[axis]?.scale;
+    if (LOGARITHMIC.includes(scale?.type)) encoding[axis].scale = { ...scale, type: "linear", domain: undefined, constant: undefined, base: undefined };
+  }
+  plainTicks(panel, axis);
+}
+
+/** The panels as wide as their place allows. @param {VegaLite} picture @param {number} pixels @param {number} [height] */
+const fit = (picture, pixels, height) => {
+  const count = panelsOf(picture).length, columns = Math.min(picture.columns ?? count, count);
+  const each = Math.floor((pixels - 24 * (columns - 1)) / columns) - AXIS_PIXELS;
+  for (const panel of panelsOf(picture)) {
+    panel.width = Math.max(LEAST_PIXELS, Math.min(MOST_PIXELS, each));
+    if (height) panel.height = height;
+  }
+  return picture;
+};
+
+/** Lets a single panel be dragged and zoomed; a double click brings all of it back. @param {VegaLite} panel */
+function zoomable(panel) {
+  for (const axis of AXES) plainTicks(panel, axis);
+  layersOf(panel)[0].params = [{ name: "zoom", bind: "scales", select: { type: "interval", zoom: "wheel![event.shiftKey]" } }];
+}
+
+/** @param {VegaLite} picture @param {Axis} axis */
+export const isLog = (picture, axis) => panelsOf(picture).some((panel) =>
+  layersOf(panel).some(({ encoding }) => LOGARITHMIC.includes(encoding?.[axis]?.scale?.type)));
+
+/** The runtime is large: loaded when the first picture is drawn, so that no other page waits for it.
+ * @type {Promise<unknown> | null} */
+let loading = null;
+const runtime = () => (loading ??= new Promise((resolve, reject) => {
+  const failed = () => {
+    loading = null;
+    script.remove();
+    reject(new Error("The chart library could not be loaded from the server."));
+  };
+  const script = element("script", { src: "static/vega.js", onload: resolve, onerror: failed });
+  document.head.append(script);
+}));
+
+/** What a tooltip shows: `names` for what the picture calls x and y, numbers as elsewhere on the page, nothing of Vega's own.
+ * @param {Record<string, string | undefined>} names */
+const tooltip = (names) => (/** @type {any} */ values, /** @type {(text: string) => string} */ toHtml) => {
+  const rows = typeof values === "object" ? Object.entries(values) : [["", values]];
+  const text = (/** @type {any} */ value) => toHtml(visible(LONG_NUMBER.test(value) ? number(Number(value)) : String(value)));
+  return `<table>${rows.filter(([key, value]) => !key.endsWith("_sort_index") && value !== "" && value !== undefined)
+    .map(([key, value]) => `<tr><td class=key>${toHtml(visible(names[key] ?? key))}</td><td class=value>${text(value)}</td></tr>`)
+    .join("")}</table>`;
+};
+
+/**
+ * @param {HTMLElement} target
+ * @param {VegaLite} picture
+ * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number, zoom?: boolean }} [options]
+ * @returns {Promise<any>} the view, with `finalize`
+ */
+export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false } = {}) {
+  const fitted = fit(structuredClone(picture), target.clientWidth - 16, height);
+  for (const panel of panelsOf(fitted)) {
+    for (const axis of AXES) if (axes[axis] === "linear" && isLog(panel, axis)) linear(panel, axis);
+    if (zoom) zoomable(panel);
+  }
+  await runtime();
+  const shown = { theme: theme(), formatTooltip: tooltip(names) };
+  const { view, finalize } = await /** @type {any} */ (window).vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip: shown });
+  const label = picture.description || (picture.title?.text ?? picture.title) || "curves";
+  target.querySelector("svg")?.setAttribute("aria-label", visible([label].flat().join(" ")));
+  return { view, finalize };
+}

@@ -1,0 +1,95 @@
+// @ts-check
+// The list of experiments as far as it has been asked for: a page at a time by the server's cursor, each looked at again alone.
+
+import { ask } from "../server/api.js";
+import { ended } from "./format.js";
+import { finals, leaves, text } from "./spec.js";
+import { verdictWords } from "./verdicts.js";
+
+const PAGE = 50, LARGEST_PAGE = 200, LONGEST_TEXT = 60;
+/** Every so many turns all of the first page is asked for, else only whether there is a newer experiment. */
+const WHOLE_TURN = 10;
+
+/** Asked for always; a config and a result are large, and asked for where a column shows something of them. */
+const SMALL = ["name", "tags", "status", "created_at", "started_at", "finished_at", "progress", "worker", "device"];
+
+/** @typedef {"spec" | "result"} Large */
+/** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result" | "error" | "attempt"> & { seeds: number | null, params: Record<string, unknown>,
+ *   finals: Record<string, number | null>, verdict: string, gap: number | null, seconds: number | null }} Run what is kept of an experiment */
+/** @typedef {{ cursor: string | null, limit: number, items: Run[], next: string | null }} Page */
+
+/** @param {Run & { spec?: any, result?: import("./spec.js").Result | null }} item @returns {Run} */
+function runOf({ spec, result = null, ...item }) {
+  const params = Object.fromEntries(Object.entries(leaves(spec)).filter(([path]) => path !== "name" && path !== "tags")
+    .map(([path, value]) => [path, Array.isArray(value) ? text(value).slice(0, LONGEST_TEXT) : value]));
+  const gaps = (result?.verdict ?? []).flatMap(({ gap }) => (gap === null || gap === undefined ? [] : [gap]));
+  const end = item.finished_at ? Date.parse(item.finished_at) : Date.now();
+  return {
+    ...item, params, seeds: spec?.seeds?.length ?? null, verdict: verdictWords(result?.verdict ?? []),
+    gap: gaps.length ? Math.max(...gaps) : null, seconds: item.started_at ? (end - Date.parse(item.started_at)) / 1000 : null,
+    finals: Object.fromEntries([...finals(result)].map(([key, { mean }]) => [key, mean])),
+  };
+}
+
+/** @param {Record<string, string>} filters as the API has them @param {Large[]} large what is asked for beside the small fields @param {AbortSignal} signal */
+export function runs(filters, large, signal) {
+  /** @type {Page[]} */
+  let pages = [];
+  /** @type {Promise<void> | null} */
+  let loading = null;
+  let turn = 0;
+
+  const fetchPage = async (/** @type {string | null} */ cursor, /** @type {number} */ limit) => {
+    const query = new URLSearchParams({ ...filters, limit: String(limit), ...(cursor ? { cursor } : {}) });
+    for (const column of [...SMALL, ...large]) query.append("columns", column);
+    const { items, next_cursor: next } = await ask(`experiments?${query}`, { signal });
+    return { cursor, limit, items: items.map(runOf), next };
+  };
+  const newest = async () => {
+    const { items } = await ask(`experiments?${new URLSearchParams({ ...filters, limit: "1", columns: "status" })}`, { signal });
+    return items[0]?.id;
+  };
+  const isComplete = () => pages.length > 0 && pages.at(-1)?.next === null;
+  const more = (limit = PAGE) => {
+    if (isComplete()) return Promise.resolve();
+    return (loading ??= fetchPage(pages.at(-1)?.next ?? null, limit).then((page) => { pages.push(page); }).finally(() => { loading = null; }));
+  };
+  /** Looks at a page again. What has moved on from it to the next one since stays; where nothing is left of it, all begins anew. */
+  const again = async (/** @type {Page} */ page) => {
+    const fresh = await fetchPage(page.cursor, page.limit);
+    const at = (/** @type {string | undefined} */ id, /** @type {Run[]} */ items) => items.findIndex((one) => one.id === id);
+    const end = at(page.items.at(-1)?.id, fresh.items), begin = at(fresh.items.at(-1)?.id, page.items);
+    if (page === pages.at(-1) && (pages.length === 1 || end < 0)) {
+      const kept = begin < 0 ? [] : page.items.slice(begin + 1);
+      Object.assign(page, { items: [...fresh.items, ...kept], next: kept.length ? page.next : fresh.next });
+    } else if (end >= 0) page.items = fresh.items.slice(0, end + 1);
+    else if (begin >= 0) page.items = [...fresh.items, ...page.items.slice(begin + 1)];
+    else pages = [fresh];
+  };
+  return {
+    large,
+    isComplete,
+    more,
+    /** Everything, in large pages; `progress` is called after each. @param {() => void} progress */
+    async all(progress) {
+      while (!isComplete() && !signal.aborted) {
+        await more(LARGEST_PAGE);
+        progress();
+      }
+    },
+    /** Without doubles: what was deleted before a page moves others into it. @returns {Run[]} */
+    items: () => [...new Map(pages.flatMap(({ items }) => items).map((one) => [one.id, one])).values()],
+    /** Looks again at what may have changed among the runs that are seen. @param {Set<string>} seen their ids */
+    async refresh(seen) {
+      const [first] = pages;
+      if (!first) return more();
+      const isLive = (/** @type {Page} */ page) => page.items.some((one) => !ended(one.status) && (page === first || seen.has(one.id)));
+      const due = pages.filter(isLive);
+      if (!due.includes(first)) {
+        const id = turn++ % WHOLE_TURN ? (await newest()) : null;
+        if (id !== first.items[0]?.id || id === null) due.push(first);
+      }
+      await Promise.all(due.map(again));
+    },
+  };
+}

@@ -1,0 +1,134 @@
+// @ts-check
+// A form for a spec, made from the API's own schema: a field for each value, with its help, bounds and default.
+
+import { ask } from "../server/api.js";
+import { parse, print } from "../server/json.js";
+import { element, fill } from "./element.js";
+
+/** @typedef {any} Schema as OpenAPI writes it */
+
+/** @type {Promise<Record<string, Schema>> | null} */
+let loading = null;
+export const schemas = () => (loading ??= ask("openapi.json").then((api) => api.components.schemas));
+
+/** The schema itself, and of several the one that is meant by the value. @param {Record<string, Schema>} all @param {Schema} schema @param {any} value @returns {Schema} */
+function resolved(all, schema, value) {
+  if (schema?.$ref) return resolved(all, all[schema.$ref.split("/").at(-1)], value);
+  const members = (schema?.oneOf ?? schema?.anyOf)?.map((/** @type {Schema} */ one) => resolved(all, one, value));
+  if (!members?.some((/** @type {Schema} */ one) => one.properties)) return schema;
+  const kind = schema.discriminator?.propertyName;
+  const fits = (/** @type {Schema} */ one) => (kind ? one.properties[kind].const === value?.[kind]
+    : Object.keys(value ?? {}).every((key) => key in one.properties));
+  return { ...(members.find(fits) ?? members[0]), kinds: kind ? Object.keys(schema.discriminator.mapping) : null };
+}
+
+/** @param {Schema} schema */
+const isList = (schema) => schema.type === "array" || schema.oneOf?.some((/** @type {Schema} */ one) => one.type === "array");
+/** @param {Schema} schema */
+const isText = (schema) => (schema.anyOf ?? [schema]).some((/** @type {Schema} */ one) => one.type === "string");
+
+/** A value as it stands in its field: lists without brackets, texts without quotes. @param {any} value */
+const written = (value) => (value === undefined || value === null ? "" : Array.isArray(value)
+  ? value.map((one) => (typeof one === "string" ? one : print(one))).join(", ") : typeof value === "string" ? value : print(value));
+
+/** What was typed, as a value; undefined where nothing was. Throws a SyntaxError. @param {string} typed @param {Schema} schema */
+function read(typed, schema) {
+  const bare = typed.trim();
+  if (!bare) return undefined;
+  if (isList(schema) && schema.items?.type === "string") return bare.split(",").map((one) => one.trim()).filter(Boolean);
+  if (isList(schema) && (schema.type === "array" || bare.includes(","))) return parse(bare.startsWith("[") ? bare : `[${bare}]`);
+  return isText(schema) ? typed : parse(bare);
+}
+
+/** @param {Schema} schema */
+const bounds = (schema) => (schema.oneOf ?? [schema]).slice(0, 1).flatMap((/** @type {Schema} */ one) => [
+  one.minimum !== undefined ? `≥ ${one.minimum}` : null, one.exclusiveMinimum !== undefined ? `> ${one.exclusiveMinimum}` : null,
+  one.maximum !== undefined ? `≤ ${one.maximum}` : null, one.exclusiveMaximum !== undefined ? `< ${one.exclusiveMaximum}` : null])
+  .filter(Boolean).join(", ");
+
+/**
+ * @param {Record<string, Schema>} all
+ * @param {(spec: any) => void} changed called with the whole spec after each change of a field
+ */
+export function specForm(all, changed) {
+  const node = element("div", { class: "spec-form" });
+  /** @type {any} */
+  let spec = {};
+  /** @type {Map<string, { control: HTMLElement, fault: HTMLElement }>} */
+  const fields = new Map();
+
+  const put = (/** @type {string[]} */ path, /** @type {any} */ value) => {
+    let at = spec;
+    for (const key of path.slice(0, -1)) at = at[key] ??= {};
+    if (value === undefined) delete at[path.at(-1) ?? ""]; else at[path.at(-1) ?? ""] = value;
+  };
+  const say = (/** @type {string} */ name, /** @type {string} */ message) => {
+    const field = fields.get(name);
+    if (!field) return;
+    fill(field.fault, message);
+    if (message) field.control.setAttribute("aria-invalid", "true"); else field.control.removeAttribute("aria-invalid");
+  };
+  const control = (/** @type {Schema} */ schema, /** @type {any} */ value, /** @type {string[]} */ path, /** @type {string[] | null} */ kinds) => {
+    const name = path.join("."), id = `field-${name}`;
+    const set = (/** @type {any} */ one) => { put(path, one); changed(spec); };
+    const options = kinds ?? schema.enum;
+    if (options) {
+      const select = element("select", { id, onchange: () => {
+        if (!kinds) return set(select.value);
+        put(path.slice(0, -1), { kind: select.value });  // another kind has other fields
+        show(spec);
+        changed(spec);
+        document.getElementById(id)?.focus();
+      } }, options.map((/** @type {string} */ one) => element("option", { value: one, selected: one === (value ?? schema.default) }, one)));
+      return select;
+    }
+    if (schema.type === "boolean") {
+      const box = element("input", { id, type: "checkbox", checked: value ?? schema.default, onchange: () => set(box.checked) });
+      return box;
+    }
+    const input = element("input", { id, value: written(value), placeholder: written(schema.default), autocomplete: "off", spellcheck: "false",
+      title: bounds(schema), oninput: () => {
+        try {
+          set(read(input.value, schema));
+        } catch { say(name, `cannot be read as ${isList(schema) ? "numbers, separated by commas" : "a number"}`); }
+      } });
+    return input;
+  };
+  const field = (/** @type {string} */ key, /** @type {Schema} */ schema, /** @type {any} */ value, /** @type {string[]} */ path, /** @type {string[] | null} */ kinds) => {
+    const made = control(schema, value, path, kinds), name = path.join("."), fault = element("small", { class: "bad", id: `fault-${name}` });
+    made.setAttribute("aria-describedby", fault.id);
+    fields.set(name, { control: made, fault });
+    return element("div", { class: "spec-field" }, element("label", { for: made.id }, key.replaceAll("_", " ")), made,
+      schema.description ? element("small", { class: "quiet" }, schema.description) : null, fault);
+  };
+  const group = (/** @type {Schema} */ schema, /** @type {any} */ value, /** @type {string[]} */ path) => {
+    /** @type {HTMLElement[]} */
+    const plain = [];
+    /** @type {HTMLElement[]} */
+    const nested = [];
+    for (const [key, one] of Object.entries(schema.properties)) {
+      const inner = resolved(all, one, value?.[key]), at = [...path, key];
+      if (inner.properties) {
+        nested.push(element("fieldset", {}, element("legend", {}, key), group(inner, value?.[key], at)));
+      } else if (key === "kind" && schema.kinds) plain.push(field(key, inner, value?.[key], at, schema.kinds));
+      else if (inner.const === undefined) plain.push(field(key, inner, value?.[key], at, null));
+    }
+    return element("div", {}, element("div", { class: "spec-group" }, plain), nested);
+  };
+  const show = (/** @type {any} */ given) => {
+    spec = given;
+    fields.clear();
+    const schema = given?.data || (given?.model?.kind && given.model.kind !== "ufm") ? all.NetworkSpec : all.UfmSpec;
+    fill(node, group(schema, given, []));
+  };
+  return {
+    node,
+    show,
+    /** Marks the fields that have a fault, and clears the others. @param {import("../server/api.js").Fault[]} faults */
+    mark(faults) {
+      for (const name of fields.keys()) {
+        say(name, faults.filter(({ field: path }) => path === name || path.startsWith(`${name}.`)).map(({ message }) => message).join("; "));
+      }
+    },
+  };
+}

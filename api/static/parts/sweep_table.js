@@ -1,0 +1,65 @@
+// @ts-check
+// The table of a sweep, a page at a time: a line for each combination and layer.
+
+import { print } from "../server/json.js";
+import { element, refill, table } from "./element.js";
+import { number, status } from "./format.js";
+import { text } from "./spec.js";
+import { verdictWords } from "./verdicts.js";
+
+export const PAGE = 50;
+
+/** @typedef {{ layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null }} Level */
+/** @typedef {{ experiment: string, status: string, point: Record<string, unknown>, metrics: Level[], verdict: import("./spec.js").Verdict[] }} Item */
+
+/** The last part of a path, where no other axis ends alike. @param {string} path @param {string[]} paths */
+const brief = (path, paths) => {
+  const last = path.split(".").at(-1) ?? path;
+  return paths.filter((other) => other.split(".").at(-1) === last).length > 1 ? path : last;
+};
+/** @param {Level} level */
+const range = ({ low, high }) => (low === null ? "–" : low === high ? number(low) : `${number(low)} … ${number(high)}`);
+
+const NOTHING = { layer: null, mean: null, low: null, high: null, predicted: null };
+
+/** @param {Item} item @param {Level} level @param {number} position @param {boolean} layered */
+const line = (item, level, position, layered) => element("tr", {},
+  element("td", {}, element("a", { id: `open-${item.experiment}-${level.layer ?? ""}`, href: `#/experiments/${item.experiment}`,
+    "aria-label": `experiment ${position}` }, position.toLocaleString())),
+  Object.values(item.point).map((value) => element("td", {}, text(value))),
+  layered ? element("td", {}, level.layer ?? "") : null,
+  element("td", { class: "number" }, number(level.mean, 8)),
+  element("td", { class: "number" }, number(level.predicted, 8)),
+  element("td", { class: "number wide" }, range(level)),
+  element("td", {}, status(item.status)),
+  element("td", { class: "wide" }, verdictWords(item.verdict)));
+
+/** @param {(offset: number) => void} turn */
+export function sweepTable(turn) {
+  const place = element("div");
+  const where = element("span", { role: "status" });
+  const earlier = element("button", { id: "earlier", onclick: () => turn(Math.max(0, at - PAGE)) }, "Previous");
+  const later = element("button", { id: "later", onclick: () => turn(at + PAGE) }, "Next");
+  const pages = element("div", { class: "bar" }, earlier, later, where);
+  let at = 0, shown = "";
+  /** @param {{ items: Item[], axes: Record<string, unknown[]>, total: number }} sweep @param {{ metric: string, offset: number }} state */
+  const show = ({ items, axes, total }, { metric, offset }) => {
+    at = offset;
+    earlier.disabled = !at;
+    later.disabled = at + PAGE >= total;
+    pages.hidden = total <= PAGE && !at;
+    const range = `${(at + 1).toLocaleString()}–${Math.min(at + PAGE, total).toLocaleString()} of ${total.toLocaleString()}`;
+    if (where.textContent !== range) where.textContent = range;  // else it would be read aloud at each refresh
+    const fresh = print([items, metric]);
+    if (fresh === shown) return;
+    shown = fresh;
+    const layered = items.some((one) => one.metrics.some((level) => level.layer !== null));
+    /** @type {[string, string?][]} */
+    const columns = [["#"], ...Object.keys(axes).map((path, _, paths) => /** @type {[string]} */ ([brief(path, paths)])),
+      .../** @type {[string][]} */ (layered ? [["Layer"]] : []), [metric, "number"], ["Predicted", "number"], ["Range over seeds", "number wide"],
+      ["Status"], ["Verdict", "wide"]];
+    refill(place, table("Final values and predictions", columns, items.flatMap((one, i) =>
+      (one.metrics.length ? one.metrics : [NOTHING]).map((level) => line(one, level, at + i + 1, layered)))));
+  };
+  return { node: element("div", {}, place, pages), show };
+}

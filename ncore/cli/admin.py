@@ -1,0 +1,62 @@
+"""Commands of those who keep a service: who works, what happened to an experiment, and retention."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from datetime import UTC, datetime, timedelta
+
+from ncore.cli.terminal import console, new_table
+from ncore.client import ENDED, ApiError, Client
+
+
+def workers(given: Namespace) -> int:
+    with Client(given.url) as client:
+        items = client.request("GET", "/workers").json()["items"]
+    table = new_table("worker", "kind", "device", "memory", "seen", "runs")
+    for item in items:
+        memory = f"{item['used_bytes'] / 2**30:.1f} of {item['memory_bytes'] / 2**30:.1f} GiB"
+        seen = "now" if item["alive"] else f"lost, last at {item['seen_at']}"
+        table.add_row(item["id"], item["kind"], item["device"], memory, seen, item["experiment"] or "")
+    console.print(table)
+    return 0
+
+
+def logs(given: Namespace) -> int:
+    with Client(given.url) as client:
+        lines = client.experiment(given.id).logs()
+    for line in lines:
+        about = " ".join(str(line[name]) for name in ("worker", "detail") if line[name])
+        attempt = f" (attempt {line['attempt']})" if line["attempt"] else ""
+        console.print(f"{line['at']} {line['event']}{attempt} {about}".rstrip())
+    return 0
+
+
+def delete(given: Namespace) -> int:
+    """Deletes an experiment, or a sweep with all its experiments."""
+    with Client(given.url) as client:
+        (client.sweep_of(given.id) if given.sweep else client.experiment(given.id)).delete()
+    console.print(f"{given.id}: deleted with its measurements and files")
+    return 0
+
+
+def prune(given: Namespace) -> int:
+    """Deletes what has ended more than `given.days` ago, with rows and files; `given.dry_run` only lists it."""
+    before = datetime.now(UTC) - timedelta(days=given.days)
+    statuses, count = [given.status] if given.status else ENDED, 0
+    with Client(given.url) as client:
+        for status in statuses:
+            for experiment in client.experiments(status=status, **({"tag": given.tag} if given.tag else {})):
+                if datetime.fromisoformat(experiment.data["finished_at"]) >= before:
+                    continue
+                if not given.dry_run:
+                    try:
+                        experiment.delete()
+                    except ApiError as error:
+                        if error.status not in (404, 409):  # gone meanwhile, or asked for again and running
+                            raise
+                        continue
+                count += 1
+                about = f"{experiment.id} {status} {experiment.data['finished_at']} {experiment.data['name']}"
+                console.print(about)
+    console.print(f"{count} experiments {'would be deleted' if given.dry_run else 'deleted'}")
+    return 0

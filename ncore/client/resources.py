@@ -1,0 +1,241 @@
+"""Experiments and sweeps of a service, as handles that look up, wait, save and show themselves in a notebook."""
+
+from __future__ import annotations
+
+import html
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import httpx
+import orjson
+
+from ncore.client.transport import ApiError, NotReached
+from ncore.series import framed, table_of_columns
+
+if TYPE_CHECKING:
+    from ncore.client.client import Client
+
+POLL_SECONDS = 0.3
+ENDED = ("succeeded", "failed", "cancelled")
+PING = "ping"
+Frame = Literal["pandas", "polars", "records"]
+
+
+class ExperimentFailed(RuntimeError):  # noqa: N818
+    """A waited-for experiment has failed or was cancelled; the message is its reason."""
+
+
+class Resource:
+    """What experiments and sweeps share: `data` is the last known JSON of the one with this `id`."""
+
+    noun: str
+    """In paths and messages: experiment, sweep."""
+
+    def __init__(self, client: Client, data: dict[str, Any]) -> None:
+        self._client, self.data = client, data
+        self.id: str = data["id"]
+        self._path = f"/{self.noun}s/{self.id}"
+
+    def refresh(self, **filters: Any) -> Self:
+        """Asks the service again."""
+        self.data = self._client.request("GET", self._path, params=filters).json()
+        return self
+
+    @property
+    def is_ended(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def state(self) -> str:
+        """In a few words, for people."""
+        raise NotImplementedError
+
+    def cancel(self) -> Self:
+        """Stops what is queued or runs at its next step; what has been measured stays."""
+        self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
+        return self
+
+    def delete(self) -> None:
+        """Deletes it with its measurements and files. Raises ApiError (409) while it runs."""
+        self._client.request("DELETE", self._path)
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Saves the picture; the ending says the form (svg, png, pdf, json); options as in GET …/plot."""
+        path = Path(path)
+        path.write_bytes(self._picture(path.suffix.removeprefix(".") or "svg", **options))
+        return path
+
+    def _picture(self, form: str, **options: Any) -> bytes:
+        return self._client.request("GET", f"{self._path}/plot.{form}", params=options).content
+
+    def _until_ended(self, seconds: float | None, show: Any, **filters: Any) -> None:
+        """Looks until it has ended, showing each look. Raises TimeoutError."""
+        until = None if seconds is None else time.monotonic() + seconds
+        while not self.refresh(**filters).is_ended:
+            show(self.data)
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(f"{self.noun} {self.id} is not done after {seconds} s: {self.state}")
+            time.sleep(POLL_SECONDS)
+        show(self.data)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r}, {self.data['name']!r}, {self.state})"
+
+    def _repr_html_(self) -> str:
+        """Name and state, with the curves so far; only those while the service is away."""
+        title = html.escape(self.data["name"] or self.id)
+        head = f"<p><b>{title}</b> ({self.noun} <code>{self.id}</code>): {html.escape(self.state)}</p>"
+        try:
+            return head + self._picture("svg").decode()
+        except (ApiError, NotReached, httpx.HTTPError) as error:
+            return f"{head}<p>no picture: {html.escape(str(error))}</p>"
+
+
+class Experiment(Resource):
+    """One experiment of a service."""
+
+    noun = "experiment"
+
+    @property
+    def status(self) -> str:
+        status: str = self.data["status"]
+        return status
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def state(self) -> str:
+        return self.status
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        result: dict[str, Any] | None = self.data["result"]
+        return result
+
+    def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Experiment:
+        """Waits for the end, with a progress bar. Raises ExperimentFailed with the reason, TimeoutError."""
+        from ncore.client.progress import progress_of
+
+        with progress_of(self.data, shown=progress) as show:
+            self._until_ended(timeout_seconds, show)
+        if self.status != "succeeded":
+            raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
+        return self
+
+    def series(self, **filters: Any) -> list[dict[str, Any]]:
+        """The series as GET …/metrics has them; filters metric, layer, seed, since, max_points."""
+        answer = self._client.request("GET", f"{self._path}/metrics", params=filters)
+        series: list[dict[str, Any]] = answer.json()["series"]
+        return series
+
+    def metrics(self, frame: Frame | None = None, **filters: Any) -> Any:
+        """One row a point (metric, layer, seed, step, value), filtered as in `series`.
+
+        A frame of pandas, or polars, whichever is installed, else a list of dicts; or as `frame` says.
+        """
+        return framed(self.series(**filters), frame)
+
+    def frame(self, library: Frame | None = None, **filters: Any) -> Any:
+        """As `metrics`, but always a frame: of pandas or polars. Raises ImportError where neither is installed."""
+        return framed(self.series(**filters), library, required=True)
+
+    def theory(self) -> dict[str, Any]:
+        """{"prediction", "comparison"}: what is predicted, and measured beside it."""
+        answer: dict[str, Any] = self._client.request("GET", f"{self._path}/theory").json()
+        return answer
+
+    def logs(self) -> list[dict[str, Any]]:
+        """Its events, a dict each: submitted, started, lost, ended."""
+        items: list[dict[str, Any]] = self._client.request("GET", f"{self._path}/logs").json()["items"]
+        return items
+
+    def events(self, last_event_id: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+        """("measurement" | "status" | "end", data) as they happen, until the end.
+
+        A stream that breaks off is resumed where it was, without a gap or a repeat. Raises ApiError, NotReached.
+        """
+        transport = self._client.transport
+        until = time.monotonic() + transport.patience_seconds
+        while True:
+            try:
+                with transport.stream(f"{self._path}/events", {"Last-Event-ID": str(last_event_id)}) as response:
+                    for kind, number, data in _events(response.iter_lines()):
+                        until = time.monotonic() + transport.patience_seconds
+                        last_event_id = number or last_event_id
+                        if kind != PING:
+                            yield kind, data
+                        if kind == "end":
+                            return
+                raise httpx.RemoteProtocolError("the stream ended before the experiment")
+            except httpx.TransportError as error:
+                transport.wait_a_little(error, until)
+
+    def download(self, path: str | Path, form: str) -> Path:
+        """Saves the series as json, csv, ndjson or parquet."""
+        path = Path(path)
+        answer = self._client.request("GET", f"{self._path}/metrics", params={"format": form})
+        path.write_bytes(answer.content)
+        return path
+
+    def bundle(self, path: str | Path) -> Path:
+        """Saves everything about it as one zip file: spec, result, series, pictures, versions."""
+        return self._client.transport.save(f"{self._path}/export.zip", Path(path))
+
+    def retry(self) -> Experiment:
+        """A failed or cancelled one goes on from its checkpoint."""
+        self.data = self._client.request("POST", f"{self._path}/retry").json()
+        return self
+
+
+class Sweep(Resource):
+    """One experiment for each combination of values; the `items` of `data` are the table."""
+
+    noun = "sweep"
+
+    @property
+    def is_ended(self) -> bool:
+        return not set(self.data["statuses"]) - set(ENDED)
+
+    @property
+    def state(self) -> str:
+        return ", ".join(f"{count} {status}" for status, count in self.data["statuses"].items())
+
+    def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Sweep:
+        """Waits until every experiment has ended, however. Raises TimeoutError."""
+        from ncore.client.progress import progress_of_sweep
+
+        with progress_of_sweep(self.data, shown=progress) as show:
+            self._until_ended(timeout_seconds, show, limit=1)
+        return self.refresh()
+
+    def frame(self, library: Frame | None = None, **filters: Any) -> Any:
+        """One row a combination and metric: the axes, experiment, status, metric, layer, mean, low, high, predicted.
+
+        A frame of pandas or polars. Raises ImportError where neither is installed.
+        """
+        rows = []
+        for item in self.refresh(**filters).data["items"]:
+            front = {**item["point"], "experiment": item["experiment"], "status": item["status"]}
+            rows += [{**front, **level} for level in item["metrics"]] or [front]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return table_of_columns({name: [row.get(name) for row in rows] for name in names}, library, required=True)
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """(event, id or 0, data) of a stream of server-sent events with one line of data each; comments are pings."""
+    kind, number = "message", 0
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if not name:
+            yield PING, 0, {}
+        elif name == "event":
+            kind = value
+        elif name == "id":
+            number = int(value)
+        elif name == "data":
+            yield kind, number, orjson.loads(value)
+            kind, number = "message", 0

@@ -1,0 +1,204 @@
+"""The networks: of each its part of the spec, its stages, and what is needed to estimate, build and word it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, StrictBool, model_validator
+
+from ncore.kinds.fields import MAX_LEVELS, ByKind, Entries, Int, Label, Part, Reference
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+"""Blocks of a ResNet's four stages, by its depth."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Numbers of one image's maps: those kept for the backward pass, and the largest map; features of each stage."""
+
+    kept: int
+    largest: int
+    widths: dict[str, int]
+
+
+class NetworkModel(Part):
+    """What networks share: the layers that are measured and the form of the classifier.
+
+    A network is a class below this one in NETWORKS: `kind` (a Literal with that default) and its own fields, and what
+    follows here. `build` is called with (model, classes, channels, image_size) and returns the
+    `ncore.network.models.Network`, its weights drawn from torch's global generator.
+    """
+
+    kind: str
+    bias: StrictBool = True
+    """Whether the classifier has a bias."""
+    fixed_etf: StrictBool = False
+    """Whether the classifier is fixed as a simplex ETF."""
+    head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
+    head_activation: Literal["identity", "relu"] = "relu"
+    """Behind each extra layer."""
+    layers: Annotated[tuple[Label, ...], Entries(1, MAX_LEVELS + 4)] | None = Field(
+        default=None, description="measured; null: every stage and extra layer"
+    )
+
+    build: ClassVar[Reference]
+    least_batch: ClassVar[int] = 2
+    """Images that a batch must have: batch normalisation needs a spread."""
+    wants_gpu: ClassVar[bool] = True
+    """Whether a GPU gains where the spec leaves the device open."""
+
+    @property
+    def words(self) -> str:
+        """The network in a caption."""
+        raise NotImplementedError
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages before the head, in the order of the forward pass."""
+        raise NotImplementedError
+
+    @property
+    def least_image_size(self) -> int:
+        return 1
+
+    def maps(self, channels: int, image_size: int) -> Maps:
+        """The maps of the stages."""
+        raise NotImplementedError
+
+    def parameters(self, channels: int, image_size: int) -> int:
+        """Weights of the stages' linear and convolutional layers; biases and batch norms are left out."""
+        raise NotImplementedError
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of all that can be measured, in the order of the forward pass; the last one meets the classifier."""
+        return (*self.stages, *(f"head{i + 1}" for i in range(self.head_layers)))
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The levels that are measured, in the order of the forward pass."""
+        return tuple(level for level in self.levels if self.layers is None or level in self.layers)
+
+    @model_validator(mode="after")
+    def _layers_are_there(self) -> Self:
+        wrong = [layer for layer in self.layers or () if layer not in self.levels]
+        if wrong:
+            raise ValueError(f"layers: has {wrong}, may have {', '.join(self.levels)}")
+        return self
+
+
+class ResNetModel(NetworkModel):
+    kind: Literal["resnet"] = "resnet"
+    """A residual network."""
+    depth: Literal[18, 34, 50] = 18
+    """Layers."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """cifar: 3 × 3 without pooling; imagenet: 7 × 7, stride 2, with pooling."""
+
+    build = "ncore.network.models:resnet"
+
+    @property
+    def words(self) -> str:
+        return f"ResNet{self.depth}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("layer1", "layer2", "layer3", "layer4")
+
+    @property
+    def _expansion(self) -> int:
+        return 4 if self.depth == 50 else 1
+
+    def maps(self, channels: int, image_size: int) -> Maps:  # noqa: ARG002 (the stem makes 64 of them)
+        wide = self._expansion
+        if self.stem == "cifar":
+            side, kept = image_size, 2 * 64 * image_size**2
+        else:
+            half = -(-image_size // 2)
+            side, kept = -(-half // 2), 2 * 64 * half**2
+        largest = max(kept // 2, 64 * wide * side**2)
+        for i, blocks in enumerate(BLOCKS[self.depth]):
+            width = 64 << i
+            of_block = (4 if wide == 1 else 4 + 2 * wide) * width
+            kept += (blocks * of_block + 2 * wide * width) * side**2
+            side = -(-side // 2)
+        return Maps(kept, largest, {stage: wide * (64 << i) for i, stage in enumerate(self.stages)})
+
+    def parameters(self, channels: int, image_size: int) -> int:  # noqa: ARG002 (its layers are convolutions)
+        wide = self._expansion
+        total, before = channels * 64 * (9 if self.stem == "cifar" else 49), 64
+        for i, blocks in enumerate(BLOCKS[self.depth]):
+            width = 64 << i
+            for _ in range(blocks):
+                if wide == 1:
+                    total += 9 * before * width + 9 * width**2
+                else:
+                    total += before * width + 9 * width**2 + wide * width**2
+                if before != wide * width:
+                    total += before * wide * width
+                before = wide * width
+        return total
+
+
+class MlpModel(NetworkModel):
+    kind: Literal["mlp"] = "mlp"
+    """Linear layers with ReLU."""
+    widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=16_384)], ...], Entries(1, MAX_LEVELS)] = (256, 256)
+    """Of the hidden layers."""
+
+    build = "ncore.network.models:mlp"
+    least_batch = 1
+    wants_gpu = False
+
+    @property
+    def words(self) -> str:
+        return "MLP"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(f"hidden{i + 1}" for i in range(len(self.widths)))
+
+    def maps(self, channels: int, image_size: int) -> Maps:  # noqa: ARG002 (its maps are vectors)
+        return Maps(2 * sum(self.widths), max(self.widths), dict(zip(self.stages, self.widths, strict=True)))
+
+    def parameters(self, channels: int, image_size: int) -> int:
+        return sum(before * after for before, after in pairwise((channels * image_size**2, *self.widths)))
+
+
+class ConvNetModel(NetworkModel):
+    """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
+
+    kind: Literal["convnet"] = "convnet"
+    """Blocks of convolution, batch normalisation, ReLU and pooling."""
+    channels: Annotated[tuple[Annotated[Int, Field(ge=1, le=4096)], ...], Entries(1, 6)] = (16, 32, 64)
+    """Of each block."""
+
+    build = "ncore.network.models:convnet"
+
+    @property
+    def words(self) -> str:
+        return "convolutional net"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return tuple(f"block{i + 1}" for i in range(len(self.channels)))
+
+    @property
+    def least_image_size(self) -> int:
+        return 2 ** len(self.channels)  # each block halves it
+
+    def maps(self, channels: int, image_size: int) -> Maps:  # noqa: ARG002 (the first block makes its own)
+        sizes = [width * (image_size >> i) ** 2 for i, width in enumerate(self.channels)]
+        kept = 3 * sum(sizes)  # convolved, normalised; a quarter pooled, with its places
+        return Maps(kept, max(sizes), dict(zip(self.stages, self.channels, strict=True)))
+
+    def parameters(self, channels: int, image_size: int) -> int:  # noqa: ARG002 (its layers are convolutions)
+        return sum(9 * before * after for before, after in pairwise((channels, *self.channels)))
+
+
+NETWORKS: dict[str, type[NetworkModel]] = {"resnet": ResNetModel, "mlp": MlpModel, "convnet": ConvNetModel}
+"""The networks by their `kind`."""
+
+AnyNetworkModel = Annotated[NetworkModel, ByKind(NETWORKS)]

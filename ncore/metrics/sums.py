@@ -1,0 +1,111 @@
+"""Sums that lose nothing: a number is held as the unevaluated sum of two of float64, the larger one first.
+
+The metrics look at small differences of class means. A mean with an error of one unit in its last place would decide
+them; so sums over classes are exact to some 90 bits, whatever the order of the samples and their division in batches.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ncore.metrics.workspace import Workspace
+
+SPLITTER = 2.0**27 + 1
+"""Veltkamp's: cuts 53 bits into 26 and 26."""
+
+
+def two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """a + b rounded, and what rounding took from it (Knuth)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def add_by_class(target: Tensor, labels: Tensor, values: Tensor) -> None:
+    """Adds rows of values (n, …) to the rows of target (K, …) that labels (n,) name.
+
+    On a GPU as a product with the indicator, since the order of atomic additions would change the last bits.
+    """
+    if target.is_cuda:
+        indicator = labels == torch.arange(len(target), device=labels.device)[:, None]
+        target += indicator.to(values.dtype) @ values
+    else:
+        target.index_add_(0, labels, values)
+
+
+class ClassSums:
+    """Σ x over the samples of each class, (K, d), as `high` + `low`."""
+
+    def __init__(self, classes: int, like: Tensor) -> None:
+        self.high = torch.zeros(classes, like.shape[1], dtype=torch.float64, device=like.device)
+        self.low = torch.zeros_like(self.high)
+        self._space = Workspace(like.device)
+
+    def add(self, rows: Tensor, labels: Tensor) -> None:
+        """Adds float64 rows (n, d), which are overwritten."""
+        buffer = self._space.take("high", rows.shape)
+        largest = torch.abs(rows, out=buffer).amax(0)
+        exponent = torch.frexp(largest).exponent + math.ceil(math.log2(len(rows))) + 1
+        # what is left of a number after adding and taking away so large a one is a multiple of the latter's last bit:
+        # sums of n such multiples are exact
+        shift = torch.exp2(exponent.clamp(-900, 1020).double()) * 1.5
+        torch.add(rows, shift, out=buffer).sub_(shift)
+        self._add_parts(buffer, rows.sub_(buffer), labels)
+
+    def merge(self, other: ClassSums) -> None:
+        self.high, error = two_sum(self.high, other.high.to(self.high.device))
+        self.low = self.low + other.low.to(self.low.device) + error
+
+    def of(self, classes: Tensor) -> ClassSums:
+        """Those of some classes."""
+        few = ClassSums(len(classes), self.high)
+        few.high, few.low = self.high[classes], self.low[classes]
+        return few
+
+    def _add_parts(self, high: Tensor, low: Tensor, labels: Tensor) -> None:
+        """`high` sums exactly, `low` is small."""
+        if len(self.high) <= len(labels):
+            touched = torch.arange(len(self.high), device=labels.device)
+        else:
+            touched, labels = torch.unique(labels, return_inverse=True)
+        sums = self._space.take("sums", (len(touched), high.shape[1])).zero_()
+        add_by_class(sums, labels, high)
+        total, error = two_sum(self.high[touched], sums)
+        add_by_class(error, labels, low)
+        self.high[touched] = total
+        self.low[touched] += error
+
+    def means(self, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """The class means (K, d), high and low; NaN for a class without samples."""
+        return quotient(self.high, self.low, counts[:, None].double())
+
+
+def quotient(high: Tensor, low: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """(high + low)/counts for whole numbers below 2^26, by long division with digits of 26 bits."""
+    first = shortened(high / counts)
+    rest = high - first * counts  # exact, since the product is
+    second = shortened(rest / counts)
+    total, error = two_sum(first, second)
+    return two_sum(total, error + ((rest - second * counts) + low) / counts)
+
+
+def shortened(number: Tensor) -> Tensor:
+    """Its first 26 bits."""
+    scaled = number * SPLITTER
+    return scaled - (scaled - number)
+
+
+def centred(high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+    """Means (K, d) less their own mean; exactly zero where all are equal."""
+    high, error = two_sum(high, -high[:1])
+    low = low - low[:1] + error
+    total = ClassSums(1, high)
+    labels = torch.zeros(len(high), dtype=torch.int64, device=high.device)
+    total.add(high.clone(), labels)
+    total.low += low.sum(0)
+    mean, rest = quotient(total.high, total.low, high.new_full((), len(high)))
+    high, error = two_sum(high, -mean)
+    return two_sum(high, low - rest + error)

@@ -1,0 +1,53 @@
+"""What a picture is of: an experiment's name, setting, layers and predictions, without what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ncore.pictures.axes import Abscissa
+from ncore.pictures.caption import caption
+from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
+from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
+from ncore.theory import predict
+from ncore.theory.comparison import predicted_series
+
+
+@dataclass(frozen=True)
+class PictureSetting:
+    """`layers` in the order of the forward pass; `predicted`: {(metric, layer): value}; `panels` if none are chosen;
+    `steps` of the run of one seed, 0 while not known."""
+
+    name: str
+    caption: str = ""
+    layers: tuple[str, ...] = ()
+    predicted: Mapping[tuple[str, str | None], float] = field(default_factory=dict)
+    over: Abscissa = field(default_factory=Abscissa)
+    panels: tuple[str, ...] = UFM_PANELS
+    steps: int = 0
+
+    def shown(self, ends: Mapping[tuple[str, str | None], object]) -> list[str]:
+        """The panels where none are chosen: without histograms of metrics that are not among the last values `ends`."""
+        metrics = {metric for metric, _ in ends}
+        return [name for name in self.panels if not PANELS[name].over_seeds or metrics & PANELS[name].metrics.keys()]
+
+
+def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
+    """The setting of a run of `total` steps, of which `seeds` are shown (all if empty).
+
+    A network trains its seeds one after the other, so that its total is that of all; a UFM trains them at once.
+    Networks that are measured each few epochs are drawn over epochs.
+    """
+    predicted = predicted_series(predict(spec))
+    name, told = name or spec.name, caption(spec, seeds)
+    if isinstance(spec, UfmSpec):
+        layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
+        over = Abscissa(log=spec.measure.spacing == "log")
+        more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
+        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total)
+    steps = total // len(spec.seeds)
+    if not isinstance(spec.measure, MeasureEpochs):
+        over = Abscissa(log=spec.measure.spacing == "log")
+    else:
+        over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
+    return PictureSetting(name, told, spec.model.measured, predicted, over, NETWORK_PANELS, steps)

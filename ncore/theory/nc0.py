@@ -1,0 +1,39 @@
+"""NC0: the sum over the classes of a classifier's weight follows the optimiser's own scalar recursion.
+
+The gradient of cross-entropy, label smoothing or focal loss by the logits of a sample sums to zero over the classes,
+whatever the network, the data and their order. So u = 1ᵀW (and 1ᵀb) is moved by weight decay alone (Zhao, Cheng,
+Masarczyk & Lucchi, ICLR 2026, arXiv 2602.16642). Not so for MSE, nor for Adam and AdamW, which scale each coordinate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+OPTIMIZERS = ("gd", "sgd", "sgdw")
+"""Optimisers with a law; for every other `nc0_factors` answers None."""
+
+
+def nc0_factors(
+    learning_rates: Iterable[float],
+    weight_decay: float,
+    *,
+    optimizer: str = "sgd",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+) -> list[float] | None:
+    """u after each step in units of u before the first, so one number more than there are learning rates; None: no law.
+
+    SGD: u ← (1−ηλ)u. torch's heavy ball: v ← μv + λu, u ← u − ηv, v = 0 before the first step. Nesterov: v ← μv + λu,
+    u ← u − η(λu + μv). Decoupled decay (SGDW): u ← (1−ηλ)u whatever the momentum, as its gradient has no part in u.
+    """
+    if optimizer not in OPTIMIZERS:
+        return None
+    if optimizer == "sgdw":
+        momentum = 0.0
+    u, v, factors = 1.0, 0.0, [1.0]
+    for rate in learning_rates:
+        pull = weight_decay * u
+        v = momentum * v + pull
+        u -= rate * (pull + momentum * v if nesterov else v)
+        factors.append(u)
+    return factors

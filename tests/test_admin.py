@@ -1,0 +1,66 @@
+"""`ncore prune`, `workers` and `logs`, as those who keep a service use them."""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from conftest import ncore, settings_for
+
+from api.service import running
+from ncore.client import Client
+
+QUICK = {"optimizer.steps": 50, "measure.points": 5}
+
+
+@pytest.fixture(scope="module")
+def kept(request, tmp_path_factory):
+    with running(settings_for("sqlite", tmp_path_factory.mktemp("kept"), request)) as service:
+        yield service
+
+
+def aged(service, experiment, days: float) -> None:
+    moment = datetime.now(UTC) - timedelta(days=days)
+    with sqlite3.connect(service.settings.home / "ncore.db") as connection:
+        text = moment.strftime("%Y-%m-%d %H:%M:%S.%f")
+        connection.execute("UPDATE experiments SET finished_at = ? WHERE id = ?", (text, experiment.id))
+
+
+def test_prune_deletes_what_ended_long_ago_with_its_files_and_nothing_else(kept):
+    at = {"NCORE_URL": kept.url}
+    with Client(kept.url) as client:
+        old, tagged, new = (
+            client.submit("fig1", {**QUICK, "tags": tags}).wait(progress=False) for tags in (["a"], ["b"], ["a"])
+        )
+        waiting = client.submit("fig1", {"optimizer.steps": 10**8, "measure.points": 5})
+        aged(kept, old, 40)
+        aged(kept, tagged, 40)
+        files = kept.settings.home / "experiments" / old.id
+        assert files.exists()
+        listed = ncore("prune", "--days", "30", "--dry-run", env=at)
+        assert (old.id in listed.stdout, tagged.id in listed.stdout, new.id in listed.stdout) == (True, True, False)
+        assert "2 experiments would be deleted" in listed.stdout
+        assert len(list(client.experiments())) == 4
+        assert "1 experiments deleted" in ncore("prune", "--days", "30", "--tag", "a", env=at).stdout
+        assert {one.id for one in client.experiments()} == {tagged.id, new.id, waiting.id}
+        assert not files.exists()
+        assert "0 experiments deleted" in ncore("prune", "--days", "30", "--status", "failed", env=at).stdout
+        waiting.cancel()
+
+
+def test_prune_names_what_it_does_not_understand(kept):
+    for words, told in ((["--days", "-1"], "from 0 to"), (["--days", "soon"], "'soon'"), ([], "--days")):
+        done = ncore("prune", *words, env={"NCORE_URL": kept.url})
+        assert done.returncode == 2
+        assert told in done.stderr
+
+
+def test_workers_and_logs_are_shown(kept):
+    at = {"NCORE_URL": kept.url}
+    with Client(kept.url) as client:
+        made = client.submit("fig1", QUICK).wait(progress=False)
+    shown = ncore("workers", env=at).stdout
+    assert made.data["worker"] in shown
+    assert "GiB" in shown
+    events = [line.split()[1] for line in ncore("logs", made.id, env=at).stdout.splitlines()]
+    assert events == ["submitted", "started", "succeeded"]
+    assert ncore("logs", "nothing", env=at).returncode == 2

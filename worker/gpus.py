@@ -1,0 +1,53 @@
+"""Which GPU a worker's child trains on. Settled before torch is imported: CUDA sees one GPU, or none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+COUNT = "import torch; print(torch.cuda.device_count())"
+
+
+class GpuError(ValueError):
+    """NCORE_GPUS names GPUs that are not here."""
+
+
+def chosen(asked: str) -> list[str]:
+    """The GPUs to train on, as CUDA_VISIBLE_DEVICES names them; [] for a CPU worker.
+
+    `asked` is NCORE_GPUS: `auto` (all there are), `none`, or indexes, e.g. `0,2`. Raises GpuError.
+    """
+    if asked == "none":
+        return []
+    visible = _visible()
+    if asked == "auto":
+        return visible
+    wanted = [word.strip() for word in asked.split(",")]
+    if not all(word.isdigit() for word in wanted) or len(set(wanted)) != len(wanted):
+        raise GpuError(f"NCORE_GPUS: must be auto, none or different indexes like 0,2; got {asked!r}")
+    if max(map(int, wanted)) >= len(visible):
+        raise GpuError(f"NCORE_GPUS: {asked!r} was asked for, but this machine shows {len(visible)} GPUs (from 0 on)")
+    return [visible[int(word)] for word in wanted]
+
+
+def _visible() -> list[str]:
+    """Asks CUDA in a process of its own: the worker's parent must never touch it."""
+    if not any(path.exists() for path in DRIVERS):
+        return []
+    count = int(subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True).stdout)  # noqa: S603
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(index) for index in range(count)]
+
+
+def listed(settled: str) -> list[str]:
+    """In the child: the names that the parent has `chosen`."""
+    return [] if settled == "none" else settled.split(",")
+
+
+def settle(names: list[str], index: int) -> str:
+    """In the child, before torch: what CUDA may see. The kind of worker it makes, `gpu` or `cpu`."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[index] if names else ""
+    return "gpu" if names else "cpu"
