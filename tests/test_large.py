@@ -3,7 +3,6 @@
 import itertools
 import json
 import sqlite3
-import statistics
 import threading
 import time
 from pathlib import Path
@@ -16,7 +15,11 @@ from api.app import app
 from api.service import running
 
 SEEDS, POINTS, METRICS = 4, 50_000, 20
-READS = [path for path in app.openapi()["paths"] if path.startswith("/experiments") and not path.endswith("/events")]
+READS = [
+    path
+    for path, operations in app.openapi()["paths"].items()
+    if path.startswith("/experiments") and "get" in operations and not path.endswith("/events")
+]
 VARIANTS = {
     "/experiments/{experiment_id}/metrics": ["", "?max_points=50", "?format=csv", "?format=ndjson", "?format=parquet"],
     "/experiments": ["?limit=200"],
@@ -77,6 +80,10 @@ def resident_mb(pid: int, kind: str) -> float:
 def test_a_read_of_the_largest_takes_little_memory_and_stands_in_nobodys_way(large, path):
     service, made = large
     pid = service.children["api"].process.pid
+    at_rest: list[float] = []  # what this machine needs, whoever else computes on it
+    resting = threading.Event()
+    threading.Timer(2.0, resting.set).start()
+    watch(service.url, at_rest, resting)
     for variant in VARIANTS.get(path, [""]):
         url = (
             service.url
@@ -96,7 +103,12 @@ def test_a_read_of_the_largest_takes_little_memory_and_stands_in_nobodys_way(lar
             done.set()
             watcher.join()
         assert resident_mb(pid, "VmHWM") - before < 300, url
-        assert statistics.quantiles(waits or [0, 0], n=20)[-1] < 0.5, url
+        assert slowest(waits) < 0.5 + 3 * slowest(at_rest), url
+
+
+def slowest(waits: list[float]) -> float:
+    """All but the last twentieth are faster."""
+    return sorted(waits)[-1 - len(waits) // 20] if waits else 0.0
 
 
 def watch(url: str, waits: list[float], done: threading.Event) -> None:
