@@ -296,3 +296,35 @@ def test_presets_are_served_whole(client):
     assert [preset["name"] for preset in client.presets()] == list(PRESETS)
     for name, preset in PRESETS.items():
         assert client.request("GET", f"/presets/{name}").json()["spec"] == preset.spec
+
+
+def test_a_download_goes_on_where_it_broke_off(finished):
+    url = f"{finished._client.url}/experiments/{finished.id}/artifacts/final.safetensors"
+    whole = httpx.get(url)
+    size, tag = len(whole.content), whole.headers["ETag"]
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    for asked, part in (
+        ("bytes=0-9", slice(0, 10)),
+        ("bytes=7-", slice(7, None)),
+        ("bytes=-5", slice(-5, None)),
+        (f"bytes=3-{10 * size}", slice(3, None)),
+        (f"bytes=-{10 * size}", slice(None)),
+    ):
+        for condition in ({}, {"If-Range": tag}):
+            answer = httpx.get(url, headers={"Range": asked, **condition})
+            assert (answer.status_code, answer.content) == (206, whole.content[part])
+            begin = range(size)[part].start
+            assert answer.headers["Content-Range"] == f"bytes {begin}-{begin + len(answer.content) - 1}/{size}"
+    for headers in (
+        {"Range": "bytes=0-1,4-5"},
+        {"Range": "bytes=9-5"},
+        {"Range": "bytes=-"},
+        {"Range": "lines=1-2"},
+        {"Range": "bytes=0-9", "If-Range": '"other"'},
+        {"Range": "bytes=0-9", "If-Range": "Wed, 21 Oct 2015 07:28:00 GMT"},
+    ):
+        answer = httpx.get(url, headers=headers)
+        assert (answer.status_code, answer.content) == (200, whole.content)
+    for asked in (f"bytes={size}-", "bytes=-0"):
+        refused = httpx.get(url, headers={"Range": asked})
+        assert (refused.status_code, refused.headers["Content-Range"]) == (416, f"bytes */{size}")

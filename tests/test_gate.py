@@ -180,12 +180,11 @@ def test_silent_and_slow_connections_are_closed_and_shut_nobody_out(monkeypatch)
         silent = [opened(port, begun[i % 4]) for i in range(1100)]
         assert httpx.get(f"http://127.0.0.1:{port}/", timeout=20).text == "hello"
         for connection in silent:
-            connection.settimeout(20)
-            while connection.recv(4096):
-                pass  # the answer to what was whole; then the end
-        endless = opened(port, b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000)
-        endless.settimeout(20)
-        assert b"400" in endless.recv(4096)
+            with connection:
+                while connection.recv(4096):
+                    pass  # the answer to what was whole; then the end
+        with opened(port, b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000) as endless:
+            assert b"400" in endless.recv(4096)
     finally:
         server.should_exit = True
         thread.join()
@@ -198,7 +197,7 @@ async def hello(scope, receive, send):
 
 
 def opened(port: int, begun: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", port))
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
     connection.sendall(begun)
     return connection
 

@@ -56,10 +56,11 @@ def test_a_client_that_is_generated_from_the_document_submits_waits_and_reads(se
     )
     changes = models.PresetRequestSet.from_dict({"optimizer.steps": 50, "measure.points": 5})
     fig1 = models.PresetRequest(preset=models.PresetRequestPreset.FIG1, set_=changes)
-    run = submit_experiment.sync(client=client, body=fig1)
-    wait_for("its end", lambda: str(get_experiment.sync(run.id, client=client).status) == "succeeded", seconds=60)
-    series = get_metrics.sync(run.id, client=client, metric=["objective"]).series
-    assert [(one.seed, one.steps[-1]) for one in series] == [(0, 50), (1, 50), (2, 50)]
+    with client:
+        run = submit_experiment.sync(client=client, body=fig1)
+        wait_for("its end", lambda: str(get_experiment.sync(run.id, client=client).status) == "succeeded", seconds=60)
+        series = get_metrics.sync(run.id, client=client, metric=["objective"]).series
+        assert [(one.seed, one.steps[-1]) for one in series] == [(0, 50), (1, 50), (2, 50)]
 
 
 def cancel_all(url: str) -> None:

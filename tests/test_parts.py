@@ -7,7 +7,7 @@ import pytest
 from conftest import fresh_database
 from sqlalchemy import func, select
 
-from api.database import migrating, parts
+from api.database import measurements, migrating, parts
 from api.database.sessions import get_engine, reading, writing
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
 from api.removal import Remover
@@ -120,3 +120,30 @@ def test_a_sweep_is_deleted_with_its_experiments_once_none_runs(client):
     alone.wait(progress=False, timeout_seconds=60)
     client.experiment(alone.data["items"][0]["experiment"]).delete()
     assert httpx.get(f"{client.url}/sweeps/{alone.id}").status_code == 404  # no ghost of it
+
+
+def test_series_read_seed_by_seed_are_those_that_are_read_at_once(database, monkeypatch):
+    own = made()
+    with writing() as session:
+        session.add_all(
+            MeasurementRow(
+                experiment_id=own,
+                seed=seed,
+                step=step,
+                seq=1 + 3 * step + seed,
+                values={"nc1 h1": step / 3, "loss": None if step == 5 else 1.0, **({"rank": 2.0} if step % 2 else {})},
+            )
+            for seed in range(3)
+            for step in range(40)
+        )
+    for since, metrics, layers in ((0, [], []), (50, [], []), (0, ["rank", "nc1"], []), (0, [], [""])):
+        with reading() as session:
+            whole, last = measurements.load(session, own, since, metrics, layers)
+        assert last == 120
+        for few in (0, 10**6):
+            monkeypatch.setattr(measurements, "FEW_ROWS", few)
+            found = measurements.series_of(own, [0, 1, 2], 120, since, metrics, layers)
+            assert sorted(map(repr, found)) == sorted(map(repr, whole))
+    assert list(measurements.series_of(own, [2], 30, 0, ["loss"], [])) == [
+        {"metric": "loss", "layer": None, "seed": 2, "steps": list(range(10)), "values": [1.0] * 5 + [None] + [1.0] * 4}
+    ]
