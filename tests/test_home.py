@@ -7,7 +7,7 @@ import time
 
 import httpx
 import pytest
-from conftest import fill, ncore, quick_settings, settings_for, small_disk, wait_for
+from conftest import fill, ncore_process, quick_settings, settings_for, small_disk, wait_for
 
 from api import home as homes
 from api.database import integrity
@@ -134,11 +134,11 @@ def damage(path, how):
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_damaged_database_is_told_at_the_start_in_words(tmp_path, how):
     env = {"NCORE_HOME": str(tmp_path)}
-    assert ncore("migrate", env=env).returncode == 0
+    assert ncore_process("migrate", env=env).returncode == 0
     path = tmp_path / "ncore.db"
     assert integrity.damage_of(f"sqlite:///{path}") is None
     damage(path, how)
-    ended = ncore("migrate", env=env)
+    ended = ncore_process("migrate", env=env)
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"the database {path} is damaged (")
     assert "docs/operations.md, Backup and restore" in ended.stderr

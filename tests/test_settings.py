@@ -6,7 +6,7 @@ import sys
 
 import httpx
 import pytest
-from conftest import ncore, quick_settings, wait_for
+from conftest import ncore_process, quick_settings, wait_for
 
 from api import addresses
 from api.service import running
@@ -98,7 +98,7 @@ def test_wrong_settings_end_a_command_with_status_2_and_a_line_each(tmp_path):
     wrong = {"NCORE_PORT": "-1", "NCORE_DATABASE_URL": "mysql://u:p@h/db", "NCORE_HOME": str(tmp_path)}
     worker = [sys.executable, "-m", "worker"]
     for ended in (
-        ncore("migrate", env=wrong),
+        ncore_process("migrate", env=wrong),
         subprocess.run(worker, env={**os.environ, **wrong}, capture_output=True, text=True, check=False),
     ):
         assert ended.returncode == 2
@@ -106,7 +106,7 @@ def test_wrong_settings_end_a_command_with_status_2_and_a_line_each(tmp_path):
         assert sorted(line.partition(":")[0] for line in lines) == ["NCORE_DATABASE_URL", "NCORE_PORT"]
     (tmp_path / "file").touch()
     for home in (tmp_path / "file", tmp_path / ("x" * 300)):
-        ended = ncore("migrate", env={"NCORE_HOME": str(home)})
+        ended = ncore_process("migrate", env={"NCORE_HOME": str(home)})
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
         assert ended.stderr.startswith("NCORE_HOME: must be a folder that can be written")
 
@@ -119,7 +119,7 @@ def test_wrong_settings_end_a_command_with_status_2_and_a_line_each(tmp_path):
     ],
 )
 def test_where_the_api_cannot_listen_is_said_before_anything_starts(tmp_path, host, told):
-    ended = ncore("up", "--port", "0", env={"NCORE_HOME": str(tmp_path), "NCORE_HOST": host})
+    ended = ncore_process("up", "--port", "0", env={"NCORE_HOME": str(tmp_path), "NCORE_HOST": host})
     assert ended.returncode == 2
     assert ended.stderr.startswith(told)
     assert not list(tmp_path.glob("logs/*"))
