@@ -194,10 +194,10 @@ def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_onc
     with Client(served.url) as client:
         client.sweep("fig1", {"seeds": [[i] for i in range(120)]}, {**LONG, "name": "many"})
     page.goto(f"{served.url}/#/?q=many")
-    expect(page.get_by_text("50+ experiments")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^\d+\+ experiments"))).to_be_visible()
     down, whole = "scrollTo(0, document.body.scrollHeight)", page.get_by_text("120 experiments")
     wait_for("the end of the list", lambda: page.evaluate(down) or whole.count())
-    assert page.locator("tbody tr").count() < 100
+    assert page.locator("tbody tr").count() < 60
     page.locator("tbody a").nth(-2).scroll_into_view_if_needed()
     depth = page.evaluate("scrollY")
     page.locator("tbody a").nth(-2).click()

@@ -90,6 +90,13 @@ export async function show({ node: page, signal, search, top }) {
   });
 
   const empty = element("p", { class: "quiet", hidden: true }), amount = element("p", { class: "quiet", role: "status" });
+  /** All that match, also what has not been scrolled to. */
+  const chooseAll = async (/** @type {boolean} */ on) => {
+    if (on) await store.all(() => {}).catch(() => {});
+    for (const { id } of store.items()) if (on) chosen.add(id); else chosen.delete(id);
+    draw();
+    choose();
+  };
   let headed = "";
   const drawHead = () => {
     const all = store.items(), isAll = all.length > 0 && all.every(({ id }) => chosen.has(id));
@@ -98,7 +105,7 @@ export async function show({ node: page, signal, search, top }) {
     headed = fresh;
   };
   const headLine = (/** @type {boolean} */ isAll) => element("tr", {},
-    element("td", {}, box("choose-all", "choose all", isAll, (on) => { for (const { id } of store.items()) if (on) chosen.add(id); else chosen.delete(id); draw(); })),
+    element("td", {}, box("choose-all", "choose all", isAll, chooseAll)),
     [{ key: "name", name: "Experiment", kind: "first" }, ...columns].map(({ key, name, kind }) => {
       const sorted = state.sort.replace("-", "") === key ? (state.sort.startsWith("-") ? "descending" : "ascending") : null;
       return element("th", { scope: "col", class: kind || null, "aria-sort": sorted }, element("button", { id: `sort-${key}`, class: "plain", onclick: () => {
