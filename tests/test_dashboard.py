@@ -192,24 +192,24 @@ def test_experiments_are_found_sorted_grouped_and_shown_with_columns_of_choice(p
 
 def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_once(page, served):
     with Client(served.url) as client:
-        client.sweep("fig1", {"seeds": [[i] for i in range(240)]}, {**LONG, "name": "many"})
+        client.sweep("fig1", {"seeds": [[i] for i in range(120)]}, {**LONG, "name": "many"})
     page.goto(f"{served.url}/#/?q=many")
-    expect(page.get_by_text("50+ experiments")).to_be_visible()
-    down, whole = "scrollTo(0, document.body.scrollHeight)", page.get_by_text("240 experiments")
+    expect(page.get_by_text(re.compile(r"^\d+\+ experiments"))).to_be_visible()
+    down, whole = "scrollTo(0, document.body.scrollHeight)", page.get_by_text("120 experiments")
     wait_for("the end of the list", lambda: page.evaluate(down) or whole.count())
-    assert page.locator("tbody tr").count() < 100
+    assert page.locator("tbody tr").count() < 60
     page.locator("tbody a").nth(-2).scroll_into_view_if_needed()
     depth = page.evaluate("scrollY")
     page.locator("tbody a").nth(-2).click()
     expect(page.get_by_role("heading", name="many: ")).to_be_visible()
     page.go_back()
-    expect(page.get_by_text("240 experiments")).to_be_visible()
+    expect(page.get_by_text("120 experiments")).to_be_visible()
     wait_for("the place in the list", lambda: abs(page.evaluate("scrollY") - depth) < 300)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("choose all").check()
-    expect(page.get_by_text("240 chosen")).to_be_visible()
+    expect(page.get_by_text("120 chosen")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("240 cancelled.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("120 cancelled.")).to_be_visible(timeout=60_000)
     page.get_by_label("choose all").check()
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("No experiment matches these filters.")).to_be_visible(timeout=60_000)

@@ -11,7 +11,9 @@ const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const COLOURS = { "bg-color": "--page", "text-color": "--text", "primary-color": "--accent", "secondary-color": "--accent", "header-color": "--panel",
   "nav-bg-color": "--panel", "nav-text-color": "--text", "nav-hover-text-color": "--accent", "nav-hover-bg-color": "--page",
   "--inline-code-fg": "--text", "--code-fg": "--text", "--border-color": "--line", "--light-border-color": "--line",
-  "--blue": "--accent", "--purple": "--accent", "--green": "--good", "--red": "--bad", "--pink": "--bad", "--orange": "--wait", "--yellow": "--wait" };
+  "--blue": "--accent", "--purple": "--accent", "--green": "--good", "--red": "--bad", "--pink": "--bad", "--orange": "--wait", "--yellow": "--wait",
+  "--light-blue": "--panel", "--light-green": "--panel", "--light-red": "--panel", "--light-orange": "--panel", "--light-yellow": "--panel",
+  "--light-purple": "--panel", "--light-gray": "--panel" };
 
 /** Gives it the page's colours, as numbers: it computes with them. @param {HTMLElement} explorer */
 const paint = (explorer) => {

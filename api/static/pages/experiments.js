@@ -2,6 +2,7 @@
 // All experiments as a table: filtered, sorted, grouped, with columns of choice.
 
 import { send } from "../server/api.js";
+import { print } from "../server/json.js";
 import { actions } from "../parts/actions.js";
 import { keep } from "../parts/address.js";
 import { columnsOf, largeOf, order, STANDARD } from "../parts/columns.js";
@@ -78,6 +79,10 @@ export async function show({ node: page, signal, search, top }) {
   const list = longTable("Experiments", ROW_PIXELS, (index) => {
     const line = lines[index];
     return "runs" in line ? groupLine(line) : runLine(line);
+  }, (index) => {
+    const line = lines[index], shown = columns.map(({ key }) => key);
+    if (!("runs" in line)) return print([shown, line, chosen.has(line.id)]);
+    return print([shown.length, line.key, state.open.includes(line.key), byState(line.runs), line.runs.every(({ id }) => chosen.has(id))]);
   }, (first, last) => {
     seen.clear();
     for (const line of lines.slice(first, last)) if ("id" in line) seen.add(line.id);
@@ -85,8 +90,22 @@ export async function show({ node: page, signal, search, top }) {
   });
 
   const empty = element("p", { class: "quiet", hidden: true }), amount = element("p", { class: "quiet", role: "status" });
-  const drawHead = () => refill(list.head, element("tr", {},
-    element("td", {}, box("choose-all", "choose all", store.items().length > 0 && store.items().every(({ id }) => chosen.has(id)), (on) => { for (const { id } of store.items()) if (on) chosen.add(id); else chosen.delete(id); draw(); })),
+  /** All that match, also what has not been scrolled to. */
+  const chooseAll = async (/** @type {boolean} */ on) => {
+    if (on) await store.all(() => {}).catch(() => {});
+    for (const { id } of store.items()) if (on) chosen.add(id); else chosen.delete(id);
+    draw();
+    choose();
+  };
+  let headed = "";
+  const drawHead = () => {
+    const all = store.items(), isAll = all.length > 0 && all.every(({ id }) => chosen.has(id));
+    const fresh = print([columns.map(({ key }) => key), state.sort, isAll]);
+    if (fresh !== headed) refill(list.head, headLine(isAll));
+    headed = fresh;
+  };
+  const headLine = (/** @type {boolean} */ isAll) => element("tr", {},
+    element("td", {}, box("choose-all", "choose all", isAll, chooseAll)),
     [{ key: "name", name: "Experiment", kind: "first" }, ...columns].map(({ key, name, kind }) => {
       const sorted = state.sort.replace("-", "") === key ? (state.sort.startsWith("-") ? "descending" : "ascending") : null;
       return element("th", { scope: "col", class: kind || null, "aria-sort": sorted }, element("button", { id: `sort-${key}`, class: "plain", onclick: () => {
@@ -94,7 +113,7 @@ export async function show({ node: page, signal, search, top }) {
         remember();
         arrange();
       } }, name));
-    })));
+    }));
   /** Puts what is known onto the screen. */
   const draw = () => {
     const items = store.items(), falling = state.sort.startsWith("-"), key = state.sort.replace("-", "");
