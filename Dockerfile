@@ -1,7 +1,7 @@
 # Two images: `api` (no torch) and `worker` (the registry's torch, which carries CUDA), on the same layers up to torch.
 #   docker build --target api -t ncore-api .        docker build --target worker -t ncore-worker .
 # Packages come before the sources, so that a change of code installs nothing anew. Needs no BuildKit.
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11.13-slim-bookworm
 
 FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import secrets
 import signal
 import sys
 import threading
 from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from api.database import migrating
+from api import home
+from api.addresses import ListeningError
+from api.database import integrity, migrating
+from api.home import HomeInUseError
 from api.service import ServiceError, running
-from api.settings import Settings, get_settings
+from api.settings import Settings, SettingsError, get_settings, read_settings
 from ncore.cli.commands import exit_status_of
 from ncore.cli.terminal import comparison_table, console, faults, verdict_lines
 from ncore.client import Client
@@ -22,9 +30,7 @@ DEMO_NC1 = 1e-10
 
 
 def up(given: Namespace) -> int:
-    settings = get_settings()
-    if given.port is not None:
-        settings = settings.model_copy(update={"port": given.port})
+    settings = get_settings() if given.port is None else read_settings(port=given.port)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -38,32 +44,47 @@ def up(given: Namespace) -> int:
 def migrate(_: Namespace) -> int:
     """The URL is printed without its password: the output goes to logs."""
     from sqlalchemy import make_url
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import SQLAlchemyError
 
-    database = make_url(get_settings().database)
+    settings = get_settings()
+    home.prepare(settings.home)
+    damage = integrity.damage_of(settings.database)
+    if damage is not None:
+        raise ServiceError(damage)
+    database = make_url(settings.database)
     try:
         migrating.migrate()
-    except OperationalError as error:
-        faults.print(f"{database} does not answer: {error.orig}", style="red")
-        return 1
+    except SQLAlchemyError as error:
+        raise ServiceError(f"{database}: {integrity.explain(error)} ({getattr(error, 'orig', error)})") from error
     console.print(f"{database} has the tables of this version")
     return 0
 
 
 def demo(_: Namespace) -> int:
-    settings = Settings().model_copy(update={"port": 0})
+    """A service of its own, on embedded parts in a folder that goes with it: it meets no other on NCORE_HOME."""
+    pictures = get_settings().home
+    home.prepare(pictures)
     console.print("starting broker, API and worker ...")
-    with running(settings) as service, Client(service.url) as client:
+    with (
+        TemporaryDirectory(prefix="ncore-demo-") as folder,
+        running(_of_its_own(Path(folder))) as service,
+        Client(service.url, token=service.settings.tokens) as client,
+    ):
         console.print(f"the service is at {service.url}; submitting preset fig1")
         experiment = client.submit("fig1").wait(timeout_seconds=300)
         theory = experiment.theory()
         console.print(comparison_table(theory["comparison"]))
         for line in verdict_lines(experiment.result):
             console.print(line)
-        paths = [experiment.plot(settings.home / f"fig1.{form}") for form in ("svg", "png")]
+        paths = [experiment.plot(pictures / f"fig1.{form}") for form in ("svg", "png")]
     for path in paths:
         console.print(f"picture: {path}")
     return _judge(theory["comparison"])
+
+
+def _of_its_own(folder: Path) -> Settings:
+    given = {"home": folder, "database_url": "", "broker_url": "", "artifacts": "", "workers": 1}
+    return read_settings(**given, host="127.0.0.1", port=0, tokens=secrets.token_urlsafe(), read_tokens="")
 
 
 def _judge(comparison: list[dict[str, Any]]) -> int:
@@ -94,13 +115,23 @@ def main() -> int:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--port", type=int, help="of the API")
     given = parser.parse_args()
+    os.umask(0o077)  # what it makes is for its owner only
     try:
-        return exit_status_of(COMMANDS[given.command], given)
-    except ServiceError as error:
-        faults.print(str(error), style="red")
-        return 1
+        return exit_status_of(lambda given: _run(COMMANDS[given.command], given), given)
     except KeyboardInterrupt:
         return 130
+
+
+def _run(command: Callable[[Namespace], int], given: Namespace) -> int:
+    """Exit status; what is wrong with settings, or with the service, in lines that are not broken."""
+    try:
+        return command(given)
+    except (SettingsError, ListeningError) as error:
+        message, status = str(error), 2
+    except (ServiceError, HomeInUseError) as error:
+        message, status = str(error), 1
+    faults.print(message, style="red")
+    return status
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -35,7 +36,7 @@ from api.routes import export as bundle
 from api.routes import sweep_plots as sweep_pictures
 from api.settings import get_settings
 from api.web import errors
-from api.web.errors import ProblemBody
+from api.web.document import document_of
 from api.web.gate import Gate, warn_of_open_doors
 from api.web.hosts import is_public
 from api.web.parameters import known_parameters
@@ -58,8 +59,13 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     await run_in_threadpool(remover.stop)
 
 
+class Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        return document_of(self)
+
+
 def make_app() -> FastAPI:
-    app = FastAPI(
+    app = Api(
         title="ncore",
         version=version("ncore"),
         description="Neural-collapse experiments: submit a spec, read what is measured and what the theory predicts.",
@@ -100,18 +106,6 @@ def make_app() -> FastAPI:
     )
     for part in parts:
         app.include_router(part.router)
-    document = app.openapi
-
-    def openapi() -> dict[str, object]:
-        made = document()
-        schemas = made.setdefault("components", {}).setdefault("schemas", {})
-        reference = "#/components/schemas/{model}"
-        problem = ProblemBody.model_json_schema(ref_template=reference)
-        schemas.update(problem.pop("$defs"))
-        schemas["ProblemBody"] = problem
-        return made
-
-    app.openapi = openapi  # type: ignore[method-assign]
     return app
 
 

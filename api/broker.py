@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,13 +18,21 @@ TASK = "ncore.run"
 QUEUES = {"cpu": "ncore.cpu", "gpu": "ncore.gpu"}
 """Names on the broker of the wake-up calls for each kind of worker; a GPU worker listens to both."""
 
+PROBE, PROBE_SECONDS = "ncore.probe", 60
+"""A key that is written, for so long, to see whether the broker takes anything."""
+
 START_SECONDS = 120.0
 """A child of a worker imports torch and asks for its GPU before it is up; one that takes longer is killed."""
+
+OVERRULING = ("BROKER_URL", "BROKER_READ_URL", "BROKER_WRITE_URL", "RESULT_BACKEND", "CONFIG_MODULE", "LOADER")
+"""Variables CELERY_… of other projects that Celery would obey more than what it is given here."""
 
 
 @lru_cache
 def get_celery() -> Celery:
     """The Celery application that both sides share; the worker binds TASK, the API only sends its name."""
+    for name in (*OVERRULING, "CUSTOM_WORKER_POOL"):
+        os.environ.pop(f"CELERY_{name}", None)
     from celery import Celery
 
     app = Celery("ncore", broker=get_settings().broker, set_as_current=False)
@@ -65,19 +76,36 @@ def _is_connection_error(error: Exception) -> bool:
     return isinstance(error, (OperationalError, RedisError, OSError))
 
 
-@lru_cache
-def get_redis() -> redis.Redis:
-    import redis
+@contextmanager
+def _connected() -> Iterator[redis.Redis]:
+    """A client on a connection made anew by Celery's own means: it reaches what a worker reaches that is started now.
 
-    url = get_settings().broker.replace("redis+socket://", "unix://")
-    return redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=2)
+    One that was made earlier would not do: it still leads to a server whose socket is gone.
+    """
+    with get_celery().connection_for_write() as connection:
+        connection.connect()
+        client: redis.Redis = connection.channel().client  # type: ignore[attr-defined]
+        yield client
 
 
 def waiting() -> dict[str, int] | None:
     """Wake-up calls that no worker of each kind has taken yet; None when the broker is away."""
-    from redis import RedisError
-
     try:
-        return {kind: int(get_redis().llen(name)) for kind, name in QUEUES.items()}
-    except RedisError:
+        with _connected() as client:
+            return {kind: int(client.llen(name)) for kind, name in QUEUES.items()}
+    except Exception as error:
+        if not _is_connection_error(error):
+            raise
         return None
+
+
+def why_not_sending() -> str | None:
+    """Why a wake-up call would not come through now; None where it would."""
+    try:
+        with _connected() as client:
+            client.set(PROBE, b"", ex=PROBE_SECONDS)
+    except Exception as error:
+        if not _is_connection_error(error):
+            raise
+        return str(error)
+    return None

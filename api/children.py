@@ -3,45 +3,95 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 STOP_SECONDS = 12.0
+QUICK_DEATH_SECONDS = 2.0
+"""A process that lives shorter than this cannot start; the next try waits, up to LONGEST_PAUSE_SECONDS."""
+LONGEST_PAUSE_SECONDS = 30.0
+TAIL_BYTES = 2000
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+log = logging.getLogger("ncore.service")
 
 
 class Child:
-    """One process of the service, in a session of its own, with its output in a log file."""
+    """One process of the service, in a session of its own, with its output in a log file.
 
-    def __init__(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
-        self.name, self.command, self.env, self.log = name, command, dict(env), log
+    `folder` is its current folder, best not the user's, where Celery would find modules of the user to import.
+    """
+
+    def __init__(
+        self, name: str, command: list[str], env: Mapping[str, str], log: Path, folder: Path | None = None
+    ) -> None:
+        self.name, self.command, self.env, self.log, self.folder = name, command, dict(env), log, folder
         self.restarts = 0
+        self._quick_deaths, self._not_before = 0, 0.0
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._started_at = time.monotonic()
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 self.command,
                 env=self.env,
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o077,  # what it leaves is for its owner only
                 preexec_fn=die_with_parent if sys.platform == "linux" else None,
             )
 
     def restart_if_dead(self) -> None:
-        if self.process.poll() is not None:
+        """Starts it again at once; later where it keeps ending as soon as it is started."""
+        status = self.process.poll()
+        if status is None or time.monotonic() < self._not_before:
+            return
+        if not self._not_before:  # its end is news
             self._kill_group()  # a worker that was killed has left its pool behind
-            self.restarts += 1
-            self.process = self._start()
+            self._note_end(status)
+            if time.monotonic() < self._not_before:
+                return
+        self.restarts += 1
+        self.process, self._not_before = self._start(), 0.0
+
+    def _note_end(self, status: int) -> None:
+        quick = self.age < QUICK_DEATH_SECONDS
+        self._quick_deaths = self._quick_deaths + 1 if quick else 0
+        pause = min(2.0 ** (self._quick_deaths - 2), LONGEST_PAUSE_SECONDS) if self._quick_deaths > 1 else 0.0
+        self._not_before = time.monotonic() + pause
+        end = f"; the end of {self.log}:\n{self.tail()}" if quick else ""
+        log.warning("%s ended with status %d and is started again%s", self.name, status, end)
+
+    @property
+    def age(self) -> float:
+        """Seconds since its last start."""
+        return time.monotonic() - self._started_at
+
+    def tail(self) -> str:
+        """The end of its log."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            return log.read().decode(errors="replace")
+
+    def replace(self) -> None:
+        """Kills it, without a word to it, and starts it again."""
+        self.process.kill()
+        self.process.wait()
+        self._kill_group()
+        self.restarts += 1
+        self.process = self._start()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to what is left of its process group."""

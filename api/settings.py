@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from annotated_types import Ge, Le
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-LONGEST_SOCKET_PATH = 100
+from api import addresses
+
+DAY_SECONDS = 86_400.0
+MOST_BYTES = 2**62
+MOST_PROCESSES = 1024
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used: a line each, naming the variable, the value and what is allowed."""
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="NCORE_", extra="ignore")
+    """All settings. A variable that is set but empty counts as not set."""
+
+    model_config = SettingsConfigDict(env_prefix="NCORE_", extra="ignore", env_ignore_empty=True, allow_inf_nan=False)
 
     home: Path = Field(default=Path("var"), description="where database, broker's file, checkpoints and logs are kept")
     database_url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite in NCORE_HOME")
@@ -30,59 +41,115 @@ class Settings(BaseSettings):
         default="", description="names under which browsers reach the API without tokens, comma-separated; *: any"
     )
     host: str = Field(default="127.0.0.1", description="address that the API listens on")
-    port: int = Field(default=8000, description="port that the API listens on; 0: any free one")
-    workers: int = Field(default=1, ge=1, description="worker processes that `ncore up` starts; CPU children of one")
+    port: int = Field(default=8000, ge=0, le=65_535, description="port that the API listens on; 0: any free one")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_PROCESSES,
+        description="worker processes that `ncore up` starts; CPU children of one",
+    )
     threads: int | None = Field(
-        default=None, ge=1, description="of a worker's child; empty: the cores shared out evenly"
+        default=None,
+        ge=1,
+        le=MOST_PROCESSES,
+        description="of a worker's child; empty: the cores shared out evenly",
     )
-    gpus: str = Field(default="auto", description="a worker's GPUs: auto (all; the CPU if none), none, or indexes: 0,2")
-    gpu_wait_seconds: float = Field(default=300.0, ge=0, description="how long a GPU worker that is away is waited for")
+    gpus: str = Field(
+        default="auto",
+        pattern=r"^(auto|none|\s*[0-9]{1,4}\s*(,\s*[0-9]{1,4}\s*)*)$",
+        description="a worker's GPUs: auto (all; the CPU if none), none, or indexes: 0,2",
+    )
+    gpu_wait_seconds: float = Field(
+        default=300.0, ge=0, le=30 * DAY_SECONDS, description="how long a GPU worker that is away is waited for"
+    )
     worker_memory_bytes: int | None = Field(
-        default=None, gt=0, description="a CPU worker's memory; empty: NCORE_MAX_MEMORY_BYTES and 4 GiB for libraries"
+        default=None,
+        ge=1,
+        le=MOST_BYTES,
+        description="a CPU worker's memory; empty: NCORE_MAX_MEMORY_BYTES and 4 GiB for libraries",
     )
-    max_body_bytes: int = Field(default=1_000_000, description="largest body of a request")
-    max_memory_bytes: int = Field(default=16 * 2**30, description="largest estimated memory of an experiment")
-    max_measurements: int = Field(default=2_000_000, description="most measurements (seeds x points) of an experiment")
-    max_queued: int = Field(default=20_000, description="most experiments in the queue")
-    lease_seconds: float = Field(default=10.0, gt=0, description="how long a silent worker keeps its experiment")
-    heartbeat_seconds: float = Field(default=2.0, gt=0, description="how often a worker renews its lease")
-    checkpoint_seconds: float = Field(default=20.0, ge=0, description="least time between two checkpoints")
-    resend_seconds: float = Field(default=5.0, gt=0, description="age at which a queued experiment is sent again")
+    max_body_bytes: int = Field(default=1_000_000, ge=1, le=2**31, description="largest body of a request")
+    max_memory_bytes: int = Field(
+        default=16 * 2**30, ge=1, le=MOST_BYTES, description="largest estimated memory of an experiment"
+    )
+    max_measurements: int = Field(
+        default=2_000_000, ge=1, le=2**31 - 1, description="most measurements (seeds x points) of an experiment"
+    )
+    max_queued: int = Field(default=20_000, ge=0, le=2**31 - 1, description="most experiments in the queue")
+    lease_seconds: float = Field(
+        default=10.0, ge=0.1, le=DAY_SECONDS, description="how long a silent worker keeps its experiment"
+    )
+    heartbeat_seconds: float = Field(
+        default=2.0, ge=0.05, le=DAY_SECONDS, description="how often a worker renews its lease"
+    )
+    checkpoint_seconds: float = Field(
+        default=20.0, ge=0, le=30 * DAY_SECONDS, description="least time between two checkpoints"
+    )
+    resend_seconds: float = Field(
+        default=5.0, ge=0.1, le=DAY_SECONDS, description="age at which a queued experiment is sent again"
+    )
     max_attempts: int = Field(
-        default=3, ge=1, description="crashes without progress between, after which an experiment has failed"
+        default=3,
+        ge=1,
+        le=1_000_000,
+        description="crashes without progress between, after which an experiment has failed",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and value and not value.strip():
+            raise ValueError(f"must not be blank; got {addresses.shown(value)}; unset it for its default")
+        if isinstance(value, str) and not value.isascii() and not _is_utf8(value):
+            raise ValueError("must be text in UTF-8; got other bytes")
+        return value
 
     @field_validator("home", "data_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().resolve() if value else None
+        return None if value is None else addresses.absolute(value)
+
+    @field_validator("host")
+    @classmethod
+    def _bare(cls, value: str) -> str:
+        return value.strip().removeprefix("[").removesuffix("]")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, value: str) -> str:
+        return addresses.database(value.strip()) if value else value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_broker(cls, value: str) -> str:
+        return addresses.broker(value.strip()) if value else value
+
+    @field_validator("artifacts")
+    @classmethod
+    def _is_a_store(cls, value: str) -> str:
+        return addresses.store(value) if value else value
 
     @field_validator("tokens", "read_tokens")
     @classmethod
-    def _holds_a_token(cls, value: str, info: ValidationInfo) -> str:
-        """An empty list is what an open service is asked for by; a list without a token is a mistake."""
+    def _holds_one(cls, value: str) -> str:
         if value and not _words(value):
-            raise ValueError(f"NCORE_{info.field_name}: ".upper() + f"no token in {value!r}; leave it out or empty")
+            raise ValueError(f"must be tokens with commas between them; got {addresses.shown(value)}, which has none")
         return value
 
     @property
     def database(self) -> str:
         """The URL with a driver that is installed."""
-        url = self.database_url
-        if not url:
-            return f"sqlite:///{self.home / 'ncore.db'}"
-        scheme, _, rest = url.partition("://")
-        return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+        return self.database_url or addresses.sqlite(self.home / "ncore.db")
 
     @property
     def broker(self) -> str:
-        if self.broker_url:
-            return self.broker_url
-        path = self.home / "broker.sock"
-        if len(str(path)) > LONGEST_SOCKET_PATH:
-            digest = hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
-            path = Path(tempfile.gettempdir()) / f"ncore-{digest}.sock"
-        return f"redis+socket://{path}"
+        """The URL as Celery wants it."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where the embedded broker listens."""
+        return addresses.socket_path(self.home)
 
     @property
     def worker_memory(self) -> int:
@@ -92,6 +159,11 @@ class Settings(BaseSettings):
     @property
     def worker_threads(self) -> int:
         return self.threads or max(1, (os.cpu_count() or 1) // self.workers)
+
+    @property
+    def beat_seconds(self) -> float:
+        """Time between two signs of life of a worker: a lease outlasts the loss of one, however short it is set."""
+        return min(self.heartbeat_seconds, self.lease_seconds / 3)
 
     @property
     def token_set(self) -> frozenset[str]:
@@ -114,6 +186,55 @@ def _words(listed: str) -> frozenset[str]:
     return frozenset(word.strip() for word in listed.split(",") if word.strip())
 
 
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # what the system could not decode
+        return False
+    return True
+
+
+def _in_words(error: ErrorDetails) -> str:
+    """One line, e.g. "NCORE_PORT: must be a whole number from 0 to 65535; got '-1'"."""
+    name = str(error["loc"][0])
+    if error["type"] == "value_error":
+        message = str(error["ctx"]["error"])
+    else:
+        message = f"must be {_allowed(name)}; got {addresses.shown(error['input'])}"
+    return f"NCORE_{name.upper()}: {message}"
+
+
+def _allowed(name: str) -> str:
+    field = Settings.model_fields[name]
+    if name == "gpus":
+        return "auto, none or indexes like 0,2"
+    least = next((m.ge for m in field.metadata if isinstance(m, Ge)), None)
+    most = next((m.le for m in field.metadata if isinstance(m, Le)), None)
+    if least is None or most is None:
+        return "text"
+    if field.annotation is float:
+        return f"a number from {least:g} to {most:g}"
+    return f"a whole number from {least} to {most}"
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of the environment, some of them `given`. Raises SettingsError."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_in_words(one) for one in error.errors())) from None
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables for another process, whatever its current folder."""
+    return {
+        f"NCORE_{name.upper()}": str(value)
+        for name, value in settings.model_dump().items()
+        if value is not None and value != ""
+    }
+
+
 @lru_cache
 def get_settings() -> Settings:
-    return Settings()
+    """The settings of the environment, read once. Raises SettingsError."""
+    return read_settings()

@@ -33,6 +33,9 @@ class Run(Protocol):
     total: int
     engine: str
     device: str
+    classes: int
+    layers: tuple[str, ...]
+    """What is measured, in the order of the forward pass; the last one meets the classifier."""
 
     @property
     def done(self) -> bool: ...

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from ncore.text import cleaned
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -75,7 +77,9 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    return f"'{cleaned(value)}" if value.startswith(FORMULA) else cleaned(value)
 
 
 def csv_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

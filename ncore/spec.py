@@ -68,30 +68,33 @@ PerLayer = Annotated[
 class Regularization(Part):
     """λ_{W_1} … λ_{W_M} (one number serves for all), λ_H and λ_b of the objective."""
 
-    weights: PerLayer = 0.005
-    features: Weight = 0.005
-    bias: Weight = 0.0
+    weights: PerLayer = Field(default=0.005, description="λ_W of each layer, or of all", examples=[[0.0025, 0.005]])
+    features: Weight = Field(default=0.005, description="λ_H", examples=[0.001])
+    bias: Weight = Field(default=0.0, description="λ_b", examples=[0.01])
 
 
 class GradientDescent(Part):
     """Full-batch gradient descent, optionally with heavy-ball momentum (v ← μv + ∇, θ ← θ − ηv)."""
 
     kind: Literal["gd"] = "gd"
-    learning_rate: Real = Field(default=0.1, gt=0, le=1e12)
-    momentum: Real = Field(default=0.0, ge=0, lt=1)
-    steps: Int = Field(default=20_000, ge=1, le=MAX_STEPS)
-    form: Literal["auto", "full", "sample_free"] = "auto"
+    """Full-batch gradient descent."""
+    learning_rate: Real = Field(default=0.1, gt=0, le=1e12, description="η", examples=[0.1])
+    momentum: Real = Field(default=0.0, ge=0, lt=1, description="μ", examples=[0.9])
+    steps: Int = Field(default=20_000, ge=1, le=MAX_STEPS, description="of the whole run", examples=[30_000])
+    form: Literal["auto", "full", "sample_free"] = Field(
+        default="auto", description="of the computation; sample_free is exact for linear models with MSE, and smaller"
+    )
 
 
 class MeasureSteps(Part):
     """Step 0, the last step, and so many between them."""
 
-    points: Int = Field(default=200, ge=2, le=100_000)
-    spacing: Literal["log", "linear"] = "log"
+    points: Int = Field(default=200, ge=2, le=100_000, description="measurements of each seed", examples=[200])
+    spacing: Literal["log", "linear"] = Field(default="log", description="of their steps")
 
 
 class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS)
+    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS, description="epochs between measurements", examples=[2])
 
 
 def _measure_tag(value: Any) -> str:
@@ -106,12 +109,18 @@ Schedule = Annotated[
 
 
 class BaseSpec(Part):
-    name: Annotated[str, Field(max_length=200), Plain()] = ""
-    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = ()
-    loss: LossField = "mse"
-    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = (0,)
-    device: Device = "auto"
-    priority: Int = Field(default=0, ge=-100, le=100)
+    name: Annotated[str, Field(max_length=200), Plain()] = Field(
+        default="", description="shown in lists and pictures", examples=["figure 1"]
+    )
+    tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = Field(
+        default=(), description="words to find it by", examples=[["paper"]]
+    )
+    loss: LossField = Field(default="mse", description="of the data; the regularisers are added")
+    seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = Field(
+        default=(0,), description="one run for each", examples=[[0, 1, 2]]
+    )
+    device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N", examples=["cpu"])
+    priority: Int = Field(default=0, ge=-100, le=100, description="in the queue: the highest first", examples=[10])
 
     @property
     def criterion(self) -> Loss:
@@ -127,10 +136,15 @@ class BaseSpec(Part):
 
 class UfmSpec(BaseSpec):
     model: UfmModel
+    """What is trained."""
     regularization: Regularization = Field(default_factory=Regularization)
+    """λ of weights, features and bias."""
     optimizer: GradientDescent = Field(default_factory=GradientDescent)
+    """How it is trained."""
     measure: MeasureSteps = Field(default_factory=MeasureSteps)
+    """When it is measured."""
     precision: Literal["float64", "float32"] = "float64"
+    """Of training; metrics are always in float64."""
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: all seeds are trained at once."""
@@ -200,10 +214,15 @@ class UfmSpec(BaseSpec):
 
 class NetworkSpec(BaseSpec):
     model: AnyNetworkModel
+    """What is trained."""
     data: Data
+    """What it is trained on."""
     optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
+    """How it is trained."""
     measure: Schedule = Field(default_factory=MeasureEpochs)
+    """When it is measured."""
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
+    """Of training; metrics are always in float64."""
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: seeds are trained one after another."""

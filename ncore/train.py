@@ -94,7 +94,7 @@ def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement])
             }
             for m in final
         ],
-        "verdict": verdicts(spec, list(final), getattr(run, "classes", None)),
+        "verdict": verdicts(spec, list(final), run.classes),
         "engine": run.engine,
         "device": run.device,
         "versions": provenance(run.device),

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from api.database import migrating, sessions
 from api.service import Service, running
-from api.settings import Settings
+from api.settings import Settings, get_settings
+from api.store import get_store
 from ncore.cli.parser import main
 from ncore.client import Client
 
@@ -106,6 +108,54 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     home = tmp_path_factory.mktemp(f"home-{kind}")
     with running(settings_for(kind, home, request)) as started:
         yield started
+
+
+@pytest.fixture(params=DATABASES)
+def tables(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty database that this process itself is connected to, in a home of its own."""
+    monkeypatch.setenv("NCORE_HOME", str(tmp_path))
+    monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
+    caches = (get_settings, sessions.get_engine, get_store)
+    for cached in caches:
+        cached.cache_clear()
+    migrating.migrate()
+    yield
+    sessions.get_engine().dispose()
+    for cached in caches:
+        cached.cache_clear()
+    migrating.migrated.clear()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of two megabytes."""
+    with mounted(tmp_path / "disk", megabytes=2) as folder:
+        if folder is None:
+            pytest.skip("a small disk needs the right to mount one")
+        yield folder
+
+
+@contextmanager
+def mounted(folder: Path, megabytes: int) -> Iterator[Path | None]:
+    """A disk of this size; None where it cannot be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "ncore-test", folder]
+    if not shutil.which("mount") or subprocess.run(command, check=False, capture_output=True).returncode:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes what room is left on a disk."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    return filler
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Everything is killed at random while experiments run: `make soak` in a long form, `test_soak.py` in a short one.
+"""Everything is killed or harmed at random while experiments run: `make soak` is long, `test_soak.py` short.
 
 Every experiment must end `succeeded` with the very numbers of an undisturbed run, none missing and none twice.
 """
@@ -7,20 +7,22 @@ import argparse
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import redis
-from conftest import kill_tree, open_folder, quick_settings, started_postgresql
+from conftest import fill, kill_tree, mounted, open_folder, quick_settings, started_postgresql
 
 from api.service import Service, running
 from ncore.client import Client, Experiment
 
-TARGETS = ("worker-1", "worker-2", "child", "broker", "api", "postgresql", "flush")
+TARGETS = ("worker-1", "worker-2", "child", "broker", "api", "postgresql", "flush", "socket", "checkpoint", "disk")
 Series = dict[tuple[str, str | None, int], tuple[list[int], list[float | None]]]
 UFM = {"measure.points": 60, "device": "cpu"}
 NETWORK = {
@@ -52,13 +54,16 @@ class Soak:
     client: Client
     database: object
     dice: random.Random
+    disk: Path | None
+    """Where the artifacts are, if that is a small disk of its own."""
     done: Counter = field(default_factory=Counter)
     deck: list[str] = field(default_factory=list)
 
     def strike(self) -> None:
         """One kill, of one part; what is started again is waited for only where we start it ourselves."""
         if not self.deck:  # each as often, in any order
-            self.deck = self.dice.sample(TARGETS, len(TARGETS))
+            targets = [name for name in TARGETS if name != "disk" or self.disk is not None]
+            self.deck = self.dice.sample(targets, len(targets))
         name = self.deck.pop()
         getattr(self, f"_{name.partition('-')[0]}")(name)
         self.done[name.partition("-")[0]] += 1
@@ -92,21 +97,55 @@ class Soak:
         except redis.ConnectionError:
             return  # the broker is being started
 
+    def _socket(self, _: str) -> None:
+        """Removed, or taken over by another server, as by a second service."""
+        path = self.service.settings.broker_socket
+        path.unlink(missing_ok=True)
+        if self.dice.random() < 0.5:
+            with socket.socket(socket.AF_UNIX) as other, suppress(OSError):  # the broker may have been faster
+                other.bind(str(path))
+
+    def _checkpoint(self, _: str) -> None:
+        """Of what runs now the last checkpoint is cut off or has a bit flipped; then its worker is killed."""
+        found = list(Path(self.service.settings.artifacts).glob("*/checkpoint.pt"))
+        if found:
+            path = self.dice.choice(found)
+            with suppress(FileNotFoundError):  # succeeded meanwhile
+                data = bytearray(path.read_bytes())
+                data[self.dice.randrange(len(data))] ^= 8
+                path.write_bytes(data if self.dice.random() < 0.5 else data[: self.dice.randrange(len(data))])
+        self._child("")
+
+    def _disk(self, _: str) -> None:
+        """The artifacts' disk is full for some seconds."""
+        assert self.disk is not None
+        filler = fill(self.disk)
+        time.sleep(self.dice.uniform(0.5, 4.0))
+        filler.unlink()
+
 
 def series_of(experiment: Experiment) -> Series:
     return {(s["metric"], s["layer"], s["seed"]): (s["steps"], s["values"]) for s in experiment.series()}
 
 
 def soak(database, home: Path, experiments: int, kills: int, length: float, seed: int, pause: float = 2.5) -> Counter:
-    """Runs it; returns what was killed how often. Raises AssertionError naming what is not as it should."""
-    dice, settings = random.Random(seed), quick_settings(home, database.get_uri(), workers=2, max_attempts=10_000)
+    """Runs it; returns what was done how often. Raises AssertionError naming what is not as it should."""
+    with mounted(home.parent / "artifacts", megabytes=64) as disk:
+        return _soak(database, home, disk, experiments, kills, length, seed, pause)
+
+
+def _soak(
+    database, home: Path, disk: Path | None, experiments: int, kills: int, length: float, seed: int, pause: float
+) -> Counter:
+    changes = {"workers": 2, "max_attempts": 10_000, "artifacts": str(home.parent / "artifacts")}
+    dice, settings = random.Random(seed), quick_settings(home, database.get_uri(), **changes)
     with running(settings) as service, Client(service.url, patience_seconds=90) as client:
         kinds = bodies(length)
         began = time.monotonic()
         reference = [series_of(client.submit(body).wait(progress=False, timeout_seconds=600)) for body in kinds]
         print(f"four undisturbed runs: {time.monotonic() - began:.0f} s")
         made = [client.submit(kinds[i % 4], {}, None) for i in range(experiments)]
-        fire = Soak(service, client, database, dice)
+        fire = Soak(service, client, database, dice, disk)
         for number in range(kills):
             time.sleep(dice.uniform(0.3, pause))
             fire.strike()

@@ -127,8 +127,9 @@ REFUSED = {
     "signed.tif": (lambda path: tiff(path, 16, SIGNED, sample_format=2), r"32 bits or a sign \(mode I\)"),
     "white.png": (
         lambda path: Image.merge("LA", (Image.new("L", (8, 8), 255), Image.fromarray(grey(255, np.uint8)))).save(path),
-        r"only its transparency varies \(mode LA\), and on white it is blank",
+        r"its transparency \(mode LA\) leaves it blank on white",
     ),
+    "invisible.png": (with_alpha("RGB", 0), r"its transparency \(mode RGBA\) leaves it blank on white"),
 }
 
 

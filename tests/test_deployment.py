@@ -42,10 +42,19 @@ def test_every_service_rotates_its_logs_and_the_lasting_ones_restart():
         assert ("healthcheck" in service) == (name not in ("migrate", "monitoring"))
 
 
-def test_ports_are_published_on_this_machine_only_unless_asked_otherwise():
-    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert published
-    assert all(port.startswith("${NCORE_BIND:-127.0.0.1}:") for port in published)
+def test_ports_are_published_on_this_machine_only_unless_asked_otherwise_and_without_a_token_never():
+    published = {name: port for name, service in SERVICES.items() for port in service.get("ports", [])}
+    assert published.keys() == {"api", "monitoring"}
+    assert published["api"].startswith("${NCORE_BIND:-127.0.0.1}:")
+    assert published["monitoring"].startswith("127.0.0.1:")
+
+
+def test_every_image_is_an_exact_version_and_every_container_has_its_limits():
+    of_others = [service["image"] for service in SERVICES.values() if not service["image"].startswith("ncore-")]
+    base = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.M)[1]
+    assert len(of_others) == 3
+    assert all(re.search(r":v?\d+\.\d+(\.\d+)?(-|$)", image) for image in (*of_others, base))
+    assert all({"mem_limit", "pids_limit"} <= service.keys() for service in SERVICES.values())
 
 
 def test_our_containers_are_read_only_and_without_rights():

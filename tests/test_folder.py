@@ -99,7 +99,12 @@ def one_class_in_its_part(base):
     write_folder(base / "deep" / "train", classes=("cat",))
 
 
+def parts_without_classes(base):
+    write_folder(base / "deep", classes=("Train", "Test"))
+
+
 REFUSED = {
+    "parts without classes": (parts_without_classes, "has Test, Train, but in them no folder for each class$"),
     "a level too high": (nested, "has one class, 'pictures', must have at least two; .* lower, in 'deep/pictures'$"),
     "one class": (one_class, "has one class, 'cat', must have at least two$"),
     "one class in its part": (one_class_in_its_part, "/train' has one class, 'cat', must have at least two$"),

@@ -1,13 +1,23 @@
 """Tokens, sizes, and what the API process needs to start."""
 
+import resource
+import socket
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
+import uvicorn
 from conftest import settings_for, wait_for
+from pydantic import ValidationError
 
 from api.service import environment, free_port, running
+from api.settings import Settings
+from api.web import hosts
+from api.web.sockets import Sockets
+
+on_sqlite = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +101,106 @@ def is_healthy(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
     except httpx.TransportError:
         return False
+
+
+@pytest.mark.parametrize("listed", [",", " ", " , ,", "\t"])
+@pytest.mark.parametrize("field", ["tokens", "read_tokens"])
+def test_a_list_of_tokens_without_a_token_is_no_open_door(field, listed):
+    with pytest.raises(ValidationError, match=f"NCORE_{field.upper()}: no token"):
+        Settings(**{field: listed})
+    assert not Settings(**{field: ""}).asks_for_tokens
+
+
+@on_sqlite
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost", 200), ("LOCALHOST.:1", 200), ("[::1]:80", 200), ("127.9.9.9", 200), ("a.localhost:8", 200),
+     ("evil.example", 403), ("127.0.0.1.evil.example", 403), ("localhost.evil.example:8000", 403), ("10.0.0.1", 403),
+     ("[::ffff:1.2.3.4]", 403), ("", 403), ("[", 403), ("evil.example@127.0.0.1x", 403)],
+)  # fmt: skip
+def test_without_tokens_only_our_own_names_are_answered(service, host, status):
+    for method, path in (("GET", "/experiments"), ("POST", "/theory"), ("DELETE", "/experiments/x"), ("GET", "/")):
+        body = {"json": {"preset": "fig1"}} if method == "POST" else {}
+        answer = httpx.request(method, f"{service.url}{path}", headers={"Host": host}, **body)
+        assert answer.status_code == (404 if status == 200 and method == "DELETE" else status)
+    assert httpx.get(f"{service.url}/healthz", headers={"Host": host}).status_code == 200
+
+
+def test_names_can_be_allowed_and_tokens_make_any_name_good(guarded):
+    scope = {"headers": [(b"host", b"Lab.Example:80")], "path": "/", "method": "GET", "server": ("10.1.1.1", 1)}
+    assert hosts.refusal(Settings(), scope).status == 403
+    for settings in (
+        Settings(allowed_hosts="x, lab.example"),
+        Settings(allowed_hosts="*"),
+        Settings(host="lab.example"),
+    ):
+        assert hosts.refusal(settings, scope) is None
+    headers = {"Host": "evil.example", "Authorization": "Bearer first"}
+    assert httpx.get(f"{guarded.url}/experiments", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "OWN"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "OWN"}, 404),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://behind.a.proxy"}, 404),
+        ({"Sec-Fetch-Site": "none"}, 404),
+        ({}, 404),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("guard", ["guarded", "service"])
+@on_sqlite
+def test_another_sites_page_changes_nothing_with_or_without_a_token(request, service, guard, headers, status):
+    url = request.getfixturevalue(guard).url
+    headers = {name: url if value == "OWN" else value for name, value in headers.items()}
+    headers |= {"Authorization": "Bearer first"}
+    for method, path in (("POST", "/experiments/x/cancel"), ("POST", "/sweeps/x/cancel"), ("DELETE", "/sweeps/x")):
+        assert httpx.request(method, f"{url}{path}", headers=headers).status_code == status
+    assert httpx.get(f"{url}/presets", headers=headers).status_code == 200
+
+
+def test_silent_and_slow_connections_are_closed_and_shut_nobody_out(monkeypatch):
+    monkeypatch.setattr("api.web.sockets.HEAD_SECONDS", 1.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    port = free_port("127.0.0.1")
+    server = uvicorn.Server(uvicorn.Config(hello, port=port, http=Sockets, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for("the server", lambda: server.started)
+        begun = (b"", b"GET / HTTP/1.1\r\nHost: lo", b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n")
+        silent = [opened(port, begun[i % 4]) for i in range(1100)]
+        assert httpx.get(f"http://127.0.0.1:{port}/", timeout=20).text == "hello"
+        for connection in silent:
+            connection.settimeout(20)
+            while connection.recv(4096):
+                pass  # the answer to what was whole; then the end
+        endless = opened(port, b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000)
+        endless.settimeout(20)
+        assert b"400" in endless.recv(4096)
+    finally:
+        server.should_exit = True
+        thread.join()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def hello(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def opened(port: int, begun: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(begun)
+    return connection
 
 
 def test_a_read_only_token_reads_and_changes_nothing(request, tmp_path):

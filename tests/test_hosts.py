@@ -93,7 +93,7 @@ def enter(descriptor: int) -> None:
 def started(name: str, command: list[str | Path], settings: Settings, namespace: str) -> Child:
     log = settings.home / f"{name}.log"
     with inside(namespace):
-        return Child(name, [str(word) for word in command], {**os.environ, **environment(settings)}, log)
+        return Child(name, [str(word) for word in command], {**os.environ, **environment(settings)}, log, settings.home)
 
 
 def postgresql_command(folder: Path) -> list[str | Path]:

@@ -204,3 +204,13 @@ def test_samples_in_any_chunks_give_the_same_statistics(monkeypatch):
     monkeypatch.setattr(module, "CHUNK_NUMBERS", 1)
     assert len(list(Samples(torch.tensor(features), torch.tensor(labels), 4)._chunks())) == 13
     same(expected, measure(features, labels, weight, bias), 1e-12)
+
+
+def test_the_benchmark_agrees_with_its_slow_reference_at_its_smallest():
+    """Ratios mean nothing here; `run` raises where what it times is not what the reference says."""
+    from benchmarks import metrics as benchmark
+
+    cases = benchmark.Case(300, 6, 16, 1, 1, 1), benchmark.Case(300, 40, 8, 1, 1, 1)
+    assert len(benchmark.run(cases, (300, 8, (20, 40)))) == 7
+    with pytest.raises(AssertionError, match=r"nc1 is 1\.1, the slow reference has 1"):
+        benchmark.compare({"nc1": 1.0}, {"nc1": 1.1})

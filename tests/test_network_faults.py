@@ -287,9 +287,10 @@ def test_a_measurement_is_cancelled_within_two_seconds_and_retry_goes_on_from_th
 
 def test_what_is_still_reading_its_data_is_cancelled_at_once(client):
     made = client.submit(BODY, {"data": {"name": "folder", "path": "many", "image_size": 8}})
-    wait_for("the start", lambda: made.refresh().status == "running")
+    wait_for("the start", lambda: made.refresh().status == "running", 120)
     time.sleep(0.5)
     made.cancel()
-    wait_for("the end", lambda: made.refresh().status == "cancelled", 3)
+    wait_for("the end", lambda: made.refresh().status == "cancelled", 5)
     assert made.data["progress"]["step"] == 0
-    assert client.submit(BODY).wait(progress=False, timeout_seconds=60).status == "succeeded"
+    after = client.submit(BODY, {"data": {"name": "synthetic", "image_size": 8, "samples_per_class": 4}})
+    assert after.wait(progress=False, timeout_seconds=120).status == "succeeded"

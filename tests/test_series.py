@@ -10,9 +10,6 @@ from api.database.measurements import _as_series
 from ncore.client import Client
 from ncore.series import thinned
 
-pytestmark = both_databases
-
-
 NAMES = ["objective", "nc1 h1", "nc1 h2", "test_loss"]
 values = st.none() | st.floats(allow_nan=False, allow_infinity=False, width=32)
 measured = st.dictionaries(st.sampled_from(NAMES), values)
@@ -50,6 +47,7 @@ def test_a_thinned_series_keeps_ends_and_extremes_and_is_always_the_same(numbers
         assert (min(kept), max(kept)) == (min(known), max(known))
 
 
+@both_databases
 def test_a_picture_reads_the_same_steps_of_all_seeds_and_both_ends(client: Client):
     few = {"optimizer.steps": 1000, "measure.points": 501, "measure.spacing": "linear", "seeds": [0, 1]}
     made = client.submit("fig1", few).wait(progress=False, timeout_seconds=60)

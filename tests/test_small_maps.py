@@ -26,8 +26,9 @@ def pair(
     plain = nn.Conv2d(*channels, kernel, stride, padding, bias=False).double()
     ours = nn.Conv2d(*channels, kernel, stride, padding, bias=False).double()
     ours.load_state_dict(plain.state_dict())
-    use_matrix_products(nn.ModuleDict({"it": ours}), {"it": size})
-    return plain, ours.to(memory_format=torch.channels_last)
+    network = nn.ModuleDict({"it": ours})
+    use_matrix_products(network, {"it": size})
+    return plain, network["it"].to(memory_format=torch.channels_last)
 
 
 def results(convolution: nn.Conv2d, x: torch.Tensor) -> list[torch.Tensor]:

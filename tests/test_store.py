@@ -12,7 +12,7 @@ from conftest import settings_for, wait_for
 from safetensors.torch import load
 
 from api.service import free_port, running
-from api.store import Directory, Remote, StoreError
+from api.store import DirectoryStore, FsspecStore, StoreError
 from ncore.client import Client
 from worker.checkpoint import CHECKPOINT, FINAL
 
@@ -53,23 +53,23 @@ def bucket(s3: dict[str, str]) -> str:
 @pytest.fixture(params=["directory", "s3"])
 def store(request, tmp_path, monkeypatch):
     if request.param == "directory":
-        return Directory(tmp_path)
+        return DirectoryStore(tmp_path)
     s3 = request.getfixturevalue("s3")
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
-    return Remote(bucket(s3))
+    return FsspecStore(bucket(s3))
 
 
 def test_a_file_is_kept_replaced_listed_and_removed(store):
     assert store.sizes("a") == {}
-    with store.fetched("a", "x.pt") as path:
+    with store.local_copy("a", "x.pt") as path:
         assert path is None
     store.save("a", "x.pt", lambda path: path.write_bytes(b"1"))
     store.save("a", "x.pt", lambda path: path.write_bytes(b"22"))
     store.save("a", "y.pt", lambda path: path.write_bytes(b"333"))
     store.save("ab", "x.pt", lambda path: path.write_bytes(b"4444"))
     assert store.sizes("a") == {"x.pt": 2, "y.pt": 3}
-    with store.fetched("a", "x.pt") as path:
+    with store.local_copy("a", "x.pt") as path:
         assert path.read_bytes() == b"22"
     assert b"".join(store.chunks("a", "y.pt")) == b"333"
     store.remove("a", "x.pt")
@@ -93,7 +93,7 @@ def test_a_write_that_fails_leaves_what_was_there(store):
 
 def test_a_url_of_no_known_kind_is_named():
     with pytest.raises(StoreError, match="NCORE_ARTIFACTS: 'gopher://x' cannot be used"):
-        Remote("gopher://x")
+        FsspecStore("gopher://x")
 
 
 def test_a_killed_worker_goes_on_from_the_checkpoint_in_the_store(s3, request, tmp_path, monkeypatch):
@@ -113,8 +113,8 @@ def test_a_killed_worker_goes_on_from_the_checkpoint_in_the_store(s3, request, t
         assert load(final)
         killed.delete()
         assert not (tmp_path / "experiments").exists()
-    assert Remote(url).sizes(killed.id) == {}
-    assert set(Remote(url).sizes(calm.id)) == {FINAL}
+    assert FsspecStore(url).sizes(killed.id) == {}
+    assert set(FsspecStore(url).sizes(calm.id)) == {FINAL}
 
 
 def files(url: str, experiment_id: str) -> dict[str, int]:

@@ -9,35 +9,19 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from conftest import DATABASES, fresh_database, settings_for, wait_for
+from conftest import settings_for, wait_for
 
-from api.database import migrating, sessions, states
+from api.database import sessions, states, workers
 from api.database.tables import Experiment, WorkerRow, now
 from api.service import running
-from api.settings import get_settings
 from ncore.client import Client
 from ncore.estimate import wants_gpu
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
-from worker import slots
+from worker import gpus
 
 QUICK = {"optimizer.steps": 50, "measure.points": 5}
 ENDLESS = {"optimizer.steps": 10**8, "measure.points": 10}
-
-
-@pytest.fixture(params=DATABASES)
-def tables(request, tmp_path, monkeypatch):
-    """An empty database that this process itself is connected to."""
-    monkeypatch.setenv("NCORE_HOME", str(tmp_path))
-    monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
-    for cached in (get_settings, sessions.get_engine):
-        cached.cache_clear()
-    migrating.migrate()
-    yield
-    sessions.get_engine().dispose()
-    for cached in (get_settings, sessions.get_engine):
-        cached.cache_clear()
-    migrating.migrated.clear()
 
 
 def put(name: str, priority: int = 0, queue: str = "cpu") -> None:
@@ -52,12 +36,12 @@ def seen(name: str, kind: str, ago: timedelta) -> None:
         session.merge(WorkerRow(id=name, kind=kind, seen_at=now() - ago, **about))
 
 
-def taken(kind: str, patient: bool = True) -> list[str]:
+def taken(kind: str, gpu_grace_over: bool = True) -> list[str]:
     """What a worker of this kind takes, until nothing is left for it."""
     names = []
     while True:
         with sessions.writing() as session:
-            row = states.claim(session, "here:1", kind, patient)
+            row = states.claim(session, "here:1", kind, gpu_grace_over)
         if row is None:
             return names
         names.append(row.id)
@@ -93,21 +77,21 @@ def test_a_gpu_worker_takes_small_ones_last_and_a_cpu_worker_leaves_large_ones_t
 
 def test_a_cpu_worker_takes_large_ones_where_no_gpu_worker_has_ever_been(tables):
     put("large", queue="gpu")
-    assert taken("cpu", patient=False) == ["large"]
+    assert taken("cpu", gpu_grace_over=False) == ["large"]
 
 
 def test_a_cpu_worker_waits_a_while_for_a_gpu_worker_that_has_been_there(tables):
     put("large", queue="gpu")
     seen("gpu:1", "gpu", timedelta(days=2))
-    assert taken("cpu", patient=False) == []
-    assert taken("cpu", patient=True) == ["large"]
+    assert taken("cpu", gpu_grace_over=False) == []
+    assert taken("cpu", gpu_grace_over=True) == ["large"]
 
 
 def test_workers_that_went_without_a_word_are_forgotten_gpu_workers_later(tables):
     for name, kind, ago in (("a", "cpu", 2), ("b", "gpu", 2), ("c", "gpu", 24 * 40), ("d", "cpu", 0)):
         seen(name, kind, timedelta(hours=ago))
     with sessions.writing() as session:
-        states.forget_lost_workers(session)
+        workers.forget_lost_workers(session)
         assert {row.id for row in session.query(WorkerRow)} == {"b", "d"}
 
 
@@ -126,19 +110,19 @@ def test_what_wants_a_gpu():
 
 
 def test_gpus_are_named_by_index_and_a_wrong_one_is_told(monkeypatch):
-    monkeypatch.setattr(slots, "_visible", lambda: ["0", "3"])
-    assert slots.gpus("auto") == ["0", "3"]
-    assert slots.gpus("1") == ["3"]
-    assert slots.gpus("none") == []
+    monkeypatch.setattr(gpus, "_visible", lambda: ["0", "3"])
+    assert gpus.chosen("auto") == ["0", "3"]
+    assert gpus.chosen("1") == ["3"]
+    assert gpus.chosen("none") == []
     for wrong, told in (("2", "shows 2 GPUs"), ("1,1", "different indexes"), ("all", "got 'all'"), ("", "got ''")):
-        with pytest.raises(slots.SlotError, match=f"NCORE_GPUS: .*{told}"):
-            slots.gpus(wrong)
+        with pytest.raises(gpus.GpuError, match=f"NCORE_GPUS: .*{told}"):
+            gpus.chosen(wrong)
 
 
 def test_a_worker_that_is_asked_for_gpus_that_are_not_there_says_so_and_ends(tmp_path):
     env = {**os.environ, "NCORE_HOME": str(tmp_path), "NCORE_GPUS": "97"}
     ended = subprocess.run([sys.executable, "-m", "worker"], env=env, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert "NCORE_GPUS: '97' was asked for" in ended.stderr
 
 
@@ -216,9 +200,10 @@ def test_a_child_that_takes_long_to_start_is_waited_for(request, tmp_path, monke
 
 
 def test_two_api_processes_and_three_workers_share_one_database(request, tmp_path):
-    settings = settings_for("postgresql", tmp_path / "one", request, workers=2)
+    shared = {"artifacts": str(tmp_path / "artifacts")}
+    settings = settings_for("postgresql", tmp_path / "one", request, workers=2, **shared)
     with running(settings) as first:
-        other = settings.model_copy(update={"home": tmp_path / "one", "workers": 1, "broker_url": settings.broker})
+        other = settings.model_copy(update={"home": tmp_path / "two", "workers": 1, "broker_url": settings.broker})
         with running(other) as second, Client(first.url) as one, Client(second.url) as two:
             made = [client.submit("fig1", {"optimizer.steps": 20_000}) for client in (one, two) * 8]
             for experiment in made:

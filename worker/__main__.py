@@ -6,22 +6,28 @@ import os
 import socket
 import sys
 
+from api import home
 from api.broker import QUEUES
-from api.settings import get_settings
-from worker import slots
+from api.settings import SettingsError, environment, get_settings
+from worker import gpus
 
 SPIN_COUNT = "1000"
-"""Turns that an idle thread of torch waits before it sleeps. By its default threads wait for each other where there is
-other load (ResNet18 with two threads on two cores at load 9: 15 steps did not end in 60 s, and took 0.4 s each with
-this); on a quiet machine it makes no difference (117 and 116 ms a step)."""
+"""Turns that an idle thread of torch waits before it sleeps. By its own default threads wait for each other on a busy
+machine (ResNet18 with two threads on two cores at load 9: 15 steps did not end in 60 s, and took 0.4 s each with this);
+on a quiet one it makes no difference (117 and 116 ms a step)."""
 
 
 def main() -> None:
-    settings = get_settings()
+    os.umask(0o077)  # what a worker leaves is for its owner only
     try:
-        names = slots.gpus(settings.gpus)
-    except slots.SlotError as error:
-        sys.exit(str(error))
+        settings = get_settings()
+        home.prepare(settings.home)
+        names = gpus.chosen(settings.gpus)
+    except (SettingsError, gpus.GpuError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    os.chdir(settings.home)  # not the user's folder, whose modules Celery would import
+    os.environ |= environment(settings)
     os.environ["NCORE_GPUS"] = ",".join(names) or "none"  # settled here once, for the children
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     get_settings.cache_clear()

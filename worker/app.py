@@ -19,7 +19,7 @@ from api.broker import TASK, get_celery
 from api.children import die_with_parent
 from api.database.journal import log_to_stderr
 from api.settings import get_settings
-from worker import slots
+from worker import gpus
 from worker.lease import stop_asked
 
 app = get_celery()
@@ -27,13 +27,13 @@ _here: dict[str, Any] = {}
 """What this child is: its `presence`, set once it is warm."""
 
 
-@app.task(name=TASK, Request="worker.loss:Watched")
+@app.task(name=TASK, Request="worker.lost:ObservedRequest")
 def run(experiment_id: str) -> None:  # noqa: ARG001 (a wake-up call: the rows decide what is run)
     from worker.job import run_next
 
     presence = _here["presence"]
-    patient = time.monotonic() - presence.began > get_settings().gpu_wait_seconds
-    run_next(presence.id, presence.kind, patient)
+    gpu_grace_over = time.monotonic() - presence.began > get_settings().gpu_wait_seconds
+    run_next(presence.id, presence.kind, gpu_grace_over)
 
 
 @setup_logging.connect
@@ -49,7 +49,7 @@ def warm_up(**_: Any) -> None:
     signal.signal(signal.SIGUSR2, lambda *_: stop_asked.set())
     log_to_stderr()
     settings = get_settings()
-    kind = slots.settle(slots.listed(settings.gpus), current_process().index)  # type: ignore[attr-defined]
+    kind = gpus.settle(gpus.listed(settings.gpus), current_process().index)  # type: ignore[attr-defined]
     import torch
 
     import worker.job  # noqa: F401
@@ -60,7 +60,7 @@ def warm_up(**_: Any) -> None:
     if kind == "cpu":
         memory.limit(settings.worker_memory)
     _here["presence"] = Presence(kind)
-    _here["presence"].tell()  # before the first experiment is claimed
+    _here["presence"].heartbeat()  # before the first experiment is claimed
     _here["presence"].start()
     logging.getLogger("ncore.worker").info("ready", extra={"fields": {"worker": _here["presence"].id, "kind": kind}})
 

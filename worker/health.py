@@ -1,4 +1,4 @@
-"""`python -m worker.health`: exit status 0 while a worker on this host tells the database that it is there."""
+"""`python -m worker.health`: exit status 0 while the database has a fresh heartbeat of a worker on this host."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import sys
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.database.integrity import explain
 from api.database.sessions import reading
 from api.database.tables import WorkerRow
-from api.database.workers import heard_since
+from api.database.workers import is_alive
 from worker.naming import host_of
 
 
@@ -19,9 +20,9 @@ def fault() -> str | None:
     host = socket.gethostname()
     try:
         with reading() as session:
-            alive = session.scalars(select(WorkerRow.id).where(WorkerRow.seen_at >= heard_since())).all()
+            alive = session.scalars(select(WorkerRow.id).where(is_alive())).all()
     except SQLAlchemyError as error:
-        return f"the database does not answer: {error}"
+        return f"{explain(error)}: {error}"
     return None if host in map(host_of, alive) else f"no worker of {host} was heard of within a lease"
 
 

@@ -10,8 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.database import states
 from api.database.sessions import writing
 from api.settings import get_settings
+from ncore.stopping import Stopped
 
 log = logging.getLogger("ncore.worker")
+LONGEST_BEAT_SECONDS = 1.0
+"""A wish to cancel comes with the renewal, and is heard within two seconds."""
 
 
 class Lease(threading.Thread):
@@ -23,7 +26,7 @@ class Lease(threading.Thread):
         self._id, self._attempt, self._ended = experiment_id, attempt, threading.Event()
 
     def run(self) -> None:
-        while not self._ended.wait(min(1.0, get_settings().heartbeat_seconds)):
+        while not self._ended.wait(min(LONGEST_BEAT_SECONDS, get_settings().beat_seconds)):
             try:
                 with writing() as session:
                     held, cancel = states.renew(session, self._id, self._attempt)
@@ -36,9 +39,24 @@ class Lease(threading.Thread):
                 self.lost.set()
                 return
 
+    def hear(self) -> None:
+        """Raises Stopped where the experiment shall go no further in this process."""
+        if self.status is not None:
+            raise Stopped
+
+    @property
+    def status(self) -> str | None:
+        """What the experiment is from now on: lost to another worker, cancelled, queued again; None: it goes on."""
+        if self.lost.is_set():
+            return "lost"
+        if self.cancelled.is_set():
+            return "cancelled"
+        return "queued" if stop_asked.is_set() else None
+
     def end(self) -> None:
         self._ended.set()
         self.join()
 
 
 stop_asked = threading.Event()
+"""Set when this process shall end: what it runs is given back at the next step boundary."""

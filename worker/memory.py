@@ -11,11 +11,11 @@ import torch
 
 OF_A_CONTAINER = Path("/sys/fs/cgroup/memory.max")
 SHARE = 0.9
-"""Of the machine's memory, where that is less than the limit that is set: the rest is the system's and the caches'."""
+"""Share of physical memory a worker may use where that is below the configured limit; the rest is for OS and caches."""
 
 
 def limit(most_bytes: int) -> None:
-    """From here on an allocation on the CPU beyond so many bytes of this process fails (Linux only)."""
+    """Makes allocations on the CPU fail in this process beyond `most_bytes` (Linux only)."""
     if sys.platform == "linux":
         most_bytes = min(most_bytes, int(SHARE * machine_bytes()))
         resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
@@ -28,12 +28,12 @@ def machine_bytes() -> int:
     return min(total, int(given)) if given.isdigit() else total
 
 
-def told() -> str:
+def limit_in_words() -> str:
     """The limit in force, for messages."""
     most = resource.getrlimit(resource.RLIMIT_DATA)[0]
     return "the machine's" if most == resource.RLIM_INFINITY else f"{most / 2**30:.3g} GiB"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch tells of the CPU's allocator by a plain RuntimeError."""
+    """Whether memory ran out; torch raises a plain RuntimeError for the CPU's."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""A worker tells that it is there: its row in `workers`, renewed with every heartbeat."""
+"""A worker's row in `workers`, renewed with every heartbeat."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.database import workers
+from api.database.clock import from_now
 from api.database.sessions import writing
 from api.database.tables import WorkerRow, now
 from api.settings import get_settings
@@ -24,7 +25,7 @@ log = logging.getLogger("ncore.worker")
 
 
 class Presence(threading.Thread):
-    """`kind` is `gpu` or `cpu`; `began` is when it came, on the monotonic clock."""
+    """The heartbeat in the background. `kind` is `gpu` or `cpu`; `began` is its start on the monotonic clock."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(name="presence", daemon=True)
@@ -32,18 +33,18 @@ class Presence(threading.Thread):
         self._ended = threading.Event()
         self._about = {"kind": kind, "device": _device(kind), "version": version("ncore"), "started_at": now()}
 
-    def tell(self) -> None:
+    def heartbeat(self) -> None:
         total, used = _memory(self.kind)
-        row = WorkerRow(id=self.id, memory_bytes=total, used_bytes=used, seen_at=now(), **self._about)
+        row = WorkerRow(id=self.id, memory_bytes=total, used_bytes=used, **self._about)
         try:
             with writing() as session:
-                session.merge(row)
+                session.merge(row).seen_at = from_now()  # an expression of SQL
         except SQLAlchemyError as error:
             log.warning("the database does not answer: %s", error)
 
     def run(self) -> None:
-        while not self._ended.wait(get_settings().heartbeat_seconds):
-            self.tell()
+        while not self._ended.wait(get_settings().beat_seconds):
+            self.heartbeat()
 
     def end(self) -> None:
         """Leaves, as far as the database can be told."""

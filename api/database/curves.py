@@ -33,15 +33,17 @@ def load_curves(
     # as text, of which orjson makes numbers several times as fast
     query = select(MeasurementRow.step, cast(MeasurementRow.values, Text)).where(*wanted).order_by(MeasurementRow.step)
     rows = session.execute(query.execution_options(yield_per=STREAMED_ROWS))
-    thinner, keys = Thinner(steps), dict[str, Key | None]()
+    thinner, seen, keys = Thinner(steps), set[str](), dict[str, Key]()
     for step, group in groupby(rows, lambda row: row[0]):
         found: dict[Key, list[float]] = {}
         for _, text in group:
-            for name, value in orjson.loads(text).items():
-                if name not in keys:
-                    keys[name] = _key(name, metrics, layers)
-                key = keys[name]
-                if key is not None and value is not None:
+            values = orjson.loads(text)
+            if not values.keys() <= seen:
+                seen |= values.keys()
+                keys = {name: key for name in sorted(seen) if (key := _key(name, metrics, layers)) is not None}
+            for name, key in keys.items():
+                value = values.get(name)
+                if value is not None:
                     found.setdefault(key, []).append(value)
         thinner.add(step, found)
     return thinner.curves()

@@ -1,5 +1,5 @@
-"""What happens to an experiment: a row for each event, in the transaction that it tells of, and after its commit a line
-of JSON on stderr."""
+"""The log of an experiment: a row for each event, in the transaction of the change itself, and after its commit a
+line of JSON on stderr."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.database.tables import LogLine
 
 log = logging.getLogger("ncore.experiments")
+WARNINGS = ("failed", "worker lost", "checkpoint damaged", "files wait")
 LONGEST_DETAIL = 20_000
 """Characters of a traceback that are kept, its end."""
 
@@ -52,7 +53,7 @@ def write(
     detail: str | None = None,
 ) -> None:
     """One line in the log of an experiment."""
-    level = "warning" if event in ("failed", "worker lost") else "info"
+    level = "warning" if event in WARNINGS else "info"
     detail = detail[-LONGEST_DETAIL:].replace("\0", "") if detail else None  # PostgreSQL takes no NUL
     session.add(
         LogLine(experiment_id=experiment_id, level=level, event=event, attempt=attempt, worker=worker, detail=detail)
@@ -61,8 +62,8 @@ def write(
     session.info.setdefault("lines", []).append((level, event, fields))
 
 
-def tell(session: Session) -> None:
-    """Logs what a transaction has written, after its commit."""
+def emit(session: Session) -> None:
+    """Writes the lines of a committed transaction to stderr."""
     for level, event, fields in session.info.pop("lines", []):
-        told = {name: value for name, value in fields.items() if value is not None}
-        log.log(getattr(logging, level.upper()), event, extra={"fields": told})
+        given = {name: value for name, value in fields.items() if value is not None}
+        log.log(getattr(logging, level.upper()), event, extra={"fields": given})

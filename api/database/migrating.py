@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from api import home
 from api.database.sessions import get_engine
 from api.settings import get_settings
 
@@ -26,7 +27,8 @@ def alembic_config(url: str) -> Config:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+    folder = str(Path(__file__).parents[2] / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))  # alembic's own syntax in values
     config.attributes["url"] = url
     return config
 
@@ -35,7 +37,9 @@ def migrate() -> None:
     """Brings the database to this version's tables; several processes may call it at once."""
     from alembic import command
 
-    settings, engine = get_settings(), get_engine()
+    settings = get_settings()
+    home.prepare(settings.home)
+    engine = get_engine()
     config = alembic_config(settings.database)
     if engine.dialect.name == "sqlite":
         with _in_process, (settings.home / "migrate.lock").open("w") as lock:

@@ -1,26 +1,23 @@
-"""The database: one engine for a process, sessions that commit once at their end, migrations under a lock."""
+"""The database: one engine for a process, and sessions that commit once at their end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
 
-from api.database import journal
+from api.database import clock, integrity, journal
 from api.settings import get_settings
-
-if TYPE_CHECKING:
-    pass
 
 BUSY_TIMEOUT_MS = 30_000
 POSTGRESQL_OPTIONS = {
     "connect_timeout": 5,
-    "client_encoding": "utf8",  # of a database without an encoding bytes would come
+    "client_encoding": "utf8",  # psycopg returns bytes from an SQL_ASCII database otherwise
     "keepalives_idle": 10,  # seconds; a link that is cut is seen by these, not after a quarter of an hour
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -42,12 +39,14 @@ def make_engine(url: str) -> Engine:
     if sqlite:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_immediate)
+        event.listen(engine, "handle_error", integrity.damaged_is_away)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     """WAL, so that readers never wait; transactions begin by `_begin_immediate` and not by the driver."""
     connection.isolation_level = None
+    connection.create_function(clock.FUNCTION, 1, clock.of_sqlite)
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
         "journal_mode = WAL",
@@ -66,7 +65,7 @@ def _begin_immediate(connection: Any) -> None:
 @lru_cache
 def get_engine() -> Engine:
     settings = get_settings()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return make_engine(settings.database)
 
 
@@ -76,7 +75,7 @@ def writing() -> Iterator[Session]:
     with Session(get_engine(), expire_on_commit=False) as session:
         with session.begin():
             yield session
-        journal.tell(session)
+        journal.emit(session)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ to change a row one finds nothing to change. Terminal states are final, but for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any, Literal, cast, get_args
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, func, or_, select, update
@@ -15,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from api.database import journal
+from api.database.clock import from_now
 from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import gpu_workers, queue_of
 from api.settings import get_settings
@@ -26,22 +26,21 @@ WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
 
 
-def claim(session: Session, worker: str, kind: str, patient: bool = True) -> Experiment | None:
+def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True) -> Experiment | None:
     """Takes a queued experiment for a worker of this kind: by priority, then by what waits longest.
 
-    A GPU worker takes what can do without a GPU last. A CPU worker takes what wants one only where no GPU worker is,
-    and where one has been it must be `patient`: the GPU worker may be starting just now.
+    A GPU worker takes last what needs no GPU. A CPU worker takes what wants one only where no GPU worker is alive;
+    where one was there in the last weeks it may be starting just now, and is waited for until `gpu_grace_over`.
     """
     order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
     candidates = select(Experiment.id).where(Experiment.status == "queued")
     if kind == "gpu":
         order.insert(1, case((Experiment.queue == "gpu", 0), else_=1))
-    elif gpu_workers(session, alive=patient):
+    elif gpu_workers(session, alive=gpu_grace_over):
         candidates = candidates.where(Experiment.queue == "cpu")
     found = session.scalar(candidates.order_by(*order).limit(1).with_for_update(skip_locked=True))
     if found is None:
         return None
-    moment = now()
     claimed = _changed(
         session,
         update(Experiment)
@@ -50,8 +49,8 @@ def claim(session: Session, worker: str, kind: str, patient: bool = True) -> Exp
             status="running",
             worker=worker,
             attempt=Experiment.attempt + 1,
-            started_at=func.coalesce(Experiment.started_at, moment),
-            lease_until=moment + timedelta(seconds=get_settings().lease_seconds),
+            started_at=func.coalesce(Experiment.started_at, from_now()),
+            lease_until=from_now(get_settings().lease_seconds),
         ),
         "started",
     )
@@ -60,29 +59,27 @@ def claim(session: Session, worker: str, kind: str, patient: bool = True) -> Exp
 
 def renew(session: Session, experiment_id: str, attempt: int) -> tuple[bool, bool]:
     """Renews the lease. (whether it is still held, whether the user wants it cancelled)."""
-    held = _rows(
-        session,
-        _mine(experiment_id, attempt).values(lease_until=now() + timedelta(seconds=get_settings().lease_seconds)),
-    )
+    renewed = leased(experiment_id, attempt).values(lease_until=from_now(get_settings().lease_seconds))
+    held = _rows(session, renewed)
     wanted = session.scalar(select(Experiment.cancel_requested).where(Experiment.id == experiment_id))
     return held > 0, bool(wanted)
 
 
-def store(
+def save_measurements(
     session: Session, experiment_id: str, attempt: int, rows: Sequence[dict[str, Any]], kept_step: int, **progress: Any
 ) -> bool:
-    """Stores measurements and progress of a lease that is held; a row that is there already stays as it is.
+    """Stores measurements and progress under a lease that is held; a row that is there already stays as it is.
 
-    Where `kept_step`, the furthest that this attempt has measured or saved, is beyond that of all before, crashes are
-    counted anew. The step itself would not do: it is stored by the clock, so that of attempts that all die at one
-    place some come further than others.
+    Crashes are counted anew where `kept_step`, the furthest step that this attempt has measured or saved, is beyond
+    that of all attempts before. The step itself would not do: it is stored by the clock, so that of attempts that all
+    die at one place some come further than others.
     """
     went_on = Experiment.kept_step < kept_step
     progress |= {
         "kept_step": case((went_on, kept_step), else_=Experiment.kept_step),
         "crashes": case((went_on, 0), else_=Experiment.crashes),
     }
-    if not _rows(session, _mine(experiment_id, attempt).values(**progress)):
+    if not _rows(session, leased(experiment_id, attempt).values(**progress)):
         return False
     if rows:
         insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(MeasurementRow)
@@ -97,8 +94,8 @@ def finish(
 
     `detail` is for the log, e.g. a traceback.
     """
-    ended = {"finished_at": now()} if status in ENDED else {"sent_at": None}
-    change = _mine(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values)
+    ended = {"finished_at": from_now()} if status in ENDED else {"sent_at": None}
+    change = leased(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values)
     event = status if status in ENDED else "given back"
     return _changed(session, change, event, detail or values.get("error")) > 0
 
@@ -108,7 +105,9 @@ def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
     this = update(Experiment).where(which)
     _changed(
         session,
-        this.where(Experiment.status == "queued").values(status="cancelled", finished_at=now(), cancel_requested=True),
+        this.where(Experiment.status == "queued").values(
+            status="cancelled", finished_at=from_now(), cancel_requested=True
+        ),
         "cancelled",
     )
     running = this.where(Experiment.status == "running", Experiment.cancel_requested.is_(False))
@@ -122,7 +121,7 @@ def retry(session: Session, experiment_id: str) -> bool:
         .where(Experiment.id == experiment_id, Experiment.status.in_(("failed", "cancelled")))
         .values(
             status="queued",
-            queued_at=now(),
+            queued_at=from_now(),
             finished_at=None,
             error=None,
             cancel_requested=False,
@@ -133,21 +132,28 @@ def retry(session: Session, experiment_id: str) -> bool:
     return _changed(session, change, "retry asked for") > 0
 
 
-def take_back(session: Session) -> int:
-    """What runs under an expired lease is queued again; after too many crashes without progress between it has failed.
+def requeue_expired(session: Session) -> int:
+    """Queues again what runs under an expired lease; after too many crashes without progress between it has failed.
 
     Returns how many.
     """
-    expired = and_(Experiment.status == "running", Experiment.lease_until < now())
-    return _take_back(session, expired, "its worker fell silent: killed, or its machine is gone")
+    expired = and_(Experiment.status == "running", Experiment.lease_until < from_now())
+    return _requeue(session, expired, "its worker fell silent: killed, or its machine is gone")
 
 
-def take_from(session: Session, worker: str, cause: str) -> int:
-    """What a worker runs that is known to have died, at once; `cause` says how. Returns how many (0 or 1)."""
-    return _take_back(session, and_(Experiment.status == "running", Experiment.worker == worker), cause)
+def shorten_leases(session: Session) -> None:
+    """Cuts leases that reach further than any is given: the clock was set back, and a dead worker's would last."""
+    longest = get_settings().lease_seconds
+    reaching = and_(Experiment.status == "running", Experiment.lease_until > from_now(2 * longest))
+    _rows(session, update(Experiment).where(reaching).values(lease_until=from_now(longest)))
 
 
-def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
+def requeue_from(session: Session, worker: str, cause: str) -> int:
+    """Queues again at once what a worker runs that is known to have died of `cause`. Returns how many (0 or 1)."""
+    return _requeue(session, and_(Experiment.status == "running", Experiment.worker == worker), cause)
+
+
+def _requeue(session: Session, lost: ColumnElement[bool], cause: str) -> int:
     limit = get_settings().max_attempts
     free = {"lease_until": None, "eta_seconds": None, "lost_workers": Experiment.lost_workers + 1}
     crashed = {"crashes": Experiment.crashes + 1, **free}
@@ -155,7 +161,7 @@ def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
         session,
         update(Experiment)
         .where(lost, Experiment.cancel_requested)
-        .values(status="cancelled", finished_at=now(), **free),
+        .values(status="cancelled", finished_at=from_now(), **free),
         "cancelled",
         cause,
     )
@@ -164,7 +170,7 @@ def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
         session,
         update(Experiment)
         .where(lost, Experiment.crashes + 1 >= limit)
-        .values(status="failed", finished_at=now(), error=reason, **crashed),
+        .values(status="failed", finished_at=from_now(), error=reason, **crashed),
         "failed",
         reason,
     )
@@ -178,14 +184,17 @@ def _take_back(session: Session, lost: ColumnElement[bool], cause: str) -> int:
 
 
 def to_send_again(session: Session) -> dict[str, list[str]]:
-    """By kind of worker: queued experiments of which no wake-up call was sent lately, in the order of `claim`."""
-    before = now() - timedelta(seconds=get_settings().resend_seconds)
+    """By kind of worker: queued experiments without a wake-up call in the last seconds, in the order of `claim`.
+
+    A call of the future was sent before the clock was set back, and counts as none.
+    """
+    lately = Experiment.sent_at.between(from_now(-get_settings().resend_seconds), from_now())
     due: dict[str, list[str]] = {}
     for queue in ("cpu", "gpu"):
         query = (
             select(Experiment.id)
             .where(Experiment.status == "queued", Experiment.queue == queue)
-            .where(or_(Experiment.sent_at.is_(None), Experiment.sent_at < before))
+            .where(or_(Experiment.sent_at.is_(None), ~lately))
             .order_by(Experiment.priority.desc(), Experiment.queued_at)
             .limit(WAKE_UPS)
         )
@@ -194,10 +203,11 @@ def to_send_again(session: Session) -> dict[str, list[str]]:
 
 
 def mark_sent(session: Session, experiment_ids: Sequence[str]) -> None:
-    session.execute(update(Experiment).where(Experiment.id.in_(experiment_ids)).values(sent_at=now()))
+    _rows(session, update(Experiment).where(Experiment.id.in_(experiment_ids)).values(sent_at=from_now()))
 
 
-def _mine(experiment_id: str, attempt: int) -> Update:
+def leased(experiment_id: str, attempt: int) -> Update:
+    """The update of an experiment that this attempt holds the lease of; of no row where it holds none."""
     return update(Experiment).where(
         Experiment.id == experiment_id, Experiment.status == "running", Experiment.attempt == attempt
     )
@@ -205,6 +215,7 @@ def _mine(experiment_id: str, attempt: int) -> Update:
 
 def _rows(session: Session, change: Update) -> int:
     """How many rows the change has changed."""
+    change = change.execution_options(synchronize_session=False)
     return cast(CursorResult[Any], session.execute(change)).rowcount
 
 

@@ -34,7 +34,7 @@ class Table(DeclarativeBase):
 
 
 class Experiment(Table):
-    """One submitted spec and all that came of it. `status`: see `api.states`."""
+    """One submitted spec and all that came of it. `status`: see `api.database.states`."""
 
     __tablename__ = "experiments"
 
@@ -56,11 +56,11 @@ class Experiment(Table):
     eta_seconds: Mapped[float | None] = mapped_column(Float)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     crashes: Mapped[int] = mapped_column(Integer, default=0)
-    """Workers lost without progress between: none since `kept_step` grew."""
+    """Workers lost since the last progress; 0 again when `kept_step` grows."""
     lost_workers: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
-    """In all."""
+    """Workers lost over the whole life of the experiment."""
     kept_step: Mapped[int] = mapped_column(Integer, default=-1, server_default="-1")
-    """The furthest step of which a measurement or a checkpoint is kept; -1 before the first."""
+    """The furthest step whose measurement or checkpoint is kept; -1 before the first."""
     worker: Mapped[str | None] = mapped_column(String(200))
     device: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[datetime | None]
@@ -116,7 +116,7 @@ class MeasurementRow(Table):
 
 
 class LogLine(Table):
-    """What happened to an experiment, one line an event, written in the transaction of the change that it tells of."""
+    """One event of an experiment, written in the transaction of the change itself."""
 
     __tablename__ = "log_lines"
 
@@ -133,7 +133,7 @@ class LogLine(Table):
 
 
 class WorkerRow(Table):
-    """A process that trains experiments, as it last told of itself. `kind` is `gpu` or `cpu`."""
+    """A process that trains experiments, as of its last heartbeat. `kind` is `gpu` or `cpu`."""
 
     __tablename__ = "workers"
 

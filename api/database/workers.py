@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
-from api.database.tables import WorkerRow, now
+from api.database.clock import from_now
+from api.database.tables import WorkerRow
 from api.settings import get_settings
 
-CPU_REMEMBERED, GPU_REMEMBERED = timedelta(hours=1), timedelta(days=30)
+HOUR_SECONDS = 3600.0
+REMEMBERED_SECONDS = {"cpu": HOUR_SECONDS, "gpu": 30 * 24 * HOUR_SECONDS}
 
 
-def heard_since() -> datetime:
-    """A worker that told of itself after this moment is alive."""
-    return now() - timedelta(seconds=get_settings().lease_seconds)
+def is_alive() -> ColumnElement[bool]:
+    """Whether a worker's last heartbeat is younger than a lease. One far ahead: the clock was set back."""
+    lease_seconds = get_settings().lease_seconds
+    return WorkerRow.seen_at.between(from_now(-lease_seconds), from_now(lease_seconds))
 
 
 def gpu_workers(session: Session, alive: bool) -> int:
-    """GPU workers that have been heard of: lately, or in the last weeks."""
-    since = heard_since() if alive else now() - GPU_REMEMBERED
-    query = select(func.count()).where(WorkerRow.kind == "gpu", WorkerRow.seen_at >= since)
-    return session.scalar(query) or 0
+    """How many GPU workers are alive, or were there in the last 30 days."""
+    since = is_alive() if alive else WorkerRow.seen_at >= from_now(-REMEMBERED_SECONDS["gpu"])
+    return session.scalar(select(func.count()).where(WorkerRow.kind == "gpu", since)) or 0
 
 
 def forget_worker(session: Session, worker: str) -> None:
-    """A CPU worker that is gone leaves no row; a GPU worker's stays, so that what wants a GPU waits for it."""
+    """Deletes the row of a CPU worker that is gone; a GPU worker's stays, so that what wants a GPU waits for it."""
     session.execute(delete(WorkerRow).where(WorkerRow.id == worker, WorkerRow.kind == "cpu"))
 
 
 def forget_lost_workers(session: Session) -> None:
-    """Those that went without a word, after a while."""
-    long_ago = {"cpu": now() - CPU_REMEMBERED, "gpu": now() - GPU_REMEMBERED}
-    for kind, moment in long_ago.items():
-        session.execute(delete(WorkerRow).where(WorkerRow.kind == kind, WorkerRow.seen_at < moment))
+    """Deletes rows of workers whose heartbeat stopped: CPU workers after an hour, GPU workers after 30 days."""
+    for kind, seconds in REMEMBERED_SECONDS.items():
+        session.execute(delete(WorkerRow).where(WorkerRow.kind == kind, WorkerRow.seen_at < from_now(-seconds)))
 
 
 def queue_of(session: Session, wanted: str) -> str:

@@ -32,6 +32,7 @@ from ncore.pictures.panels import needed
 from ncore.pictures.setting import setting_of
 from ncore.series import COLUMNS, table_of
 from ncore.spec import parse_spec
+from ncore.text import cleaned
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 CHUNK_BYTES = 1 << 18
@@ -99,7 +100,7 @@ def _write(session: Session, experiment_id: str, folder: Path, convert: Converte
         (folder / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     title = f"{experiment.name or experiment.id} (experiment {experiment.id}, {experiment.status})"
     text = README.format(title=title, command=_command(used), missing="".join(missing))
-    (folder / "README.md").write_text(text)
+    (folder / "README.md").write_text(cleaned(text), encoding="utf-8")
 
 
 def _command(used: dict[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""/healthz: the process is alive. /readyz: database and broker are reached."""
+"""/healthz: the process is alive. /readyz: experiments can be submitted, sent to workers and stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api import broker
+from api.database import integrity
 from api.database.sessions import reading
+from api.store import StoreError, get_store
 from api.web.errors import PROBLEMS, Problem
 
 router = APIRouter(tags=["health"], responses=PROBLEMS)
@@ -26,16 +28,26 @@ async def get_health() -> Health:
 
 @router.get("/readyz", response_model=Health)
 def get_readiness() -> Health:
-    """503 naming what is not reached."""
-    away = []
+    """Database and broker are reached, and they and the artifacts' disk can be written; 503 naming what is not so."""
+    asked = {"database": _database, "broker": broker.why_not_sending, "artifacts": _artifacts}
+    faults = [{"field": name, "message": why} for name, ask in asked.items() if (why := ask()) is not None]
+    if faults:
+        detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
+        raise Problem(503, f"not ready: {detail}", faults, headers={"Retry-After": "2"})
+    return Health(status="ready")
+
+
+def _database() -> str | None:
     try:
         with reading() as session:
             session.execute(text("SELECT 1 FROM experiments LIMIT 1"))
-    except SQLAlchemyError:
-        away.append("database")
-    if broker.waiting() is None:
-        away.append("broker")
-    if away:
-        faults = [{"field": name, "message": "is not reached"} for name in away]
-        raise Problem(503, f"not reached: {', '.join(away)}", faults, headers={"Retry-After": "2"})
-    return Health(status="ready")
+            return integrity.watch.damage or integrity.why_not_writable(session)
+    except SQLAlchemyError as error:
+        return integrity.explain(error)
+
+
+def _artifacts() -> str | None:
+    try:
+        return get_store().why_not_writable()
+    except StoreError as error:
+        return str(error)

@@ -46,16 +46,18 @@ _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kin
 
 
 def chosen_layout(
+    form: Form,
     style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
-    width: Annotated[int | None, Query(ge=60, le=4000, description="of a panel, in pixels")] = None,
-    height: Annotated[int | None, Query(ge=40, le=4000, description="of a panel, in pixels")] = None,
+    width: Annotated[int | None, Query(ge=60, le=2000, description="of a panel, in pixels")] = None,
+    height: Annotated[int | None, Query(ge=40, le=2000, description="of a panel, in pixels")] = None,
     font: Annotated[str | None, Query(min_length=1, max_length=100), Plain()] = None,
     fontsize: Annotated[float | None, Query(ge=4, le=72, description="of axis titles; others follow")] = None,
     title: Annotated[str | None, Query(max_length=200, description="none: no title"), Plain()] = None,
     legend: Annotated[LegendPlace | None, Query(description="direct: names at the ends of the curves")] = None,
 ) -> Layout:
     """Sizes, type, title and legend of a picture."""
-    return layout_of(style, width=width, height=height, font=font, fontsize=fontsize, title=title, legend=legend)
+    sizes = {"width": width, "height": height, "font": font, "fontsize": fontsize, "title": title, "legend": legend}
+    return layout_of(style, **sizes, powers="text" if form == "json" else "drawn")
 
 
 ChosenLayout = Annotated[Layout, Depends(chosen_layout)]

@@ -10,7 +10,7 @@ from sqlalchemy import and_, select
 
 from api.database.sessions import reading
 from api.database.tables import Experiment, WorkerRow
-from api.database.workers import heard_since
+from api.database.workers import is_alive
 from api.web.errors import PROBLEMS
 
 router = APIRouter(tags=["workers"], responses=PROBLEMS)
@@ -43,19 +43,16 @@ def list_workers() -> Workers:
     """Every worker heard of in the last hour, the GPU workers first; what runs on it, if anything."""
     runs = and_(Experiment.worker == WorkerRow.id, Experiment.status == "running")
     query = (
-        select(WorkerRow, Experiment.id)
+        select(WorkerRow, is_alive(), Experiment.id)
         .outerjoin(Experiment, runs)
         .order_by(WorkerRow.kind.desc(), WorkerRow.started_at, WorkerRow.id)
     )
-    alive_since = heard_since()
     with reading() as session:
-        found = [(row, experiment) for row, experiment in session.execute(query)]
+        found = session.execute(query).all()
     own = [name for name in WorkerOut.model_fields if name not in ("alive", "experiment")]
     return Workers(
         items=[
-            WorkerOut(
-                **{name: getattr(row, name) for name in own}, alive=row.seen_at >= alive_since, experiment=experiment
-            )
-            for row, experiment in found
+            WorkerOut(**{name: getattr(row, name) for name in own}, alive=alive, experiment=experiment)
+            for row, alive, experiment in found
         ]
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 from ncore.faults import MAX_FAULTS, Fault, SpecError, fault_of, shortened
 from ncore.presets import PRESETS
 from ncore.spec import NetworkSpec, UfmSpec
+from ncore.text import odd_character
 
 
 class PresetRequest(BaseModel):
@@ -29,7 +30,7 @@ T = TypeVar("T", bound=BaseModel)
 def sound(body: Any) -> Any:
     """The body itself, of which whatever follows can be sure that it can be walked, stored and told of.
 
-    Raises SpecError: nested too deep, too many names, numbers beyond 64 bits, halves of surrogate pairs.
+    Raises SpecError: nested too deep, too many names, numbers beyond 64 bits, texts that are not plain.
     """
     faults: list[Fault] = []
     left: list[tuple[str, Any, int]] = [("", body, 0)]
@@ -55,17 +56,11 @@ def _unsound(value: Any, depth: int) -> str | None:
         return f"is nested deeper than {MAX_DEPTH} levels"
     if isinstance(value, dict) and len(value) > MAX_KEYS:
         return f"must have at most {MAX_KEYS} fields, not {len(value)}"
-    if isinstance(value, dict) and any(not _is_whole(name) for name in value):
-        return "must have names of whole characters, not halves of surrogate pairs"
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "must be a number of at most 64 bits"
-    if isinstance(value, str) and not _is_whole(value):
-        return "must be a text of whole characters, not half a surrogate pair"
-    return None
-
-
-def _is_whole(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    texts = [value] if isinstance(value, str) else value if isinstance(value, dict) else ()
+    odd = next(filter(None, map(odd_character, texts)), None)
+    return None if odd is None else f"must be plain text on one line, without the character {odd}"
 
 
 def parsed(kind: type[T], body: Any) -> T:

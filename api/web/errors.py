@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from api.database.integrity import explain
 from ncore.faults import MAX_FAULTS, Fault, SpecError, bounded, fault_of, shortened, summary
 from ncore.text import escaped
 
@@ -109,7 +110,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(PoolTimeout)
     def database_away(_: Request, error: Exception) -> JSONResponse:
         log.warning("the database does not answer: %s", error)
-        return answer(Problem(503, "the database does not answer; try again", headers={"Retry-After": "2"}))
+        return answer(Problem(503, explain(error), headers={"Retry-After": "2"}))
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:

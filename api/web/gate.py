@@ -10,6 +10,7 @@ from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.database import integrity
 from api.database.migrating import migrated
 from api.settings import get_settings
 from api.web import hosts, incoming
@@ -98,7 +99,8 @@ def _check(scope: Scope) -> None:
     if problem is not None:
         raise problem
     if not migrated.is_set() and not _is_open(path):
-        raise Problem(503, "the database is being prepared; try again", headers={"Retry-After": "1"})
+        detail = integrity.watch.damage or "the database is being prepared; try again"
+        raise Problem(503, detail, headers={"Retry-After": "1"})
     if "\0" in path or b"%00" in scope["query_string"]:
         raise Problem(400, "the character NUL is in no name, id or filter")
 

@@ -83,7 +83,9 @@ class Imbalance(Part):
     """
 
     kind: Literal["step", "long_tail"]
+    """The form of the class sizes."""
     ratio: Real = Field(ge=1, le=1e6)
+    """Largest over smallest class."""
 
     def sizes(self, n: int, classes: int) -> tuple[int, ...]:
         if self.kind == "step":
@@ -104,12 +106,19 @@ SomeClasses = Annotated[
 
 class Data(Part):
     name: Annotated[str, OneOf(DATA_SETS)]
+    """The data set."""
     path: Annotated[str, Field(min_length=1, max_length=1024), Plain()] | None = None
+    """Of a folder of images, below NCORE_DATA_DIR."""
     samples_per_class: ImagesPerClass | None = None
+    """Images of each class in training, or a list of K; null: all."""
     image_size: Int = Field(default=32, ge=4, le=512)
+    """Side of the images in pixels; others are scaled."""
     augment: StrictBool = False
+    """Whether training images are shifted and, where that keeps the class, mirrored."""
     random_labels: StrictBool = False
+    """Whether labels are drawn by chance."""
     imbalance: Imbalance | None = None
+    """Class sizes that fall from `samples_per_class`."""
     classes: SomeClasses | None = Field(
         default=None,
         description="a list: only these classes, in this order, by index from 0 or by name; a number: synthetic only",

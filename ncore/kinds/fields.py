@@ -83,7 +83,7 @@ Label = Annotated[str, Field(min_length=1, max_length=64), Plain()]
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def number_or_list(value: Any) -> str:

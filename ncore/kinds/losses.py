@@ -98,6 +98,7 @@ class Mse(Loss):
     """½‖z − y‖² per sample; a network's is the mean over classes, 2/K of that (else its usual step diverges)."""
 
     kind: Literal["mse"] = "mse"
+    """Mean squared error."""
     linear_gradient = True
     sums_to_zero = False
 
@@ -132,7 +133,9 @@ class CrossEntropy(Loss):
     """−⟨q, log softmax z⟩ with q = (1 − α) e_k + α/K, α the label smoothing (as torch smooths)."""
 
     kind: Literal["cross_entropy"] = "cross_entropy"
+    """Cross-entropy."""
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
+    """α: the share of the target that is spread over all classes."""
 
     @property
     def words(self) -> str:
@@ -174,7 +177,9 @@ class Focal(Loss):
     """(1 − p)^g (−log p), p the probability of the right class (Lin et al. 2017); cross-entropy for g = 0."""
 
     kind: Literal["focal"] = "focal"
+    """Focal loss."""
     gamma: Real = Field(default=2.0, ge=0, le=100)
+    """γ: how much confident samples count less."""
     named = False
 
     @property

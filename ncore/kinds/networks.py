@@ -33,9 +33,12 @@ class NetworkModel(Part):
 
     kind: str
     bias: StrictBool = True
+    """Whether the classifier has a bias."""
     fixed_etf: StrictBool = False
+    """Whether the classifier is fixed as a simplex ETF."""
     head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
     head_activation: Literal["identity", "relu"] = "relu"
+    """Behind each extra layer."""
     layers: Annotated[tuple[Label, ...], Entries(1, MAX_LEVELS + 4)] | None = Field(
         default=None, description="measured; null: every stage and extra layer"
     )
@@ -88,8 +91,11 @@ class NetworkModel(Part):
 
 class ResNetModel(NetworkModel):
     kind: Literal["resnet"] = "resnet"
+    """A residual network."""
     depth: Literal[18, 34, 50] = 18
+    """Layers."""
     stem: Literal["cifar", "imagenet"] = "cifar"
+    """cifar: 3 × 3 without pooling; imagenet: 7 × 7, stride 2, with pooling."""
 
     build = "ncore.network.models:resnet"
 
@@ -138,7 +144,9 @@ class ResNetModel(NetworkModel):
 
 class MlpModel(NetworkModel):
     kind: Literal["mlp"] = "mlp"
+    """Linear layers with ReLU."""
     widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=16_384)], ...], Entries(1, MAX_LEVELS)] = (256, 256)
+    """Of the hidden layers."""
 
     build = "ncore.network.models:mlp"
     least_batch = 1
@@ -163,7 +171,9 @@ class ConvNetModel(NetworkModel):
     """Blocks of 3x3 convolution, batch normalisation, ReLU and 2x2 pooling."""
 
     kind: Literal["convnet"] = "convnet"
+    """Blocks of convolution, batch normalisation, ReLU and pooling."""
     channels: Annotated[tuple[Annotated[Int, Field(ge=1, le=4096)], ...], Entries(1, 6)] = (16, 32, 64)
+    """Of each block."""
 
     build = "ncore.network.models:convnet"
 

@@ -21,13 +21,21 @@ class NetworkOptimizer(Part):
 
     kind: str
     learning_rate: Real = Field(default=0.05, gt=0, le=1e12)
+    """η at the start."""
     weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
+    """λ of all that is trained."""
     epochs: Int = Field(default=120, ge=1, le=100_000)
+    """Passes over the images."""
     batch_size: Int = Field(default=128, ge=1, le=65_536)
+    """Images of a step."""
     milestones: Epochs = (40, 80)
+    """Epochs at whose beginning the learning rate is cut."""
     gamma: Real = Field(default=0.1, gt=0, le=1)
+    """What the learning rate is multiplied by at each milestone."""
     schedule: AnySchedule | None = None
+    """How the learning rate goes on; null: by `milestones` and `gamma`."""
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
+    """Of cross-entropy: another name for `loss.label_smoothing`."""
 
     make: ClassVar[Reference]
     copies: ClassVar[int] = 4
@@ -61,8 +69,11 @@ class Sgd(NetworkOptimizer):
     """v ← μv + ∇ + λθ, θ ← θ − ηv."""
 
     kind: Literal["sgd"] = "sgd"
+    """Gradient descent on mini-batches."""
     momentum: Momentum = 0.9
+    """μ of the heavy ball."""
     nesterov: StrictBool = False
+    """Whether the momentum is Nesterov's."""
 
     make = "ncore.network.optimizers:sgd"
 
@@ -76,8 +87,11 @@ class Sgdw(NetworkOptimizer):
     """SGD whose weight decay passes the momentum by: v ← μv + ∇, θ ← (1 − ηλ)θ − ηv (Loshchilov & Hutter 2019)."""
 
     kind: Literal["sgdw"] = "sgdw"
+    """SGD with decoupled weight decay."""
     momentum: Momentum = 0.9
+    """μ of the heavy ball."""
     nesterov: StrictBool = False
+    """Whether the momentum is Nesterov's."""
 
     make = "ncore.network.optimizers:sgdw"
 
@@ -90,9 +104,13 @@ class Adam(NetworkOptimizer):
     """Adam (Kingma & Ba 2015); weight decay is part of the gradient."""
 
     kind: Literal["adam"] = "adam"
+    """Adam."""
     learning_rate: Real = Field(default=1e-3, gt=0, le=1e12)
+    """η at the start."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
+    """Decay of the averages of gradient and square."""
     epsilon: Real = Field(default=1e-8, gt=0, le=1)
+    """Added to the root of the square."""
 
     make = "ncore.network.optimizers:adam"
     copies = 5
@@ -107,9 +125,13 @@ class AdamW(NetworkOptimizer):
     """Adam whose weight decay passes its averages by: θ ← (1 − ηλ)θ − η Adam(∇) (Loshchilov & Hutter 2019)."""
 
     kind: Literal["adamw"] = "adamw"
+    """Adam with decoupled weight decay."""
     learning_rate: Real = Field(default=1e-3, gt=0, le=1e12)
+    """η at the start."""
     betas: tuple[Momentum, Momentum] = (0.9, 0.999)
+    """Decay of the averages of gradient and square."""
     epsilon: Real = Field(default=1e-8, gt=0, le=1)
+    """Added to the root of the square."""
 
     make = "ncore.network.optimizers:adamw"
     copies = 5

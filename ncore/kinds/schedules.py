@@ -17,7 +17,9 @@ class LearningRateSchedule(Part):
     """The share of `learning_rate` at each step: a warm-up from 0, linear in the steps, and then `after`."""
 
     kind: str
+    """How the learning rate goes on."""
     warmup_epochs: Real = Field(default=0.0, ge=0, le=100_000)
+    """Epochs in which it rises to `learning_rate` first."""
 
     def share(self, step: int, epoch_steps: int, epochs: int) -> float:
         """Of the step after `step` steps."""
@@ -35,8 +37,11 @@ class Milestones(LearningRateSchedule):
     """Times gamma at the beginning of each of these epochs."""
 
     kind: Literal["milestones"] = "milestones"
+    """How the learning rate goes on."""
     milestones: Epochs = (40, 80)
+    """Epochs at whose beginning it is cut."""
     gamma: Real = Field(default=0.1, gt=0, le=1)
+    """What it is multiplied by at each milestone."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return float(self.gamma ** sum(epoch >= m for m in self.milestones))
@@ -46,6 +51,7 @@ class Cosine(LearningRateSchedule):
     """Half a cosine down to 0 (Loshchilov & Hutter 2017, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"
+    """How the learning rate goes on."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return 0.5 * (1 + math.cos(math.pi * done))
@@ -55,6 +61,7 @@ class Linear(LearningRateSchedule):
     """A straight line down to 0."""
 
     kind: Literal["linear"] = "linear"
+    """How the learning rate goes on."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return 1 - done
@@ -62,6 +69,7 @@ class Linear(LearningRateSchedule):
 
 class Constant(LearningRateSchedule):
     kind: Literal["constant"] = "constant"
+    """How the learning rate goes on."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return 1.0

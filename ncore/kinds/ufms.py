@@ -30,12 +30,19 @@ class UfmModel(Part):
     """Free features H₁ (d_1 x N) under M weight layers; `widths` is [d_1, …, d_M]."""
 
     kind: Literal["ufm"] = "ufm"
+    """An unconstrained features model."""
     classes: Int = Field(ge=2, le=MAX_CLASSES)
+    """K."""
     samples_per_class: PerClass
+    """n, or a list of n_1 … n_K."""
     widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
+    """[d_1, …, d_M]: of the free features first, then of each layer between."""
     activation: Literal["identity", "relu"] = "identity"
+    """Between the layers."""
     bias: StrictBool = False
+    """Whether the last layer has a bias."""
     init_scale: Real = Field(default=1.0, gt=0, le=1e6)
+    """Standard deviation of the start."""
     classifier: Literal["free", "etf"] = Field(
         default="free", exclude_if=_is("free"), description="etf: W_M is fixed as a simplex ETF"
     )

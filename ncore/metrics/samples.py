@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ncore.metrics.nc4 import Decisions
     from ncore.metrics.scatter import Scatter
 
-CHUNK_NUMBERS = 2**19
-"""Numbers that are turned into float64 at a time: 1024 rows of 512 stay near a core."""
+CHUNK_NUMBERS = 2**18
+"""Numbers that are turned into float64 at a time: 512 rows of 512 stay near a core."""
 CHUNK_NUMBERS_GPU = 2**25
 
 

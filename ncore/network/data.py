@@ -1,4 +1,4 @@
-"""The named data sets as tensors on the device: uint8 images (N, C, S, S), ordered by class, and their labels."""
+"""Data sets as tensors on the device: uint8 images (N, C, S, S), ordered by class, and their labels (N,)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CHUNK_IMAGES, CHUNK_PIXELS = 4096, 2**22
 """Images that are read, resized or made floats at a time: fewer where they are large."""
 LEAST_CLASSES = 2
 LEAST_OF_A_CLASS = 2
-"""Of a class of one image nothing varies within the class, and NC1 says nothing."""
+"""Images of a class: with one image nothing varies within the class, and nc1 says nothing."""
 PADDING = 4
-"""Augmentation shifts an image by up to so many pixels, as cropping from a padded one does."""
+"""Pixels by which augmentation shifts an image at most, as a random crop from a padded one does."""
 
 
 @dataclass(frozen=True)

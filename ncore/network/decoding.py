@@ -65,13 +65,12 @@ def _tag(image: Image.Image, number: int, default: Any) -> Any:
 
 
 def _on_white(image: Image.Image, mode: str) -> Image.Image:
-    """A transparent image as it looks on white. Raises ValueError where only its transparency varies, and on white
-    nothing is left of it."""
+    """A transparent image as it looks on white. Raises ValueError where on white nothing is left of it."""
     shown = Image.new("RGBA", image.size, (BACKGROUND,) * 4)
     shown.alpha_composite(image)
     flat = shown.convert("RGB")
-    if _varies(image.getchannel("A")) and not any(_varies(channel) for channel in flat.split()):
-        raise ValueError(f"only its transparency varies (mode {mode}), and on white it is blank; save it without")
+    if any(_varies(channel) for channel in image.split()) and not any(_varies(channel) for channel in flat.split()):
+        raise ValueError(f"its transparency (mode {mode}) leaves it blank on white; save it without")
     return flat
 
 

@@ -59,8 +59,8 @@ def features_bytes(spec: NetworkSpec, samples: int, classes: int) -> tuple[int, 
     """Of all measured layers: the features (N, d), and in their place the sums K × d and d × d in float64."""
     found = maps(spec).widths
     widths = [found[level] for level in spec.model.measured]
-    # anchors and sums of each layer; of the layer whose statistics are taken also the scatter moved to the means
-    sums = sum(d * (d + 2 * classes) for d in widths) + 2 * max(widths) ** 2
+    # anchors and sums (two numbers each) of each layer; of the one that statistics are taken of, copies of the scatter
+    sums = sum(d * (d + 3 * classes) for d in widths) + 2 * max(widths) ** 2
     return (8 if spec.precision == "float64" else 4) * samples * sum(widths), 8 * sums
 
 

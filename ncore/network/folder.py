@@ -119,17 +119,24 @@ def _parts_of(root: Path, base: Path) -> dict[str, Path]:
             raise DataError(f"{where} has both {found[part].name} and {entry.name}; keep one of them")
         found[part] = entry
     if not found:
+        if folders and all(entry.name.casefold() in PARTS for entry in folders):
+            raise DataError(f"{where} has {_names(folders)}, but in them no folder for each class")
         return {"train": root}
-    beside = [entry.name for entry in folders if entry not in found.values()]
+    parts, beside = [*found.values()], [entry for entry in folders if entry not in found.values()]
     if beside:
-        parts = ", ".join(sorted(entry.name for entry in found.values()))
-        raise DataError(f"{where} has the parts {parts}, and beside them {', '.join(beside)}: move these elsewhere")
+        raise DataError(
+            f"{where} has the parts {_names(parts)}, and beside them {_names(beside)}: move these elsewhere"
+        )
     if "train" not in found:
-        raise DataError(f"{where} has {', '.join(entry.name for entry in found.values())}, but no train beside it")
+        raise DataError(f"{where} has {_names(parts)}, but no train beside it")
     if "test" in found and "val" in found:
         both = f"{found['test'].name} and {found['val'].name}"
         raise DataError(f"{where} has both {both}, but one part is measured beside training: move one elsewhere")
     return found
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return ", ".join(sorted(entry.name for entry in folders))
 
 
 def _listed(root: Path, base: Path, size: int, check: Check) -> tuple[Stored, list[str]]:
@@ -177,11 +184,9 @@ def _no_parts_among(below: Sequence[Path], entry: Path, root: Path, base: Path) 
     """Raises DataError where a class holds parts of a data set: they would be trained on all alike."""
     parts = {PARTS[folder.name.casefold()]: folder for folder in below if folder.name.casefold() in PARTS}
     if len(parts) > 1 or any(_folders(part) and not _images(part) for part in parts.values()):
-        names = ", ".join(sorted(part.name for part in parts.values()))
-        raise DataError(
-            f"data.path: {_told(root.parent, base)} has the class {root.name!r}, in which {_told(entry, base)} has the "
-            f"parts {names}: give the path of the folder that has the parts, and in each part a folder for each class"
-        )
+        where = f"data.path: {_told(root.parent, base)} has the class {root.name!r}, in which {_told(entry, base)} has"
+        advice = "give the path of the folder that has the parts, and in each part a folder for each class"
+        raise DataError(f"{where} the parts {_names([*parts.values()])}: {advice}")
 
 
 def _folders(directory: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from ncore.theory.nc0 import nc0_law
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
 NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "could not create a memory")
-"""What torch says of the CPU's memory, and oneDNN."""
+"""Words in which torch and oneDNN report that the CPU's memory is used up."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 """What torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Epoch:
-    """What chance decides in one epoch, drawn from (seed, epoch) alone, so that a checkpoint needs no state of it."""
+    """All randomness of one epoch, a function of (seed, epoch) only: checkpoints need no generator state."""
 
     order: Tensor
     shifts: Tensor | None

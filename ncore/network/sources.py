@@ -1,4 +1,4 @@
-"""The data sets as they are kept: labels at once, and the uint8 images (N, C, h, w) that are asked for."""
+"""Readers of data sets in their published files: all labels, and uint8 images (N, C, h, w) where they are asked for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRAWN_IMAGES = 16
 
 
 class DataError(ValueError):
-    """The data set cannot be had as the spec asks for it."""
+    """A data set that cannot be had as the spec asks for it."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,15 @@ LEAST_RATIO = 1.02
 MOST_TICKS = 6
 NUMBER_LABEL = "format(datum.value, abs(datum.value) < 1e5 ? '.6~g' : '.4~s')"
 """Plain digits: an axis rounds a `format` of its own to the distance of its ticks, which makes 1e+1 of 10."""
+_POWER = "floor(log(abs(datum.value)) / LN10 + 1e-9)"
+_RAISED = "substring('⁰¹²³⁴⁵⁶⁷⁸⁹', {0}, {0} + 1)".format
+POWER_LABEL = (
+    f"datum.value == 0 || (abs(datum.value) >= 1e-3 && abs(datum.value) < 1e4) ? {NUMBER_LABEL} : "
+    f"replace(format(datum.value / pow(10, {_POWER}), '.4~g') + '·10', regexp('^1·'), '') "
+    f"+ ({_POWER} < 0 ? '⁻' : '') + (abs({_POWER}) > 9 ? {_RAISED(f'floor(abs({_POWER}) / 10)')} : '') "
+    f"+ {_RAISED(f'abs({_POWER}) % 10')}"
+)
+"""As `power_of`, with raised digits, which browsers have fonts for; of any number, should the axis be made linear."""
 EXPONENT_SIZE, EXPONENT_RISE = 0.75, 0.38
 """Of the digits of a power, in units of the font's size."""
 TICK_PIXELS = 7
@@ -34,14 +43,14 @@ class Abscissa:
     unit: float = 1.0
     log: bool = True
 
-    def channel(self, last: float) -> Channel:
+    def channel(self, last: float, layout: Layout) -> Channel:
         """Logarithmic axes are symlog, so that step 0 has a place; their ticks are those of `ticks`."""
         scale: dict[str, Any] = {"domain": [0, last or 1], "nice": False}
         axis: dict[str, Any] = {"labelFlush": False, "labelExpr": NUMBER_LABEL, "tickCount": 8}
         if self.log:
             scale |= {"type": "symlog", "constant": 1}
-            axis = {"labelFlush": False, "labelExpr": NUMBER_LABEL, "values": self.ticks(last)}
-            if self.has_powers(last):
+            axis = {"labelFlush": False, "labelExpr": POWER_LABEL, "values": self.ticks(last)}
+            if self.draws_powers(last, layout):
                 axis |= {"labels": False, "minExtent": 20}
         return {"field": self.title, "type": "quantitative", "title": self.title, "scale": scale, "axis": axis}
 
@@ -49,9 +58,9 @@ class Abscissa:
         """Of a log axis: 0, 1, 10, 100, …"""
         return [0, *(10**power for power in range(int(math.log10(max(last, 1))) + 1))]
 
-    def has_powers(self, last: float) -> bool:
-        """Whether the ticks are written as powers of ten."""
-        return self.log and last >= 1e4
+    def draws_powers(self, last: float, layout: Layout) -> bool:
+        """Whether the ticks' labels are powers of ten that are drawn as texts of their own."""
+        return self.log and last >= 1e4 and layout.powers == "drawn"
 
 
 SHARE = Abscissa("share of the run", log=False)
@@ -91,16 +100,15 @@ class Ordinate:
         scale = {"type": "log" if self.log else "linear", "domain": [self.low, self.high], "nice": False}
         axis: dict[str, Any] = {"labelExpr": NUMBER_LABEL, "tickCount": 5}
         if self.log:
-            axis = {"labelExpr": NUMBER_LABEL, "values": self.ticks()}
-        if self.has_powers:
+            axis = {"labelExpr": POWER_LABEL, "values": self.ticks()}
+        if self.draws_powers(layout):
             widest = max(sum(_widths(tick, layout)) for tick in self.ticks())
             axis |= {"labels": False, "minExtent": math.ceil(TICK_PIXELS + widest)}
         return {"field": field, "type": "quantitative", "title": self.title, "scale": scale, "axis": axis}
 
-    @property
-    def has_powers(self) -> bool:
-        """Whether the ticks are written as powers of ten."""
-        return self.log and not all(1e-3 <= tick < 1e4 for tick in self.ticks())
+    def draws_powers(self, layout: Layout) -> bool:
+        """Whether the ticks' labels are powers of ten that are drawn as texts of their own."""
+        return self.log and layout.powers == "drawn" and not all(1e-3 <= tick < 1e4 for tick in self.ticks())
 
     def ticks(self) -> list[float]:
         """Of a log axis: powers of ten, over few decades 1, 2, 5 or 1, 3 of each, over less than one evenly spaced."""

@@ -15,7 +15,7 @@ from ncore.pictures.panels import GAP, PANELS, Panel, panel_of
 from ncore.pictures.points import CurvePoint, Curves, Key
 from ncore.pictures.setting import PictureSetting
 from ncore.pictures.themes import THEMES, Layout, Theme
-from ncore.pictures.titles import distinct, width, wrapped
+from ncore.pictures.titles import distinct, title_of, width
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 NAME_COLUMNS = 44
@@ -149,14 +149,14 @@ def _curves(
     y = Ordinate.over(panel.y_title, [row[key] for row in rows + levels for key in ("low", "high")], panel.log)
     rows = [{**row, **{key: y.drawn(row[key]) for key in ("value", "low", "high")}} for row in rows]
     last = max(row[over.title] for row in rows)
-    x = over.channel(last)
+    x = over.channel(last, layout)
     parts = marks.curves(tables.add(rows), rows, x, y, encoding, layout)
     if levels:
         parts += marks.levels(levels, y, style, layout, tables)
-    if y.has_powers:
+    if y.draws_powers(layout):
         at = {"x": {"value": 0}, "y": y.channel("value", layout)}
         parts += marks.power_labels(powers_beside(y, layout), at, style, layout, tables)
-    if over.has_powers(last):
+    if over.draws_powers(last, layout):
         parts += marks.power_labels(powers_below(over, last, layout), {"x": x, "y": {"value": layout.height}},
                                     style, layout, tables)  # fmt: skip
     if layout.legend == "direct":
@@ -231,8 +231,8 @@ def _whole(charts: list[dict[str, Any]], canvas: _Canvas, title: str, caption: s
     heading: dict[str, Any] = {}
     if title and title != NO_TITLE:
         heading["title"] = {
-            "text": wrapped(title, int(0.8 * layout.columns * wide), TITLE_LINES),
-            "subtitle": wrapped(caption, layout.columns * wide, CAPTION_LINES),
+            "text": title_of(title, int(0.8 * layout.columns * wide), TITLE_LINES),
+            "subtitle": title_of(caption, layout.columns * wide, CAPTION_LINES),
             "anchor": "start",
             "fontSize": layout.fontsize + 3,
         }

@@ -73,13 +73,16 @@ def figure(
         steps: of the whole run of one seed; as far as it was measured if None. Only the epoch axis needs it.
         style: screen, paper or slides; `sizes` are changes of its layout: width, height, fontsize, font, title, legend.
 
-    Raises ValueError naming a panel that there is not, TypeError for what is no measurement.
+    Raises ValueError naming a panel or a seed that there is not, TypeError for what is no measurement.
     """
     unknown = [panel for panel in panels if panel not in PANELS]
     if unknown:
         raise ValueError(f"panels: must be out of {', '.join(PANELS)}; got {unknown[0]!r}")
     body = {"preset": spec} if isinstance(spec, str) else spec
     parsed = body if isinstance(body, UfmSpec | NetworkSpec) else spec_of(body)
+    foreign = [seed for seed in seeds if seed not in parsed.seeds]
+    if foreign:
+        raise ValueError(f"seeds: must be out of {', '.join(map(str, parsed.seeds))}; got {foreign[0]!r}")
     series = [one for one in series_of(measured) if is_chosen(one, layers, seeds)]
     last = steps or max((one["steps"][-1] for one in series if one["steps"]), default=0)
     setting = setting_of(parsed, last if isinstance(parsed, UfmSpec) else last * len(parsed.seeds), seeds=seeds)

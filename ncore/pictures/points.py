@@ -39,39 +39,56 @@ class Thinner:
         """`steps` is how many will come; `points` the most that a curve keeps."""
         self._count, self._parts = max(1, steps), steps if steps <= points else max(1, (points - 2) // 2)
         self._seen = 0
-        self._ends: dict[Key, list[_Step]] = {}
-        self._extremes: dict[Key, dict[int, list[_Step]]] = {}
+        self._curves: dict[Key, _Kept] = {}
 
     def add(self, step: int, values: Mapping[Key, Sequence[float]]) -> None:
         """The next step, with the values of all seeds."""
         part = min(self._seen * self._parts // self._count, self._parts - 1)
         self._seen += 1
         for key, found in values.items():
-            new = _Step(min(found), max(found), step, found)
-            self._ends.setdefault(key, [new, new])[1] = new
-            kept = self._extremes.setdefault(key, {}).setdefault(part, [new, new])
-            if new.low < kept[0].low:
-                kept[0] = new
-            if new.high > kept[1].high:
-                kept[1] = new
+            curve = self._curves.get(key)
+            if curve is None:
+                curve = self._curves[key] = _Kept()
+            curve.add(part, step, found)
 
     def curves(self) -> dict[Key, list[CurvePoint]]:
         """What was kept of each curve, steps ascending."""
-        found = {}
-        for key, parts in self._extremes.items():
-            kept = {one.step: one for pair in (self._ends[key], *parts.values()) for one in pair}
-            found[key] = [
-                CurvePoint(step, median(one.values), one.low, one.high, len(one.values))
-                for step, one in sorted(kept.items())
-            ]
-        return found
+        return {key: curve.points() for key, curve in self._curves.items()}
 
 
-class _Step(NamedTuple):
-    low: float
-    high: float
-    step: int
-    values: Sequence[float]
+class _Kept:
+    """The kept steps of one curve, with the values of their seeds; of the part under way so far the extremes."""
+
+    __slots__ = ("high", "high_at", "last", "low", "low_at", "part", "steps")
+
+    def __init__(self) -> None:
+        self.steps: dict[int, Sequence[float]] = {}
+        self.part = -1
+        self.low = self.high = 0.0
+        self.low_at: tuple[int, Sequence[float]]
+        self.high_at: tuple[int, Sequence[float]]
+        self.last: tuple[int, Sequence[float]]
+
+    def add(self, part: int, step: int, found: Sequence[float]) -> None:
+        low, high = min(found), max(found)
+        self.last = here = (step, found)
+        if part != self.part:
+            if self.part < 0:
+                self.steps[step] = found
+            else:
+                self.steps.update((self.low_at, self.high_at))
+            self.part, self.low, self.high, self.low_at, self.high_at = part, low, high, here, here
+            return
+        if low < self.low:
+            self.low, self.low_at = low, here
+        if high > self.high:
+            self.high, self.high_at = high, here
+
+    def points(self) -> list[CurvePoint]:
+        kept = {**self.steps, **dict((self.low_at, self.high_at, self.last))}
+        return [
+            CurvePoint(step, median(found), min(found), max(found), len(found)) for step, found in sorted(kept.items())
+        ]
 
 
 def is_chosen(one: Series, layers: Sequence[str], seeds: Sequence[int]) -> bool:

@@ -15,7 +15,7 @@ from ncore.pictures.axes import NUMBER_LABEL, Channel, Ordinate, powers_beside
 from ncore.pictures.curves import NO_TITLE, SCHEMA, SCREEN
 from ncore.pictures.marks import Row, Tables, field, tooltip_of
 from ncore.pictures.themes import Layout, Theme
-from ncore.pictures.titles import wrapped
+from ncore.pictures.titles import title_of
 
 LOG_RATIO = 20.0
 """Values over more than this ratio are drawn on a log axis."""
@@ -59,7 +59,7 @@ def line_chart(items: Sequence[Item], over: str, metric: str, style: Theme, layo
         mark = {"type": "line", "strokeDash": [2, 3], "strokeWidth": 1.2, "color": style.ink, "point": point}
         at = {"x": x, "y": y.channel("predicted", layout), "detail": field("layer", "nominal")}
         parts.append({"data": data, "mark": mark, "encoding": at})
-    if y.has_powers:
+    if y.draws_powers(layout):
         beside = {"x": {"value": 0}, "y": y.channel("value", layout)}
         parts += marks.power_labels(powers_beside(y, layout), beside, style, layout, tables)
     title = f"{metric} at the end{', predicted dashed' if drawable else ', predicted: 0' if known else ''}"
@@ -89,12 +89,12 @@ def _drawn(row: Row, y: Ordinate) -> Row:
 
 def _whole(chart: dict[str, Any], tables: Tables, title: str, style: Theme, layout: Layout) -> dict[str, Any]:
     heading = title if layout.title is None else layout.title
-    lines = [] if heading == NO_TITLE else wrapped(heading, layout.columns, 2)
+    shown = {} if heading == NO_TITLE else {"title": title_of(heading, layout.columns, 2)}
     return {
         "$schema": SCHEMA,
         "description": title,
         **chart,
-        **({"title": lines} if lines else {}),
+        **shown,
         "width": layout.width,
         "height": layout.height,
         "config": style.config(layout),

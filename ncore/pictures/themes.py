@@ -20,7 +20,8 @@ class Layout:
     """Sizes in pixels: `width` and `height` of a panel, `fontsize` of axis titles, `stroke` of a curve.
 
     `title`: None for the experiment's name and setting, "none" for nothing, else the title itself. `legend`: "direct"
-    writes the names at the ends of the curves.
+    writes the names at the ends of the curves. `powers`: "text" leaves the raised digits of ticks to the fonts of a
+    browser, which also may turn an axis from logarithmic to linear.
     """
 
     width: int = 320
@@ -30,6 +31,7 @@ class Layout:
     stroke: float = 1.8
     title: str | None = None
     legend: LegendPlace = "bottom"
+    powers: Literal["drawn", "text"] = "drawn"
 
     @property
     def columns(self) -> int:

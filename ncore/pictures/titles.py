@@ -39,6 +39,12 @@ def wrapped(text: str, columns: int, lines: int) -> list[str]:
     return made
 
 
+def title_of(text: str, columns: int, lines: int) -> str | list[str]:
+    """The wrapped text as Vega-Lite takes a title: a list only where it has several lines."""
+    made = wrapped(text, columns, lines)
+    return made if len(made) > 1 else "".join(made)
+
+
 def shortened(text: str, columns: int) -> str:
     """The text in so many columns, its middle left out: names of a series of runs differ at their ends."""
     if width(text) <= columns:

@@ -59,6 +59,8 @@ class UfmRun:
         self.spec, self.device = self.specs[0], device
         self.engine = "sample_free" if self.spec.sample_free else "full"
         self.step, self.total = 0, self.spec.optimizer.steps
+        self.classes = self.spec.model.classes
+        self.layers = tuple(f"h{j + 1}" for j in range(len(self.spec.model.widths)))
         schedule = self.spec.measure
         self._due = measuring_steps(self.total, schedule.points, schedule.spacing)
         self._measured = -1  # the last step that was measured

@@ -64,6 +64,7 @@ export async function show({ node: page, signal, search }) {
 
   const offer = async (/** @type {string} */ q) => {
     const query = new URLSearchParams({ limit: String(OFFERED), ...(q ? { q } : {}) });
+    for (const column of ["name", "status"]) query.append("columns", column);
     /** @type {Experiment[]} */
     const items = (await ask(`experiments?${query}`, { signal })).items;
     fill(offers, items.length ? items.map((item) => element("div", {}, element("label", { class: "row" },

@@ -4,7 +4,7 @@
 import { send } from "../server/api.js";
 import { actions } from "../parts/actions.js";
 import { keep } from "../parts/address.js";
-import { columnsOf, order, STANDARD } from "../parts/columns.js";
+import { columnsOf, largeOf, order, STANDARD } from "../parts/columns.js";
 import { choice, element, fill, nameOf, named, refill, title } from "../parts/element.js";
 import { ended, STATES } from "../parts/format.js";
 import { often } from "../parts/often.js";
@@ -45,7 +45,7 @@ export async function show({ node: page, signal, search, top }) {
   const remember = () => keep({ ...state, columns: state.columns.join() === STANDARD.join() ? "" : state.columns.join() });
   const filters = () => Object.fromEntries(Object.entries({ q: state.q, tag: state.tag, status: state.status }).filter(([, value]) => value));
 
-  let store = runs(filters(), signal);
+  let store = runs(filters(), largeOf(state.columns), signal);
   /** @type {(Run | Group)[]} */
   let lines = [];
   /** @type {Set<string>} */
@@ -118,7 +118,7 @@ export async function show({ node: page, signal, search, top }) {
   };
   const anew = async () => {
     remember();
-    store = runs(filters(), signal);
+    store = runs(filters(), picker.open ? ["spec", "result"] : largeOf(state.columns), signal);
     await store.more();
     await arrange();
   };
@@ -161,8 +161,11 @@ export async function show({ node: page, signal, search, top }) {
     const input = element("input", { type: "search", value: state[name], placeholder, oninput: () => { state[name] = input.value; soon(); } });
     return input;
   };
-  const picker = element("details", { class: "picker", ontoggle: () => {
+  const picker = element("details", { class: "picker", onkeydown: (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "Escape") picker.open = false;
+  }, ontoggle: async () => {
     if (!picker.open) return;
+    if (store.large.length < 2) await anew().catch(() => {});  // what can be chosen is known from configs and results
     fill(choices, allColumns().map((one) => element("label", { class: "row" }, element("input", { type: "checkbox", checked: state.columns.includes(one.key),
       onchange: (/** @type {any} */ event) => {
         state.columns = event.target.checked ? [...state.columns, one.key] : state.columns.filter((key) => key !== one.key);

@@ -24,7 +24,7 @@ const KNOWN = [
   column("tags", "Tags", (run) => run.tags.join(), (run) => tags(run.tags), "wide"),
   column("gap", "Gap to f*", (run) => run.gap, (run) => number(run.gap), "number"),
   column("duration", "Duration", (run) => run.seconds, (run) => duration(run.seconds), "number"),
-  column("seeds", "Seeds", (run) => run.seeds, (run) => run.seeds, "number"),
+  column("seeds", "Number of seeds", (run) => run.seeds, (run) => run.seeds, "number"),
   column("worker", "Worker", (run) => run.worker, (run) => run.worker ?? ""),
   column("device", "Device", (run) => run.device, (run) => run.device ?? ""),
   column("id", "Id", (run) => run.id, (run) => element("code", {}, run.id)),
@@ -41,6 +41,12 @@ export function columnsOf(all, chosen) {
     ...metrics.map((key) => column(`final.${key}`, key, (run) => run.finals[key], (run) => number(run.finals[key]), "number")),
   ];
 }
+
+/** What the API has to send for these columns, beside the small fields. @param {string[]} keys @returns {import("./runs.js").Large[]} */
+export const largeOf = (keys) => [
+  .../** @type {"spec"[]} */ (keys.some((key) => key === "seeds" || key.startsWith("config.")) ? ["spec"] : []),
+  .../** @type {"result"[]} */ (keys.some((key) => key === "verdict" || key === "gap" || key.startsWith("final.")) ? ["result"] : []),
+];
 
 /** Nothing comes last, whichever way. @param {Column} by @param {boolean} falling */
 export const order = ({ value }, falling) => (/** @type {Run} */ a, /** @type {Run} */ b) => {

@@ -69,7 +69,7 @@ export function curves(path, signal, item, state, changed) {
     return wanted;
   };
   return {
-    node: element("div", {}, bar, chips, picture, hint, caption),
+    node: element("div", {}, bar, chips, picture, caption, hint),
     query,
     /** The layers of each metric. */
     layersOf: () => measured,

@@ -10,25 +10,29 @@ const PAGE = 50, LARGEST_PAGE = 200, LONGEST_TEXT = 60;
 /** Every so many turns all of the first page is asked for, else only whether there is a newer experiment. */
 const WHOLE_TURN = 10;
 
-/** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result"> & { seeds: number, params: Record<string, unknown>,
+/** Asked for always; a config and a result are large, and asked for where a column shows something of them. */
+const SMALL = ["name", "tags", "status", "created_at", "started_at", "finished_at", "progress", "worker", "device"];
+
+/** @typedef {"spec" | "result"} Large */
+/** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result" | "error" | "attempt"> & { seeds: number | null, params: Record<string, unknown>,
  *   finals: Record<string, number | null>, verdict: string, gap: number | null, seconds: number | null }} Run what is kept of an experiment */
 /** @typedef {{ cursor: string | null, limit: number, items: Run[], next: string | null }} Page */
 
-/** @param {import("./spec.js").Experiment} item @returns {Run} */
-function runOf({ spec, result, ...item }) {
+/** @param {Run & { spec?: any, result?: import("./spec.js").Result | null }} item @returns {Run} */
+function runOf({ spec, result = null, ...item }) {
   const params = Object.fromEntries(Object.entries(leaves(spec)).filter(([path]) => path !== "name" && path !== "tags")
     .map(([path, value]) => [path, Array.isArray(value) ? text(value).slice(0, LONGEST_TEXT) : value]));
   const gaps = (result?.verdict ?? []).flatMap(({ gap }) => (gap === null || gap === undefined ? [] : [gap]));
   const end = item.finished_at ? Date.parse(item.finished_at) : Date.now();
   return {
-    ...item, params, seeds: spec.seeds?.length ?? 0, verdict: verdictWords(result?.verdict ?? []),
+    ...item, params, seeds: spec?.seeds?.length ?? null, verdict: verdictWords(result?.verdict ?? []),
     gap: gaps.length ? Math.max(...gaps) : null, seconds: item.started_at ? (end - Date.parse(item.started_at)) / 1000 : null,
     finals: Object.fromEntries([...finals(result)].map(([key, { mean }]) => [key, mean])),
   };
 }
 
-/** @param {Record<string, string>} filters as the API has them @param {AbortSignal} signal */
-export function runs(filters, signal) {
+/** @param {Record<string, string>} filters as the API has them @param {Large[]} large what is asked for beside the small fields @param {AbortSignal} signal */
+export function runs(filters, large, signal) {
   /** @type {Page[]} */
   let pages = [];
   /** @type {Promise<void> | null} */
@@ -37,8 +41,13 @@ export function runs(filters, signal) {
 
   const fetchPage = async (/** @type {string | null} */ cursor, /** @type {number} */ limit) => {
     const query = new URLSearchParams({ ...filters, limit: String(limit), ...(cursor ? { cursor } : {}) });
+    for (const column of [...SMALL, ...large]) query.append("columns", column);
     const { items, next_cursor: next } = await ask(`experiments?${query}`, { signal });
     return { cursor, limit, items: items.map(runOf), next };
+  };
+  const newest = async () => {
+    const { items } = await ask(`experiments?${new URLSearchParams({ ...filters, limit: "1", columns: "status" })}`, { signal });
+    return items[0]?.id;
   };
   const isComplete = () => pages.length > 0 && pages.at(-1)?.next === null;
   const more = (limit = PAGE) => {
@@ -58,6 +67,7 @@ export function runs(filters, signal) {
     else pages = [fresh];
   };
   return {
+    large,
     isComplete,
     more,
     /** Everything, in large pages; `progress` is called after each. @param {() => void} progress */
@@ -76,8 +86,8 @@ export function runs(filters, signal) {
       const isLive = (/** @type {Page} */ page) => page.items.some((one) => !ended(one.status) && (page === first || seen.has(one.id)));
       const due = pages.filter(isLive);
       if (!due.includes(first)) {
-        const newest = turn++ % WHOLE_TURN ? (await fetchPage(null, 1)).items[0]?.id : null;
-        if (newest !== first.items[0]?.id || newest === null) due.push(first);
+        const id = turn++ % WHOLE_TURN ? (await newest()) : null;
+        if (id !== first.items[0]?.id || id === null) due.push(first);
       }
       await Promise.all(due.map(again));
     },

@@ -11,14 +11,14 @@ DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 COUNT = "import torch; print(torch.cuda.device_count())"
 
 
-class SlotError(ValueError):
+class GpuError(ValueError):
     """NCORE_GPUS names GPUs that are not here."""
 
 
-def gpus(asked: str) -> list[str]:
+def chosen(asked: str) -> list[str]:
     """The GPUs to train on, as CUDA_VISIBLE_DEVICES names them; [] for a CPU worker.
 
-    `asked` is NCORE_GPUS: `auto` (all there are), `none`, or indexes, e.g. `0,2`. Raises SlotError.
+    `asked` is NCORE_GPUS: `auto` (all there are), `none`, or indexes, e.g. `0,2`. Raises GpuError.
     """
     if asked == "none":
         return []
@@ -27,9 +27,9 @@ def gpus(asked: str) -> list[str]:
         return visible
     wanted = [word.strip() for word in asked.split(",")]
     if not all(word.isdigit() for word in wanted) or len(set(wanted)) != len(wanted):
-        raise SlotError(f"NCORE_GPUS: must be auto, none or different indexes like 0,2; got {asked!r}")
+        raise GpuError(f"NCORE_GPUS: must be auto, none or different indexes like 0,2; got {asked!r}")
     if max(map(int, wanted)) >= len(visible):
-        raise SlotError(f"NCORE_GPUS: {asked!r} was asked for, but this machine shows {len(visible)} GPUs (from 0 on)")
+        raise GpuError(f"NCORE_GPUS: {asked!r} was asked for, but this machine shows {len(visible)} GPUs (from 0 on)")
     return [visible[int(word)] for word in wanted]
 
 
@@ -43,7 +43,7 @@ def _visible() -> list[str]:
 
 
 def listed(settled: str) -> list[str]:
-    """In the child: the names that the parent has settled on by `gpus`."""
+    """In the child: the names that the parent has `chosen`."""
     return [] if settled == "none" else settled.split(",")
 
 

@@ -1,0 +1,122 @@
+"""What is large is written and deleted in parts, in the sight of nobody, and what was broken off is finished."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+from conftest import fresh_database
+from sqlalchemy import func, select
+
+from api.database import migrating, parts
+from api.database.sessions import get_engine, reading, writing
+from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
+from api.removal import Remover
+from api.routes.listing import list_experiments
+from api.settings import get_settings
+from api.shown import find
+from api.store import get_store
+from api.submission import row_of
+from api.web.errors import Problem
+from ncore.presets import PRESETS
+from ncore.spec import parse_spec
+
+SPEC = parse_spec(PRESETS["fig1"].spec)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path, monkeypatch):
+    """The database of this process."""
+    monkeypatch.setenv("NCORE_HOME", str(tmp_path))
+    monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
+    cached = (get_settings, get_engine, get_store)
+    for one in cached:
+        one.cache_clear()
+    migrating.migrate()
+    yield
+    get_engine().dispose()
+    migrating.migrated.clear()
+    for one in cached:
+        one.cache_clear()
+
+
+def made(rows: int = 0, **values: object) -> str:
+    with writing() as session:
+        row = row_of(session, SPEC, **values)
+        session.flush()
+        session.add_all(
+            MeasurementRow(experiment_id=row.id, seed=0, step=i, seq=i + 1, values={"nc1 h1": 0.5}) for i in range(rows)
+        )
+        return row.id
+
+
+def count(table) -> int:
+    with reading() as session:
+        return session.scalar(select(func.count()).select_from(table))
+
+
+def test_a_deleted_experiment_is_gone_at_once_and_its_rows_in_short_parts(database):
+    own, _ = made(3 * parts.PART_ROWS, idempotency_key="k"), made(5)
+    get_store().save(own, "checkpoint.pt", lambda path: path.write_bytes(b"x"))
+    with writing() as session:
+        assert parts.take_out(session, Experiment.id == own) == 1
+    with reading() as session, pytest.raises(Problem, match="there is no experiment"):
+        find(session, own)
+    made(idempotency_key="k")  # the key is free again
+    steps = 0
+    while True:
+        with writing() as session:
+            before = count(MeasurementRow)
+            left = parts.delete_part(session, own)
+        assert before - count(MeasurementRow) <= parts.PART_ROWS
+        steps += 1
+        if not left:
+            break
+    assert steps == 3
+    assert (count(MeasurementRow), count(Experiment), count(LogLine)) == (5, 2, 2)
+
+
+def test_what_a_request_has_left_is_finished_by_the_next_round(database):
+    sweep_id = new_id()
+    young = made(status=parts.DRAFT, sweep_id=sweep_id)
+    old = made(status=parts.DRAFT, sweep_id=sweep_id, created_at=now() - timedelta(hours=1))
+    taken = made(10, status=parts.DELETING)
+    get_store().save(taken, "checkpoint.pt", lambda path: path.write_bytes(b"x"))
+    Remover()._round()
+    with reading() as session:
+        assert list(session.scalars(select(Experiment.id))) == [young]
+        assert session.get(Experiment, old) is None
+    assert get_store().sizes(taken) == {}
+    assert count(MeasurementRow) == 0
+
+
+def test_a_draft_is_in_no_list_and_no_queue_until_its_sweep_is_whole(database):
+    sweep = Sweep(id=new_id(), name="", base={}, axes={"loss": ["mse"]}, total=1)
+    own = made(status=parts.DRAFT, sweep_id=sweep.id)
+    assert list_experiments().body == b'{"items":[],"next_cursor":null}'
+    with writing() as session:
+        parts.publish(session, sweep)
+    with reading() as session:
+        assert find(session, own).status == "queued"
+    with writing() as session:
+        parts.forget_empty_sweep(session, sweep.id)
+        assert session.get(Sweep, sweep.id) is not None
+        parts.take_out(session, Experiment.id == own)
+        parts.forget_empty_sweep(session, sweep.id)
+        assert session.get(Sweep, sweep.id) is None
+
+
+def test_a_sweep_is_deleted_with_its_experiments_once_none_runs(client):
+    base = {"preset": "fig1", "set": {"optimizer.steps": 10**9, "priority": -5}}
+    sweep = client.sweep(base, {"seeds": [[0], [1], [2]]})
+    ids = [item["experiment"] for item in sweep.data["items"]]
+    sweep.cancel()
+    sweep.wait(progress=False, timeout_seconds=60)
+    assert client.request("DELETE", f"/sweeps/{sweep.id}").status_code == 204
+    for path in (f"/sweeps/{sweep.id}", *(f"/experiments/{one}" for one in ids)):
+        assert httpx.get(f"{client.url}{path}").status_code == 404
+    assert sweep.id not in [one["id"] for one in client.request("GET", "/sweeps").json()["items"]]
+    alone = client.sweep(base, {"seeds": [[3]]})
+    alone.cancel()
+    alone.wait(progress=False, timeout_seconds=60)
+    client.experiment(alone.data["items"][0]["experiment"]).delete()
+    assert httpx.get(f"{client.url}/sweeps/{alone.id}").status_code == 404  # no ghost of it
