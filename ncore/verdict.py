@@ -23,6 +23,8 @@ COLLAPSED = 1e-1
 OBJECTIVE = 1e-3
 """Relative gap up to which a UFM counts as converged to a value that theory names; rungs of the ladder lie further
 apart unless γ is within a part in a thousand of γ_c."""
+NC0_FLOAT64, NC0_FLOAT32 = 1e-9, 1e-3
+"""Relative distances of nc0 to its law that rounding explains."""
 AT_REST = 1e-6
 """A run without a prediction is at rest when ‖∇‖²/(2 min λ), a bound on what is left to gain near a minimum that is
 curved by the regularisers alone, is below this share of the objective."""
@@ -48,10 +50,11 @@ def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measure
     objective = values.get(("objective", None), math.nan)
     finite = math.isfinite(objective)
     gap = (objective - predicted) / predicted if predicted and finite else None
+    note: str | None
     if not finite:
         reached, note = "diverged", "the numbers left the finite ones; lower optimizer.learning_rate"
     elif isinstance(spec, NetworkSpec):
-        reached, note = _frame(final, _last_layer(final), k), None
+        reached, note = _frame(final, _last_layer(final), k), _of_nc0(spec, final)
     else:
         reached, note = _reached(spec, prediction, final, gap)
     return {
@@ -64,6 +67,16 @@ def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measure
         "gap": gap,
         "note": note,
     }
+
+
+def _of_nc0(spec: NetworkSpec, final: Measurement) -> str | None:
+    """Whether the sum of the classifier's rows went as the law says: a test of the training, whatever the data."""
+    measured, predicted = (final.values.get((name, None), math.nan) for name in ("nc0", "nc0_predicted"))
+    if not (math.isfinite(measured) and math.isfinite(predicted)):
+        return None
+    gap = abs(measured - predicted) / max(predicted, 1e-300)
+    agrees = gap <= (NC0_FLOAT64 if spec.precision == "float64" else NC0_FLOAT32)
+    return f"NC0 {'agrees with' if agrees else 'differs from'} its law, by {gap:.1e}"
 
 
 def _count(value: float | None) -> int | None:

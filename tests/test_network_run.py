@@ -223,7 +223,7 @@ def test_no_test_set(tmp_path):
 @pytest.mark.parametrize("fixed", [True, False])
 def test_a_fixed_etf_stays_as_it_is(fixed):
     model = {"kind": "mlp", "widths": [12], "bias": not fixed, "fixed_etf": fixed}
-    run = started(model=model, optimizer__epochs=1, optimizer__label_smoothing=0.1)
+    run = started(model=model, loss="cross_entropy", optimizer__epochs=1, optimizer__label_smoothing=0.1)
     before = run.checkpoint()["network.classifier.weight"]
     last = finish(run)[-1].values
     assert torch.equal(run.checkpoint()["network.classifier.weight"], before) == fixed

@@ -265,3 +265,44 @@ def test_label_noise_is_judged_by_the_labels_that_were_given():
     (one,) = of_run("fig2", seeds=[0], **{"model.label_noise": 0.24, "optimizer.steps": 20_000})
     assert one["reached"] == "simplex_etf"
     assert abs(one["gap"]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "loss", "bound"),
+    [
+        ({"momentum": 0.9, "milestones": [2], "label_smoothing": 0.1}, "cross_entropy", 1e-9),
+        ({"momentum": 0.8, "nesterov": True}, {"kind": "focal", "gamma": 1.5}, 1e-9),
+        ({"kind": "sgdw", "momentum": 0.9, "weight_decay": 0.02}, "cross_entropy", 1e-9),
+    ],
+)
+def test_nc0_of_a_network_follows_its_law(optimizer, loss, bound):
+    """An end-to-end test of the trainer: rates, decay and momentum of every step, whatever the data."""
+    body = {
+        "model": {"kind": "mlp", "widths": [12]},
+        "data": {"name": "digits", "samples_per_class": 6, "image_size": 8},
+        "loss": loss,
+        "optimizer": {"epochs": 3, "batch_size": 16, "weight_decay": 0.05, **optimizer},
+        "precision": "float64",
+    }
+    spec, *finals = parse_spec(body), *list(train(body))[1:]
+    for one in finals:
+        assert one.values["nc0", None] == pytest.approx(one.values["nc0_predicted", None], rel=bound)
+    assert finals[-1].values["nc0", None] < 0.999 * finals[0].values["nc0", None]
+    (verdict,) = verdicts(spec, finals[-1:], 10)
+    assert "NC0 agrees" in verdict["note"]
+    wrong = dict(finals[-1].values) | {("nc0", None): 2.0}
+    assert "NC0 differs" in verdicts(spec, [Measurement(0, 1, wrong)], 10)[0]["note"]
+
+
+@pytest.mark.parametrize(("loss", "kind"), [("mse", "sgd"), ("cross_entropy", "adam"), ("cross_entropy", "adamw")])
+def test_where_no_law_of_nc0_holds_none_is_shown(loss, kind):
+    body = {
+        "model": {"kind": "mlp", "widths": [6]},
+        "data": {"name": "digits", "samples_per_class": 3, "image_size": 8},
+        "loss": loss,
+        "optimizer": {"kind": kind, "epochs": 1, "milestones": []},
+    }
+    final = list(train(body))[-1]
+    assert ("nc0", None) in final.values
+    assert ("nc0_predicted", None) not in final.values
+    assert verdicts(parse_spec(body), [final], 10)[0]["note"] is None

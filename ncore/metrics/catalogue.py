@@ -40,6 +40,9 @@ WITHOUT_LEVEL = {
     "set, in training mode, at the weights before the last step. Networks; null at step 0.",
     "bias_norm": "‖b‖; 0 without a bias.",
     "rank": "Numerical rank of W H̄, the logit means without the bias: singular values above 1/1000 of the largest.",
+    "nc0": "‖1ᵀW‖₂ of the classifier. Networks.",
+    "nc0_predicted": "`nc0` as the schedule of the learning rate predicts it (Zhao et al. 2026). Networks with "
+    "cross-entropy or focal loss, trained by SGD or SGDW.",
     "weight_norm_sq": "‖W_M‖²/K, the mean squared length of the rows of W_M. UFMs.",
     "dead_samples": "Samples with only negative pre-activations on a level: nothing but weight decay moves them. ReLU.",
     "vanished_samples": "Samples whose last features are shorter than 1/100 of the root mean square length. ReLU.",

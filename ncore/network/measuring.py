@@ -51,6 +51,7 @@ class NetworkMeasurer:
             test_logits = yield from self.evaluate(network, self.data.test)
             values["test_loss", None] = self._mean_loss(test_logits, self.data.test.labels)
             values["test_accuracy", None] = _accuracy(test_logits, self.data.test.labels)
+        values["nc0", None] = network.classifier.weight.double().sum(0).norm()
         values["bias_norm", None] = logits.new_zeros(()) if bias is None else bias.norm()
         numbers = torch.stack([value.double() for value in values.values()]).tolist()
         return dict(zip(values, numbers, strict=True))

@@ -22,6 +22,7 @@ from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
 from ncore.spec import MeasureEpochs, NetworkSpec
 from ncore.stopping import Check, go_on
+from ncore.theory.nc0 import nc0_law
 
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
@@ -83,6 +84,7 @@ class NetworkRun:
         self._epoch_steps = math.ceil(samples / optimizer.batch_size) - (samples % optimizer.batch_size == 1)
         self._seed_steps = optimizer.epochs * self._epoch_steps
         self.total = len(spec.seeds) * self._seed_steps  # see NetworkSpec.steps_per_seed
+        self._nc0_law = nc0_law(spec, self._epoch_steps)
         self._due = self._schedule()
         self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
         self._measurer = NetworkMeasurer(spec, self._data, self._targets)
@@ -172,6 +174,7 @@ class NetworkRun:
         network = build(
             spec.model, *shape, self._seed, cut_padding_taps=optimizer.shrinks_unused, as_products=as_products
         )
+        self._nc0_at_start = float(network.classifier.weight.detach().double().sum(0).norm())
         self._network: Network = network.to(self.device, self._dtype).to(memory_format=torch.channels_last)
         # views of one dimension, as the fused step copies gradients that are not in the order of their shape
         trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
@@ -286,6 +289,8 @@ class NetworkRun:
             self._network.train()
         self._check_finite(values["loss", None])
         values["learning_rate", None] = self._learning_rate()
+        if self._nc0_law is not None:
+            values["nc0_predicted", None] = abs(self._nc0_law[self._step]) * self._nc0_at_start
         values["batch_grad_norm", None] = math.nan if self._batch_grad_norm is None else float(self._batch_grad_norm)
         return Measurement(self._seed, self._step, values)
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ncore.kinds.optimizers import Sgd, Sgdw
+from ncore.spec import NetworkSpec
+
 OPTIMIZERS = ("gd", "sgd", "sgdw")
 """Optimisers with a law; for every other `nc0_factors` answers None."""
 
@@ -37,3 +40,19 @@ def nc0_factors(
         u -= rate * (pull + momentum * v if nesterov else v)
         factors.append(u)
     return factors
+
+
+def nc0_law(spec: NetworkSpec, epoch_steps: int) -> list[float] | None:
+    """`nc0_factors` of a whole run of one seed, from the schedule of its learning rate; None where there is no law."""
+    optimizer = spec.optimizer
+    if not spec.criterion.sums_to_zero or spec.model.fixed_etf or not isinstance(optimizer, Sgd | Sgdw):
+        return None
+    steps, schedule = optimizer.epochs * epoch_steps, optimizer.rates
+    rates = (optimizer.learning_rate * schedule.share(step, epoch_steps, optimizer.epochs) for step in range(steps))
+    return nc0_factors(
+        rates,
+        optimizer.weight_decay,
+        optimizer=optimizer.kind,
+        momentum=optimizer.momentum,
+        nesterov=optimizer.nesterov,
+    )
