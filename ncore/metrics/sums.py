@@ -29,7 +29,7 @@ def add_by_class(target: Tensor, labels: Tensor, values: Tensor) -> None:
 
     On a GPU as a product with the indicator, since the order of atomic additions would change the last bits.
     """
-    if target.is_cuda:
+    if target.device.type != "cpu":
         indicator = labels == torch.arange(len(target), device=labels.device)[:, None]
         target += indicator.to(values.dtype) @ values
     else:
@@ -67,7 +67,7 @@ class ClassSums:
 
     def _add_parts(self, high: Tensor, low: Tensor, labels: Tensor) -> None:
         """`high` sums exactly, `low` is small."""
-        if len(self.high) <= len(labels):
+        if len(self.high) <= len(labels) or labels.device.type != "cpu":  # to ask which there are, a GPU is waited for
             touched = torch.arange(len(self.high), device=labels.device)
         else:
             touched, labels = torch.unique(labels, return_inverse=True)
