@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from ncore.spec import parse_spec
+from ncore.spec import stored_spec
 from ncore.theory import Prediction, predict
 
 UNUSED = ("name", "tags", "seeds", "device", "priority", "optimizer", "measure", "precision")
@@ -23,4 +23,4 @@ def prediction_of(spec: Mapping[str, Any]) -> Prediction:
 
 @lru_cache(maxsize=500)
 def _predicted(spec: bytes) -> Prediction:
-    return predict(parse_spec(orjson.loads(spec)))
+    return predict(stored_spec(orjson.loads(spec)))

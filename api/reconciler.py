@@ -77,8 +77,8 @@ def reconcile(patience: Patience) -> None:
             continue
         with writing() as session:
             states.mark_sent(session, ids)
-        for experiment_id in ids:
-            broker.send(experiment_id, kind)
+        if not all(broker.send(experiment_id, kind) for experiment_id in ids):
+            return  # the broker has gone: each further call would wait for it, and leases with it
 
 
 def _clock(session: Session) -> datetime:

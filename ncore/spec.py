@@ -25,6 +25,7 @@ from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpMod
 from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
 from ncore.kinds.ufms import UfmModel
 from ncore.plain import NotPlain, plain
+from ncore.text import plain_texts
 
 __all__ = [
     "BaseSpec",
@@ -46,6 +47,7 @@ __all__ = [
     "UfmSpec",
     "field_errors",
     "parse_spec",
+    "stored_spec",
     "with_changes",
 ]
 
@@ -278,6 +280,11 @@ ExperimentSpec = Annotated[
     Annotated[UfmSpec, Tag("ufm")] | Annotated[NetworkSpec, Tag("network")], Discriminator(_kind)
 ]
 _adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
+
+
+def stored_spec(body: Any) -> UfmSpec | NetworkSpec:
+    """The spec of a row, which may be older than the rule that texts are plain: odd characters are replaced."""
+    return parse_spec(plain_texts(body))
 
 
 def parse_spec(body: Any) -> UfmSpec | NetworkSpec:

@@ -55,6 +55,17 @@ quotes of Vega's expressions; the other non-characters have no shape in any font
 REPLACEMENT = "\ufffd"
 
 
+def plain_texts(value: Any) -> Any:
+    """A JSON value with U+FFFD in place of each odd character of its texts: for rows of before these were refused."""
+    if isinstance(value, str):
+        return _ODD.sub(REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {name: plain_texts(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain_texts(one) for one in value]
+    return value
+
+
 def cleaned(text: str) -> str:
     """The text with U+FFFD in place of each such character, so that one sees that something stood there."""
     return UNDRAWABLE.sub(REPLACEMENT, text)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ DATABASES = ("sqlite", "postgresql")
 both_databases = pytest.mark.parametrize("service", DATABASES, indirect=True)
 """For tests of what is different in SQL; all others are on SQLite alone."""
 
+STARTERS = ("subprocess", "running(", "postgresql", "ncore_process", "multiprocessing", "playwright", "Drawing(")
+"""Words of test files that start processes: `make test-fast` leaves them out."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes of the tests one has all of a service on one database, so that it is started once."""
@@ -41,6 +45,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         database = called.params.get("service", DATABASES[0]) if called else DATABASES[0]
         shared = "service" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group(f"service on {database}" if shared else item.path.name))
+        if shared or any(word in _text_of(item.path) for word in STARTERS):
+            item.add_marker(pytest.mark.process)
+
+
+@cache
+def _text_of(path: Path) -> str:
+    return path.read_text()
 
 
 @pytest.fixture(scope="session")

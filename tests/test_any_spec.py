@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from api.submission import check_limits
+from ncore.presets import PRESETS
 from ncore.run import DeviceError
-from ncore.spec import SpecError, parse_spec
+from ncore.spec import SpecError, parse_spec, stored_spec
 from ncore.train import Diverged, train
 
 UFM = {
@@ -142,3 +143,10 @@ def test_a_spec_is_refused_by_field_or_runs_or_fails_with_a_reason(body):
 @pytest.mark.parametrize("body", [UFM, NETWORK], ids=["ufm", "network"])
 def test_what_is_changed_there_runs_when_it_is_not(body):
     assert fate(body)[0] == "ran"
+
+
+def test_a_spec_of_before_texts_had_to_be_plain_is_still_read():
+    old = {**PRESETS["fig1"].spec, "name": "a\u2028b\x1b", "tags": ["\ufffe"]}
+    with pytest.raises(SpecError, match=r"name: .* U\+2028"):
+        parse_spec(old)
+    assert (stored_spec(old).name, stored_spec(old).tags) == ("a\ufffdb\ufffd", ("\ufffd",))

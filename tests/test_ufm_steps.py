@@ -1,16 +1,14 @@
 """Steps against autograd + optim.SGD, the sample-free form against the samples, batches against single runs."""
 
-import dataclasses
 import itertools
 
 import pytest
 import torch
-from ncore.ufm.losses import LOSSES
 from torch import Tensor
 
 from ncore.run import Diverged
 from ncore.spec import UfmSpec, parse_spec
-from ncore.ufm.operations import Arithmetic, BlasOperations, TorchOperations
+from ncore.ufm.operations import Arithmetic, BlasOperations
 from ncore.ufm.run import ARITHMETICS, UfmRun
 from ncore.ufm.start import make_start
 
@@ -210,21 +208,6 @@ def test_a_start_of_the_wrong_shape_is_refused_by_name():
         make_start(spec, 0, {"W": [torch.zeros(5, 3)]})
     with pytest.raises(ValueError, match="not finite"):
         make_start(spec, 0, {"b": torch.full((3,), torch.nan)})
-
-
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=lambda loss: loss.name)
-def test_the_residual_of_a_loss_is_its_gradient_and_so_is_what_stands_in_place(loss):
-    generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(5, 11, generator=generator, dtype=torch.float64)
-    targets = torch.randn(5, 11, generator=generator, dtype=torch.float64).softmax(0)
-    (expected,) = torch.autograd.grad(loss.per_sample(leaf := logits.clone().requires_grad_(), targets).sum(), leaf)
-    torch.testing.assert_close(loss.residual(logits, targets), expected, rtol=1e-12, atol=1e-13)
-    for operations in (TorchOperations(), BlasOperations(torch.float64)):
-        for form in (loss, dataclasses.replace(loss, in_place=None)):
-            buffer = logits.clone()
-            for operation in form.operations(operations, buffer, targets):
-                operation()
-            torch.testing.assert_close(buffer, expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)

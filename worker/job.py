@@ -22,7 +22,7 @@ from api.store import StoreError, is_away, will_pass
 from ncore.network.sources import DataError
 from ncore.run import DeviceError, Measurement, Run
 from ncore.series import key_of, metric_and_layer
-from ncore.spec import NetworkSpec, UfmSpec, parse_spec
+from ncore.spec import NetworkSpec, UfmSpec, stored_spec
 from ncore.stopping import Stopped, interruptible
 from ncore.train import Diverged, begin, outcome
 from worker import checkpoint, memory
@@ -99,7 +99,7 @@ class Job:
 
     def _train(self) -> tuple[str, dict[str, Any]]:
         """Raises Stopped where the lease is lost, the user cancels or this process shall end."""
-        spec = parse_spec(self._body)
+        spec = stored_spec(self._body)
         if spec.device == "auto" and self._queue == "cpu":  # small: a GPU would only be slower, and change the digits
             spec = spec.model_copy(update={"device": "cpu"})
         run = self._begin(spec)

@@ -31,7 +31,7 @@ from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import needed
 from ncore.pictures.setting import setting_of
 from ncore.series import COLUMNS, table_of
-from ncore.spec import parse_spec
+from ncore.spec import stored_spec
 from ncore.text import cleaned
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
@@ -130,7 +130,7 @@ def _write_series(session: Session, experiment_id: str, folder: Path) -> None:
 def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path, convert: Converter) -> list[str]:
     """Returns a line for each picture that could not be drawn."""
     folder.mkdir()
-    setting = setting_of(parse_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
+    setting = setting_of(stored_spec(experiment.spec), experiment.progress.total, experiment.name or experiment.id)
     ends = ends_of(latest(session, experiment.id))
     shown = setting.shown(ends)
     found = load_curves(session, experiment.id, needed(shown))

@@ -24,7 +24,7 @@ from ncore.pictures.panels import PANELS, PanelName, needed
 from ncore.pictures.points import is_chosen
 from ncore.pictures.setting import setting_of
 from ncore.pictures.themes import Layout, LayoutName, LegendPlace, ThemeName, layout_of
-from ncore.spec import MAX_SEEDS, parse_spec
+from ncore.spec import MAX_SEEDS, stored_spec
 
 
 @asynccontextmanager
@@ -97,7 +97,7 @@ def plot_experiment(
         tag = Tag(request, state_of(row))
         if tag.is_known:
             return tag.unchanged()
-        spec = parse_spec(row.spec)
+        spec = stored_spec(row.spec)
         _known("seed", seed, spec.seeds)
         setting = setting_of(spec, row.total, row.name or row.id, seed)
         _known("layer", layer, setting.layers)
@@ -138,7 +138,7 @@ def compare_experiments(
         for row, name in zip(rows, names, strict=True):
             shown = name if names.count(name) == 1 else f"{name} ({row.id})"
             found = load_curves(session, row.id, [metric], layer)
-            compared.append((setting_of(parse_spec(row.spec), row.total, shown), found))
+            compared.append((setting_of(stored_spec(row.spec), row.total, shown), found))
         if not any(found for _, found in compared):
             measured = sorted({one["metric"] for row in rows for one in latest(session, row.id)})
             _known("metric", [metric] if measured else [], measured)
