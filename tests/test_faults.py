@@ -32,7 +32,7 @@ from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train
 
-LONG = {"seeds": [0, 1], "optimizer.steps": 150_000, "measure.points": 80}
+LONG = {"seeds": [0, 1], "optimizer.steps": 1_000_000, "measure.points": 80}
 
 
 def is_alive(pid: int) -> bool:

@@ -16,7 +16,7 @@ from api.store import DirectoryStore, FsspecStore, StoreError
 from ncore.client import Client
 from worker.checkpoint import CHECKPOINT, FINAL
 
-LONG = {"optimizer.steps": 150_000, "measure.points": 40}
+LONG = {"optimizer.steps": 1_000_000, "measure.points": 40}
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 SERVER = """
 import sys

@@ -136,7 +136,7 @@ def test_values_over_decades_are_drawn_on_a_log_axis_though_zero_is_predicted(cl
     sweep = client.sweep(BASE, {"regularization.features": decays}).wait(progress=False, timeout_seconds=120)
     chart = client.request("GET", f"/sweeps/{sweep.id}/plot.json", params={"metric": "nc1"}).json()
     rows = rows_of(chart)
-    assert chart["title"] == ["nc1 at the end, predicted: 0"]
+    assert chart["title"] == "nc1 at the end, predicted: 0"
     assert {layer["encoding"]["y"]["scale"]["type"] for layer in chart["layer"]} == {"log"}
     low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert low < min(row["low"] for row in rows) < max(row["high"] for row in rows) / 1e3 < high
@@ -147,7 +147,7 @@ def test_of_many_values_a_heat_map_labels_some_and_shows_the_last_level(client):
     axes = {"model.init_scale": [0.1 * (i + 1) for i in range(25)], "model.classes": [2, 3]}
     sweep = client.sweep(base, axes).wait(progress=False, timeout_seconds=120)
     chart = client.request("GET", f"/sweeps/{sweep.id}/plot.json", params={"metric": "nc1"}).json()
-    assert (chart["title"], len(rows_of(chart))) == (["nc1 of h2 at the end"], 50)
+    assert (chart["title"], len(rows_of(chart))) == ("nc1 of h2 at the end", 50)
     assert chart["encoding"]["x"]["axis"]["values"] == [str(value) for value in axes["model.init_scale"][::2]]
     assert chart["encoding"]["y"]["axis"]["values"] == ["2", "3"]
 

@@ -28,10 +28,9 @@ export async function show({ node: page, signal, search }) {
   const typed = () => {
     fill(faults);
     editor.removeAttribute("aria-invalid");
-    try {
-      const spec = parse(editor.value);
-      if (spec && typeof spec === "object") form.show(spec);
-    } catch { return; }  // while it is typed it is often no JSON
+    let spec;
+    try { spec = parse(editor.value); } catch { return; }  // while it is typed it is often no JSON
+    if (spec && typeof spec === "object") form.show(spec);
     theory.ask(editor.value);
   };
   const mark = (/** @type {import("../server/api.js").Fault[]} */ errors, /** @type {string} */ message) => {

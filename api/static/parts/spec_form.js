@@ -15,11 +15,16 @@ export const schemas = () => (loading ??= ask("openapi.json").then((api) => api.
 function resolved(all, schema, value) {
   if (schema?.$ref) return resolved(all, all[schema.$ref.split("/").at(-1)], value);
   const members = (schema?.oneOf ?? schema?.anyOf)?.map((/** @type {Schema} */ one) => resolved(all, one, value));
-  if (!members?.some((/** @type {Schema} */ one) => one.properties)) return schema;
+  const objects = members?.filter((/** @type {Schema} */ one) => one.properties) ?? [];
+  if (!objects.length) return schema;
+  if (objects.length < members.length && (typeof value !== "object" || value === null)) {  // a name, or nothing, in place of an object
+    const names = members.filter((/** @type {Schema} */ one) => !one.properties);
+    return { ...schema, oneOf: undefined, anyOf: names.length > 1 ? names : undefined, ...(names.length > 1 ? {} : names[0]), description: schema.description };
+  }
   const kind = schema.discriminator?.propertyName;
   const fits = (/** @type {Schema} */ one) => (kind ? one.properties[kind].const === value?.[kind]
-    : Object.keys(value ?? {}).every((key) => key in one.properties));
-  return { ...(members.find(fits) ?? members[0]), kinds: kind ? Object.keys(schema.discriminator.mapping) : null };
+    : Object.keys(value ?? {}).every((key) => key in one.properties) && (one.properties.kind?.const ?? value?.kind) === value?.kind);
+  return { ...(objects.find(fits) ?? objects[0]), kinds: kind ? Object.keys(schema.discriminator.mapping) : null };
 }
 
 /** @param {Schema} schema */
