@@ -50,7 +50,7 @@ def chosen_layout(
     style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
     width: Annotated[int | None, Query(ge=60, le=2000, description="of a panel, in pixels")] = None,
     height: Annotated[int | None, Query(ge=40, le=2000, description="of a panel, in pixels")] = None,
-    font: Annotated[str | None, Query(min_length=1, max_length=100), Plain()] = None,
+    font: Annotated[str | None, Query(min_length=1, max_length=100, description="a family of fonts"), Plain()] = None,
     fontsize: Annotated[float | None, Query(ge=4, le=72, description="of axis titles; others follow")] = None,
     title: Annotated[str | None, Query(max_length=200, description="none: no title"), Plain()] = None,
     legend: Annotated[LegendPlace | None, Query(description="direct: names at the ends of the curves")] = None,

@@ -23,7 +23,8 @@ router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
 
 AxisName = Annotated[str, Query(max_length=200, description="an axis; the first one with several values"), Plain()]
 SecondAxisName = Annotated[
-    str, Query(max_length=200, description="a second axis, for a heat map; the next with several values"), Plain()
+    Annotated[str, Plain()] | None,
+    Query(max_length=200, description="a second axis, for a heat map; the next with several values"),
 ]
 
 
@@ -40,7 +41,7 @@ def plot_sweep(
     metric: MetricName = "nc1",
     layer: ShortText | None = None,
     x: AxisName | None = None,
-    y: SecondAxisName | None = None,
+    y: SecondAxisName = None,
     theme: ThemeName = "light",
 ) -> Response:
     """The mean over the seeds, and over the axes that are not drawn; a line for each layer, predictions dashed."""
