@@ -107,7 +107,7 @@ FAULTS = {
         {"data": {"name": "cifar10"}},
         (
             "data: 'cifar10' in {base}/cifar-10-batches-py is damaged: data_batch_3 (its checksum is not the published "
-            "one); remove it or put it right"
+            "one, and it is no batch: "
         ),
     ),
     "one image in a class": (
@@ -134,11 +134,11 @@ FAULTS = {
     ),
     "a class missing in the test part": (
         {"data": {"name": "folder", "path": "split"}},
-        "data.path: 'split' must have the same classes in train and test; only one has dog",
+        "data.path: 'split/test' has one class, 'cat', must have at least two",
     ),
     "a class without images": (
         {"data": {"name": "folder", "path": "hollow"}},
-        "data.path: hollow holds no images by class: Found no valid file for the classes cat. Supported extensions",
+        "data.path: 'hollow' holds no images by class: there are none (.bmp, .jpeg, ",
     ),
     "a file that is no image": (
         {"data": {"name": "folder", "path": "unreadable"}},
