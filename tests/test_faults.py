@@ -13,7 +13,6 @@ import httpx
 import pytest
 import redis
 from conftest import (
-    DATABASES,
     children_of,
     kill_tree,
     open_folder,
@@ -56,7 +55,7 @@ def assert_equals_an_uninterrupted_run(experiment) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
 def test_workers_broker_and_api_are_killed_and_no_point_is_missing_or_doubled(database, request, tmp_path):
     settings = settings_for(database, tmp_path, request, workers=2, max_attempts=10)
     with running(settings) as service, Client(service.url) as client:
@@ -136,6 +135,7 @@ ENDLESS = {"seeds": [0], "optimizer.steps": 999_990_000, "measure.points": 100_0
 """Measured every 10,000 steps, some times a second."""
 
 
+@pytest.mark.nightly
 def test_an_experiment_that_kills_its_worker_three_times_has_failed_and_others_go_on(request, tmp_path):
     settings = settings_for("sqlite", tmp_path, request, lease_seconds=1.5, checkpoint_seconds=1000.0)
     with running(settings) as service, Client(service.url) as client:
@@ -171,6 +171,7 @@ def kill_its_worker(experiment) -> None:
     os.kill(int(experiment.refresh().data["worker"].partition(":")[2]), signal.SIGKILL)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize(("kept", "database"), [("measurements", "postgresql"), ("checkpoints", "sqlite")])
 def test_crashes_with_progress_between_them_are_not_summed_up(kept, database, request, tmp_path):
@@ -193,6 +194,7 @@ def test_crashes_with_progress_between_them_are_not_summed_up(kept, database, re
         made.cancel()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite"])
 def test_measuring_the_same_again_from_an_old_checkpoint_is_no_progress(database, request, tmp_path):
