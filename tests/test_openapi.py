@@ -14,7 +14,8 @@ from conftest import wait_for
 from api.app import app
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # minutes: what it writes at the bounds of every list and union is large
+@pytest.mark.timeout(1800)
 def test_schemathesis_finds_nothing(service, tmp_path):
     """positive_data_acceptance is left out: what depends on two fields (weights and widths, sizes and classes) or on
     an earlier answer (a cursor) is refused with 422, and JSON Schema cannot say so. Streams of events never end."""
