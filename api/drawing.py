@@ -34,6 +34,10 @@ class PictureError(RuntimeError):
     """A picture could not be drawn; the message says why and what may help."""
 
 
+class EndedError(PictureError):
+    """The process that drew it has ended: by this picture, or killed by another."""
+
+
 class CrowdedError(RuntimeError):
     """Too many pictures wait to be drawn already."""
 
@@ -72,8 +76,10 @@ class Child:
             image, fault = self._pipe.recv()
         except (OSError, EOFError):
             self.close()
-            why = f"it took longer than {seconds:g} s" if late.is_set() else "the process that drew it has ended"
-            raise PictureError(f"{why}; try again, or ask for fewer panels, layers or experiments") from None
+            advice = "try again, or ask for fewer panels, layers or experiments"
+            if late.is_set():
+                raise PictureError(f"it took longer than {seconds:g} s; {advice}") from None
+            raise EndedError(f"the process that drew it has ended; {advice}") from None
         finally:
             timer.cancel()
         self.drawn += 1
@@ -123,7 +129,10 @@ class Drawing:
 
     def _drawn(self, vega_lite: str, form: str) -> bytes:
         try:
-            return self._child().draw(vega_lite, form, self.seconds)
+            try:
+                return self._child().draw(vega_lite, form, self.seconds)
+            except EndedError:  # it may have been killed while it waited: once more, by a new one
+                return self._child().draw(vega_lite, form, self.seconds)
         finally:
             if not self._stopped.is_set():
                 self._child()  # where this was the last picture of the old one, a new one gets warm before it is needed

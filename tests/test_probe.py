@@ -112,10 +112,10 @@ def test_batches_as_hugging_face_gives_them_and_tokens():
 
 
 def test_wrapped_models_and_autocast():
-    net = Net()
+    net = Net().eval()
     plain = Probe(net, "deep", "fc")(batches())
     compiled = torch.compile(net, backend="eager")
-    compiled(IMAGES[:2])
+    compiled(IMAGES[:2])  # in evaluation mode: batch norm is to stay
     assert Probe(compiled, "deep", "fc")(batches()) == plain
     assert Probe(nn.DataParallel(net), "deep", "fc")(batches()) == plain
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -86,7 +86,7 @@ export function curves(path, signal, item, state, changed) {
     /** Draws, and gives the picture's style. */
     async redraw() {
       const { title, ...drawn } = await ask(`${path}/plot.json?${query()}`, { signal, reader: JSON.parse });
-      fill(caption, title?.subtitle.join(" ") ?? "");
+      fill(caption, [title?.subtitle ?? ""].flat().join(" "));
       steps.hidden = !isLog(drawn, "x");
       values.hidden = !isLog(drawn, "y");
       view?.finalize();

@@ -105,7 +105,7 @@ export async function draw(target, picture, { axes = {}, names = {}, height, zoo
   await runtime();
   const shown = { theme: theme(), formatTooltip: tooltip(names) };
   const { view, finalize } = await /** @type {any} */ (window).vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip: shown });
-  const label = picture.description || (picture.title?.text ?? picture.title) || "curves";
+  const label = picture.description || [picture.title?.text ?? picture.title ?? ""].flat().join(" ") || "curves";
   target.querySelector("svg")?.setAttribute("aria-label", visible([label].flat().join(" ")));
   return { view, finalize };
 }
