@@ -347,60 +347,6 @@ def test_a_batch_measures_each_member_for_itself_and_nan_stays_where_it_is():
             assert bool(value[1:].isnan().all()), name
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((np.zeros(5), np.zeros(5, int)), r"features has shape \(5,\), must be \(N, d\)"),
-        ((np.zeros((4, 2), int), np.zeros(4, int)), "features has type torch.int64, must be a float type"),
-        ((np.zeros((4, 2)), np.zeros(5, int)), r"labels has shape \(5,\), must be \(N,\) = \(4,\)"),
-        ((np.zeros((4, 2)), np.zeros(4)), "labels has type torch.float64, must be an integer type"),
-        ((np.zeros((4, 2)), np.array([0, 1, 2, -1])), "labels has values in -1 … 2, must be ≥ 0"),
-        ((np.zeros((4, 2)), np.array([0, 1, 2, 3]), np.zeros((3, 2))), "must be in 0 … 2"),
-        (
-            (np.zeros((4, 2)), np.zeros(4, int), np.zeros((3, 5))),
-            r"weight has shape \(3, 5\), must be \(K, d\)",
-        ),
-        ((np.zeros((4, 2)), np.zeros(4, int), np.zeros((3, 2)), np.zeros(2)), r"bias has shape \(2,\)"),
-        ((np.zeros((4, 2)), np.zeros(4, int), None, np.zeros(2)), "bias is given without weight"),
-    ],
-)
-def test_a_bad_argument_is_named_with_what_is_allowed(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        measure(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [
-        ((None, [0]), "features"),
-        (([[1.0, 2.0], [3.0]], [0, 1]), "features"),
-        ((np.ones((2, 2), complex), [0, 1]), "features"),
-        ((np.ones((2, 2)), "ab"), "labels"),
-        ((np.ones((2, 2)), [0, 1], "ab"), "weight"),
-        ((np.ones((2, 2)), [0, 1], np.ones((2, 2), complex)), "weight"),
-        ((np.ones((2, 2)), [0, 1], np.ones((2, 2)), np.ones(2, complex)), "bias"),
-    ],
-)
-def test_what_is_no_array_of_numbers_is_named(arguments, name):
-    with pytest.raises(ValueError, match=f"^{name} "):
-        measure(*arguments)
-
-
-def test_a_bad_argument_of_the_accumulator_is_named():
-    with pytest.raises(ValueError, match="classes is 0"):
-        Accumulator(0)
-    accumulator = Accumulator(3)
-    with pytest.raises(ValueError, match="no features"):
-        accumulator.result()
-    with pytest.raises(ValueError, match="labels has values in 0 … 3"):
-        accumulator.update(np.ones((4, 2)), np.arange(4))
-    accumulator.update(np.ones((3, 2)), np.arange(3))
-    with pytest.raises(ValueError, match="features has d = 5"):
-        accumulator.update(np.ones((3, 5)), np.arange(3))
-    with pytest.raises(ValueError, match="weight has shape"):
-        accumulator.result(np.ones((3, 5)))
-
-
 def test_numpy_arrays_of_any_layout_are_read_without_a_warning():
     features, labels, weight, bias = sample(0.1, 0.0)
     expected = measure(features, labels, weight, bias)
