@@ -562,6 +562,7 @@ def a_body(**model):
     return {"model": {"classes": 4, "samples_per_class": 5, "widths": [6], **model}}
 
 
+@pytest.mark.nightly
 def test_every_boundary_is_where_the_prediction_changes():
     """The points of each curve, a little to either side: another regime, or a gap that closes."""
     xs, ys = [0.003, 0.01], np.geomspace(1e-5, 100, 50).tolist()
