@@ -86,7 +86,7 @@ def build(
     """
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network: Network = resolved(model.build)(model, classes, channels, image_size)
+        network: Network = resolved(type(model).build)(model, classes, channels, image_size)
     network.layers = model.measured
     if cut_padding_taps:
         cut_dead_taps(network, channels, image_size)

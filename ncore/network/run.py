@@ -180,7 +180,7 @@ class NetworkRun:
         trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
         flat_ones = [flat for _, _, flat in self._trained]
-        self._optimizer: torch.optim.Optimizer = resolved(optimizer.make)(optimizer, flat_ones)
+        self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, flat_ones)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
