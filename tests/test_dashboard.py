@@ -190,6 +190,7 @@ def test_experiments_are_found_sorted_grouped_and_shown_with_columns_of_choice(p
     expect(page.get_by_role("columnheader", name="nc1 h2")).to_be_visible()
 
 
+@pytest.mark.nightly  # a minute
 def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_once(page, served):
     with Client(served.url) as client:
         client.sweep("fig1", {"seeds": [[i] for i in range(120)]}, {**LONG, "name": "many"})

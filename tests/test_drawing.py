@@ -61,7 +61,7 @@ def test_no_text_ends_the_process_that_draws(drawn, kind, form):
     assert image.startswith(STARTS[form])
     if form == "svg":
         ET.fromstring(image)
-    assert drawn.pids == before
+    assert set(before) <= set(drawn.pids)  # a second one may have been started meanwhile
 
 
 def test_what_is_replaced_is_what_xml_cannot_hold_non_characters_and_line_separators():
@@ -111,7 +111,7 @@ def test_what_vega_lite_refuses_is_told_and_ends_nothing(drawn):
     before = drawn.convert(EMPTY, "svg") and drawn.pids
     with pytest.raises(PictureError, match="Vega-Lite"):
         drawn.convert('{"mark": 3}', "svg")
-    assert drawn.pids == before
+    assert set(before) <= set(drawn.pids)  # a second one may have been started meanwhile
 
 
 def test_a_process_is_replaced_after_some_pictures(drawn, monkeypatch):
