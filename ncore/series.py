@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ncore.text import cleaned
+from ncore.text import escaped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,7 +79,7 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return f"'{cleaned(value)}" if value.startswith(FORMULA) else cleaned(value)
+    return f"'{escaped(value)}" if value.startswith(FORMULA) else escaped(value)
 
 
 def csv_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:

@@ -106,7 +106,7 @@ def is_healthy(port: int) -> bool:
 @pytest.mark.parametrize("listed", [",", " ", " , ,", "\t"])
 @pytest.mark.parametrize("field", ["tokens", "read_tokens"])
 def test_a_list_of_tokens_without_a_token_is_no_open_door(field, listed):
-    with pytest.raises(ValidationError, match="must be tokens with commas between them; got .*, which has none"):
+    with pytest.raises(ValidationError, match=r"which has none|must not be blank"):
         Settings(**{field: listed})
     assert not Settings(**{field: ""}).asks_for_tokens
 
