@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Discriminator,
     Field,
+    StrictBool,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -95,17 +96,30 @@ class MeasureSteps(Part):
     spacing: Literal["log", "linear"] = Field(default="log", description="of their steps")
 
 
+MeasureTest = Annotated[
+    StrictBool, Field(description="whether the test set's features are measured too, as layers NAME@test")
+]
+
+
+class MeasureNetworkSteps(MeasureSteps):
+    """Step 0, the last step, and so many between them."""
+
+    test: MeasureTest = False
+
+
 class MeasureEpochs(Part):
     every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS, description="epochs between measurements", examples=[2])
+    test: MeasureTest = False
 
 
 def _measure_tag(value: Any) -> str:
-    epochs = "every_epochs" in value if isinstance(value, Mapping) else isinstance(value, MeasureEpochs)
-    return "epochs" if epochs or value == {} else "steps"
+    if not isinstance(value, Mapping):
+        return "epochs" if isinstance(value, MeasureEpochs) else "steps"
+    return "steps" if {"points", "spacing"} & value.keys() and "every_epochs" not in value else "epochs"
 
 
 Schedule = Annotated[
-    Annotated[MeasureEpochs, Tag("epochs")] | Annotated[MeasureSteps, Tag("steps")],
+    Annotated[MeasureEpochs, Tag("epochs")] | Annotated[MeasureNetworkSteps, Tag("steps")],
     Discriminator(_measure_tag),
 ]
 
@@ -248,6 +262,26 @@ class NetworkSpec(BaseSpec):
                 f"optimizer.label_smoothing: is {smoothing:g} and loss.label_smoothing is {loss.label_smoothing:g}; "
                 "give one of them, or both the same"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _feature_decay_fits(self) -> Self:
+        decay, model = self.optimizer.feature_decay, self.model
+        if decay is None:
+            return self
+        if decay.layer not in model.measured:
+            raise ValueError(
+                f"optimizer.feature_decay.layer: must be measured, one of {', '.join(model.measured)}; "
+                f"got {shortened(decay.layer)}"
+            )
+        if model.normalized and decay.layer == model.levels[-1]:
+            raise ValueError("optimizer.feature_decay: must be null on the layer whose norms model.normalized fixes")
+        return self
+
+    @model_validator(mode="after")
+    def _normalized_fits(self) -> Self:
+        if self.model.normalized and not self.criterion.sums_to_zero:
+            raise ValueError("loss: must be cross_entropy or focal while model.normalized is true")
         return self
 
     @model_validator(mode="after")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ncore.kinds.fields import resolved
-from ncore.network.data import PADDING, DataSet, augment, load
+from ncore.network import decay
+from ncore.network.data import DataError, augment, load
+from ncore.network.device import float32_products, told_when_out_of_memory
+from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
@@ -26,34 +27,11 @@ from ncore.theory.nc0 import nc0_law
 
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
-NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "could not create a memory")
-"""Words in which torch and oneDNN report that the CPU's memory is used up."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 """What torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
 """Names in a checkpoint."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """All randomness of one epoch, a function of (seed, epoch) only: checkpoints need no generator state."""
-
-    order: Tensor
-    shifts: Tensor | None
-    flipped: Tensor | None
-
-    @classmethod
-    def draw(cls, seed: int, epoch: int, data: DataSet, *, augmented: bool) -> Epoch:
-        state = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]) >> 1
-        draw, samples = torch.Generator().manual_seed(state), len(data.train)
-        device = data.train.labels.device
-        order = torch.randperm(samples, generator=draw).to(device)
-        if not augmented:
-            return cls(order, None, None)
-        shifts = torch.randint(-PADDING, PADDING + 1, (samples, 2), generator=draw).to(device)
-        flipped = (torch.rand(samples, generator=draw) < 0.5).to(device) if data.flips else None
-        return cls(order, shifts, flipped)
 
 
 class NetworkRun:
@@ -87,6 +65,8 @@ class NetworkRun:
         self._nc0_law = nc0_law(spec, self._epoch_steps)
         self._due = self._schedule()
         self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
+        if spec.measure.test and self._data.test is None:
+            raise DataError(f"measure.test: must be false, as {spec.data.name!r} has no test images here")
         self._measurer = NetworkMeasurer(spec, self._data, self._targets)
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
@@ -147,14 +127,16 @@ class NetworkRun:
         network.eval()
         try:
             if measurer.keeps_features:
-                features, logits = _returned(measurer.features(network))
+                features, logits = _returned(measurer.features(network, self._data.train))
             else:
                 logits = _returned(measurer.evaluate(network, self._data.train))
         finally:
             network.train()
         state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
         state |= {f"features.{layer}": x for layer, x in features.items()}
-        return _on_cpu(state | {"logits": logits, "labels": self._data.train.labels})
+        train = self._data.train
+        given = {} if train.given is None else {"given_labels": train.given}
+        return _on_cpu(state | {"logits": logits, "labels": train.labels} | given)
 
     def _schedule(self) -> list[int]:
         measure = self.spec.measure
@@ -179,8 +161,8 @@ class NetworkRun:
         # views of one dimension, as the fused step copies gradients that are not in the order of their shape
         trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
-        flat_ones = [flat for _, _, flat in self._trained]
-        self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, flat_ones)
+        groups = decay.groups(self._network, optimizer, {name: flat for name, _, flat in self._trained})
+        self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, groups)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
@@ -204,7 +186,7 @@ class NetworkRun:
     def _train(self, due: int, until: float) -> bool:
         """Trains up to step `due`; False where the time is up before."""
         look = LOOK_STEPS_ON_GPU if self.device.startswith("cuda") else 1
-        with _float32_products(tf32=self.spec.precision == "tf32"):
+        with float32_products(tf32=self.spec.precision == "tf32"):
             while self._step < due:
                 for _ in range(min(look, due - self._step)):
                     loss = self._train_step(noted=self._step == due - 1)
@@ -216,9 +198,7 @@ class NetworkRun:
     def _train_step(self, *, noted: bool = False) -> Tensor:
         """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
         images, labels = self._batch()
-        with self._autocast():
-            logits = self._network(images)
-        loss = data_loss(self.spec, logits.to(self._dtype), self._targets[labels]).mean()
+        loss = self._batch_loss(images, self._targets[labels])
         self._network.zero_grad()
         loss.backward()
         if self._network.dead_scale is not None:
@@ -227,23 +207,30 @@ class NetworkRun:
             assert parameter.grad is not None  # noqa: S101 (for the type checker)
             flat.grad = _in_memory_order(parameter.grad)
         self._batch_grad_norm = self._gradient_norm() if noted else None
-        self._optimizer.param_groups[0]["lr"] = self._learning_rate()
+        if self.spec.optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_([flat for _, _, flat in self._trained], self.spec.optimizer.clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
         self._optimizer.step()
         self.step += 1
         return loss.detach()
 
+    def _batch_loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """The mean of the data term over the batch, and what feature decay adds, the sum over all estimated from it."""
+        features = self.spec.optimizer.feature_decay
+        with self._autocast():
+            found, logits = self._network.features(images, () if features is None else (features.layer,))
+        loss = data_loss(self.spec, logits.to(self._dtype), targets).mean()
+        if features is None:
+            return loss
+        mean_sq = found[features.layer].to(self._dtype).square().sum(1).mean()
+        return loss + features.value / 2 * len(self._data.train) * mean_sq
+
     @torch.no_grad()
     def _gradient_norm(self) -> Tensor:
-        """‖∇(data term of the batch + weight decay/2 ‖θ‖²)‖ over all that is trained, in float64, on the device."""
-        decay, network = self.spec.optimizer.weight_decay, self._network
-        squares = []
-        for _, parameter, flat in self._trained:
-            if parameter is not network.dead_scale:
-                assert flat.grad is not None  # noqa: S101 (for the type checker)
-                squares.append((flat.grad.double() + decay * flat.double()).square_().sum())
-        if network.dead_scale is not None:  # the taps that were cut off have no gradient but weight decay's
-            squares.append(decay**2 * network.dead_norm_sq * network.dead_scale.double().square())
-        return torch.stack(squares).sum().sqrt()
+        """‖∇(data term of the batch + decays)‖ over all that is trained, in float64, on the device."""
+        gradients = {name: (flat, flat.grad) for name, _, flat in self._trained if flat.grad is not None}
+        return decay.gradient_norm(self._network, self.spec.optimizer, gradients)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         epoch, position = divmod(self._step, self._epoch_steps)
@@ -255,7 +242,7 @@ class NetworkRun:
         images = self._data.standardise(train.images[index])
         if drawn.shifts is not None:
             images = augment(images, drawn.shifts[index], None if drawn.flipped is None else drawn.flipped[index])
-        return images.contiguous(memory_format=torch.channels_last), train.labels[index]
+        return images.contiguous(memory_format=torch.channels_last), train.taught[index]
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.spec.precision != "bfloat16":
@@ -271,7 +258,7 @@ class NetworkRun:
         """Goes on measuring; [] where the time is up before the end. A checkpoint begins a measurement anew."""
         if self._measuring is None:
             self._measuring = self._measurement()
-        with _float32_products(tf32=False):
+        with float32_products(tf32=False):
             try:
                 while True:
                     next(self._measuring)
@@ -324,29 +311,3 @@ def _in_memory_order(tensor: Tensor) -> Tensor:
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-
-
-@contextmanager
-def _float32_products(*, tf32: bool) -> Iterator[None]:
-    """float32 products on a GPU in full, or in TF32 where asked; torch's own settings come back."""
-    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "tf32" if tf32 else "ieee"
-    try:
-        yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
-
-
-@contextmanager
-def told_when_out_of_memory(device: str) -> Iterator[None]:
-    """Turns torch's several words for it into a MemoryError with advice."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(s in str(error) for s in NO_MEMORY):
-            raise
-        fields = "optimizer.batch_size, data.image_size, data.samples_per_class or the model's size"
-        raise MemoryError(f"out of memory on {device}: lower {fields}") from error

@@ -11,6 +11,7 @@ from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
 from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
 from ncore.theory import predict
 from ncore.theory.comparison import predicted_series
+from ncore.theory.nc0 import has_law
 
 
 @dataclass(frozen=True)
@@ -50,4 +51,6 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
         over = Abscissa(log=spec.measure.spacing == "log")
     else:
         over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
-    return PictureSetting(name, told, spec.model.measured, predicted, over, NETWORK_PANELS, steps)
+    decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
+    panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
+    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps)
