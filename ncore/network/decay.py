@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ def norm_sq(network: Network, optimizer: NetworkOptimizer) -> Tensor:
     return torch.stack(squares).sum()
 
 
-def gradient_norm(network: Network, optimizer: NetworkOptimizer, gradients: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+def gradient_norm(
+    network: Network, optimizer: NetworkOptimizer, gradients: Mapping[str, tuple[Tensor, Tensor]]
+) -> Tensor:
     """‖∇(a batch's objective + λ/2 ‖θ‖²)‖ in float64, from {name: (parameter, its gradient without weight decay)}."""
     shrunk, decay = decayed(network, optimizer), optimizer.weight_decay
     squares = []

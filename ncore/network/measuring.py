@@ -181,7 +181,9 @@ class NetworkMeasurer:
                 if layer in scored:
                     scores.append(neco(seen.statistics[layer], x))
             yield
-        values = {("nc5", layer): nc5(seen.statistics[layer], total[None]) for layer, total in totals.items()}
+        values: dict[Series, Tensor] = {
+            ("nc5", layer): nc5(seen.statistics[layer], total[None]) for layer, total in totals.items()
+        }
         if scored:
             of_inside = []
             for _, images in self._batches(inside):

@@ -34,9 +34,8 @@ class _DecayedApart(torch.optim.SGD):
 
 
 def sgdw(spec: Sgdw, groups: Groups) -> torch.optim.Optimizer:
-    options = {"lr": spec.learning_rate, "momentum": spec.momentum, "nesterov": spec.nesterov, "fused": True}
     apart = [{**group, "weight_decay": 0.0, "apart": group.get("weight_decay", spec.weight_decay)} for group in groups]
-    return _DecayedApart(apart, **options)
+    return _DecayedApart(apart, lr=spec.learning_rate, momentum=spec.momentum, nesterov=spec.nesterov, fused=True)
 
 
 def adam(spec: Adam, groups: Groups) -> torch.optim.Optimizer:
