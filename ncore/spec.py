@@ -239,6 +239,7 @@ class NetworkSpec(BaseSpec):
     """When it is measured."""
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
     """Of training; metrics are always in float64."""
+    devices: Int = Field(default=1, ge=1, le=64, description="GPUs, or processes on the CPU, that share each batch")
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: seeds are trained one after another."""
@@ -276,6 +277,14 @@ class NetworkSpec(BaseSpec):
             )
         if model.normalized and decay.layer == model.levels[-1]:
             raise ValueError("optimizer.feature_decay: must be null on the layer whose norms model.normalized fixes")
+        return self
+
+    @model_validator(mode="after")
+    def _devices_fit(self) -> Self:
+        if self.devices > 1 and self.device.startswith("cuda:"):
+            raise ValueError(f"devices: must be 1 while device is {self.device}, which is one; give cuda")
+        if self.devices > self.optimizer.batch_size:
+            raise ValueError(f"devices: must be at most optimizer.batch_size = {self.optimizer.batch_size}")
         return self
 
     @model_validator(mode="after")

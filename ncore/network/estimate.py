@@ -42,8 +42,8 @@ def network_shares(spec: NetworkSpec) -> dict[str, float]:
     logits = 2 * (train + test) * classes
     weights = parameters(spec, classes)
     return {
-        "images": pictures,
-        "weights": number * spec.optimizer.copies * weights,
+        "images": spec.devices * pictures,
+        "weights": spec.devices * number * spec.optimizer.copies * weights,
         "maps": number * max(trained, evaluated),
         "features" if keeps else "sums": kept_features if keeps else sums,
         "logits": 8 * logits,

@@ -19,6 +19,7 @@ from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
+from ncore.network.ranks import Group, Others, RankLost, share_batch_norm
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
 from ncore.spec import MeasureEpochs, NetworkSpec
@@ -27,6 +28,8 @@ from ncore.theory.nc0 import nc0_law
 
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
+ATTEMPTS = 3
+"""How often a step is tried that other processes of the run were lost in."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 """What torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
@@ -50,7 +53,7 @@ class NetworkRun:
         data_dir: str | None,
         check: Check = go_on,
     ) -> None:
-        self.spec, self.device = spec, device
+        self.spec, self.device, self._data_dir = spec, device, data_dir
         self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
         self._data = load(spec.data, data_dir, device, self._dtype, check)
         self.classes = self._data.classes
@@ -69,9 +72,11 @@ class NetworkRun:
             raise DataError(f"measure.test: must be false, as {spec.data.name!r} has no test images here")
         self._measurer = NetworkMeasurer(spec, self._data, self._targets)
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
+        self._group: Group | None = None
+        self._others: Others | None = None  # while this is rank 0 of several processes
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
         check()
-        self._begin_seed(seed_index)
+        self.begin_seed(seed_index)
         if checkpoint:
             self._restore(checkpoint, step, measured)
 
@@ -90,12 +95,15 @@ class NetworkRun:
         if self._measured >= self._seed_steps:
             if self.done:
                 return []
-            self._begin_seed(self._seed_index + 1)
+            self.begin_seed(self._seed_index + 1)
         due = next_due(self._due, self._measured)
         with told_when_out_of_memory(self.device):
             try:
                 if self._train(due, until):
-                    return self._measure(until)
+                    found = self._measure(until)
+                    if self.done:
+                        self._end_others()
+                    return found
             except Diverged as error:
                 return [self._lose_seed(error)]
         return []
@@ -145,7 +153,12 @@ class NetworkRun:
             return sorted({*range(0, self._seed_steps, every), self._seed_steps})
         return measuring_steps(self._seed_steps, measure.points, measure.spacing)
 
-    def _begin_seed(self, seed_index: int) -> None:
+    def join(self, group: Group) -> None:
+        """Takes part in a group of processes that train together."""
+        self._group = group
+        share_batch_norm(self._network, group)
+
+    def begin_seed(self, seed_index: int) -> None:
         spec, optimizer = self.spec, self.spec.optimizer
         self._seed_index, self._measured = seed_index, -1
         self.step = seed_index * self._seed_steps
@@ -166,6 +179,12 @@ class NetworkRun:
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
+        self._end_others()  # they begin anew with the seed's first step
+
+    def _end_others(self) -> None:
+        if self._others is not None:
+            self._others.end()
+            self._others = self._group = None
 
     def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
         self.step, self._measured = self.step + step, measured
@@ -189,16 +208,36 @@ class NetworkRun:
         with float32_products(tf32=self.spec.precision == "tf32"):
             while self._step < due:
                 for _ in range(min(look, due - self._step)):
-                    loss = self._train_step(noted=self._step == due - 1)
+                    loss = self._step_of_all(noted=self._step == due - 1)
                 self._check_finite(float(loss))
                 if time.perf_counter() >= until and self._step < due:
                     return False
         return True
 
-    def _train_step(self, *, noted: bool = False) -> Tensor:
+    def _step_of_all(self, *, noted: bool) -> Tensor:
+        """A step that all processes of the run take; where one of them is lost, all others are replaced first."""
+        if self.spec.devices == 1:
+            return self.train_step(noted=noted)
+        for attempt in range(ATTEMPTS):
+            before = [buffer.clone() for buffer in self._network.buffers()]
+            try:
+                if self._others is None:
+                    self._others = Others(self.spec, self.device, self._data_dir, self.checkpoint())
+                    self.join(self._others.group)
+                self._others.say_step()
+                return self.train_step(noted=noted)
+            except RankLost:
+                self._end_others()
+                for buffer, kept in zip(self._network.buffers(), before, strict=True):
+                    buffer.copy_(kept)
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def train_step(self, *, noted: bool = False) -> Tensor:
         """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
-        images, labels = self._batch()
-        loss = self._batch_loss(images, self._targets[labels])
+        images, labels, size = self._batch()
+        loss = self._batch_loss(images, self._targets[labels], size)
         self._network.zero_grad()
         loss.backward()
         if self._network.dead_scale is not None:
@@ -206,6 +245,9 @@ class NetworkRun:
         for _, parameter, flat in self._trained:
             assert parameter.grad is not None  # noqa: S101 (for the type checker)
             flat.grad = _in_memory_order(parameter.grad)
+        loss = loss.detach()
+        if self._group is not None:
+            _sum_over_all(self._group, [loss, *(flat.grad for _, _, flat in self._trained if flat.grad is not None)])
         self._batch_grad_norm = self._gradient_norm() if noted else None
         if self.spec.optimizer.clip_norm is not None:
             nn.utils.clip_grad_norm_([flat for _, _, flat in self._trained], self.spec.optimizer.clip_norm)
@@ -213,17 +255,18 @@ class NetworkRun:
             group["lr"] = self._learning_rate()
         self._optimizer.step()
         self.step += 1
-        return loss.detach()
+        return loss
 
-    def _batch_loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        """The mean of the data term over the batch, and what feature decay adds, the sum over all estimated from it."""
+    def _batch_loss(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+        """The mean of the data term over the batch, and what feature decay adds, the sum over all estimated from it: of
+        a batch of `size` images what these here have a part in."""
         features = self.spec.optimizer.feature_decay
         with self._autocast():
             found, logits = self._network.features(images, () if features is None else (features.layer,))
-        loss = data_loss(self.spec, logits.to(self._dtype), targets).mean()
+        loss = data_loss(self.spec, logits.to(self._dtype), targets).sum() / size
         if features is None:
             return loss
-        mean_sq = found[features.layer].to(self._dtype).square().sum(1).mean()
+        mean_sq = found[features.layer].to(self._dtype).square().sum() / size
         return loss + features.value / 2 * len(self._data.train) * mean_sq
 
     @torch.no_grad()
@@ -232,17 +275,19 @@ class NetworkRun:
         gradients = {name: (flat, flat.grad) for name, _, flat in self._trained if flat.grad is not None}
         return decay.gradient_norm(self._network, self.spec.optimizer, gradients)
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
+    def _batch(self) -> tuple[Tensor, Tensor, int]:
+        """This process's images and labels of the next batch, and how many the batch has in all."""
         epoch, position = divmod(self._step, self._epoch_steps)
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, Epoch.draw(self._seed, epoch, self._data, augmented=self.spec.data.augment)
         drawn, size = self._epoch[1], self.spec.optimizer.batch_size
-        index = drawn.order[position * size : (position + 1) * size]
+        whole = drawn.order[position * size : (position + 1) * size]
+        index = whole if self._group is None else self._group.part(whole)
         train = self._data.train
         images = self._data.standardise(train.images[index])
         if drawn.shifts is not None:
             images = augment(images, drawn.shifts[index], None if drawn.flipped is None else drawn.flipped[index])
-        return images.contiguous(memory_format=torch.channels_last), train.taught[index]
+        return images.contiguous(memory_format=torch.channels_last), train.taught[index], len(whole)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.spec.precision != "bfloat16":
@@ -302,6 +347,13 @@ def _returned(work: Generator[None, None, T]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def _sum_over_all(group: Group, tensors: list[Tensor]) -> None:
+    """Replaces tensors of one type by their sums over all processes, sent as one."""
+    total = group.summed(torch.cat([tensor.view(-1) for tensor in tensors]))
+    for tensor, part in zip(tensors, total.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.view(-1).copy_(part)
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
