@@ -80,6 +80,8 @@ def _of_nc0(spec: NetworkSpec, final: Measurement, classes: int) -> str | None:
     # rows do not sum to less than what rounding at each step has left of them
     norm = math.sqrt(classes * final.values.get(("weight_norm_sq", None), 0.0))
     rounding = unit * norm * math.sqrt(classes * final.step)
+    if max(measured, predicted) <= rounding:
+        return "NC0 agrees with its law: both are zero up to rounding"
     agrees = abs(measured - predicted) <= relative * predicted + rounding
     return f"NC0 {'agrees with' if agrees else 'differs from'} its law, by {gap:.1e}"
 

@@ -33,10 +33,11 @@ def test_a_network_is_trained_measured_and_drawn(client, service, optimizer):
     values = {(one["metric"], one["layer"]) for one in done.result["final"][0]["metrics"]}
     assert {("nc5", "hidden1"), ("ood_auroc", "hidden2"), ("nc4", "hidden2@test"), ("nc0", None)} <= values
     known = done.theory()
-    assert (known["objective"] is None) == ("feature_decay" not in optimizer)
+    objective = known["prediction"]["objective"]
+    assert (objective is None) == ("feature_decay" not in optimizer)
     verdict = done.result["verdict"][0]
     assert (verdict["gap"] is None) == ("feature_decay" not in optimizer)
-    if known["objective"] is not None:
+    if objective is not None:
         quantities = {(row["quantity"], row["layer"]) for row in known["comparison"]}
         assert {("objective", None), ("feature_norm_sq", "hidden2"), ("weight_norm_sq", None)} <= quantities
         assert verdict["gap"] > 0

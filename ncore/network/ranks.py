@@ -26,7 +26,7 @@ from torch import Tensor, distributed, nn
 
 from ncore.spec import NetworkSpec, parse_spec
 
-START_SECONDS = 120.0
+START_SECONDS = 600.0
 """Time for the others to import torch, to read their data and to meet."""
 LOOK_SECONDS = 0.2
 STEP = 1
@@ -49,11 +49,14 @@ class Group:
     @classmethod
     def meet(cls, folder: Path, rank: int, size: int, device: str) -> Group:
         """Waits for the others."""
-        store, patience = distributed.FileStore(str(folder / STORE), size), timedelta(days=30)
+        patience = timedelta(days=30)
+        store = distributed.FileStore(str(folder / STORE), size)  # type: ignore[attr-defined]
         store.set_timeout(timedelta(seconds=START_SECONDS))
         if device.startswith("cuda"):
             torch.cuda.set_device(device)
-            return cls(rank, size, distributed.ProcessGroupNCCL(store, rank, size, patience))
+            options = distributed.ProcessGroupNCCL.Options()
+            options._timeout = patience  # noqa: SLF001 (torch's own name for it)
+            return cls(rank, size, distributed.ProcessGroupNCCL(store, rank, size, options))
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
         return cls(rank, size, distributed.ProcessGroupGloo(store, rank, size, patience))
 
@@ -147,7 +150,7 @@ class _Summed(torch.autograd.Function):
         return group.summed(x.clone())
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return context.group.summed(gradient.clone()), None
 
 
@@ -171,6 +174,7 @@ class BatchNormOfAll(nn.BatchNorm2d):
         with torch.no_grad():
             assert self.running_mean is not None  # noqa: S101 (as all have it here)
             assert self.running_var is not None  # noqa: S101
+            assert self.momentum is not None  # noqa: S101
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), self.momentum)
             if self.num_batches_tracked is not None:
@@ -205,7 +209,8 @@ def follow(folder: Path, size: int, device: str, data_dir: str | None, rank: int
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):  # unbuffered: a lock of sys.stdin would be in the way of the end
+        pass
     os._exit(0)
 
 
