@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 from sqlalchemy import select
@@ -13,12 +13,16 @@ from api.database.parts import VISIBLE
 from api.database.states import Status
 from api.database.tables import Experiment, Sweep
 from api.web.errors import not_found
+from ncore.outcome import AsStored, Outcome
 
 
 class Progress(BaseModel):
     step: int
     total: int
     eta_seconds: float | None
+
+
+Result = Annotated[Outcome, AsStored(Outcome)]
 
 
 class ExperimentOut(BaseModel):
@@ -37,7 +41,7 @@ class ExperimentOut(BaseModel):
     worker: str | None
     device: str | None
     error: str | None
-    result: dict[str, Any] | None
+    result: Result | None
 
 
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:
