@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Discriminator,
     Field,
-    StrictBool,
     Tag,
     TypeAdapter,
     ValidationError,
@@ -21,6 +20,7 @@ from pydantic import (
 from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
 from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.intervals import MAX_STEPS, AnyNetworkMeasure, MeasureEpochs, MeasureSteps
 from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
 from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
@@ -54,7 +54,6 @@ __all__ = [
 
 MAX_SEEDS = 1024
 MAX_TAGS = 32
-MAX_STEPS = 10**9
 MAX_PATH = 8
 """Parts of a dotted path: more than any field has."""
 
@@ -87,41 +86,6 @@ class GradientDescent(Part):
     form: Literal["auto", "full", "sample_free"] = Field(
         default="auto", description="of the computation; sample_free is exact for linear models with MSE, and smaller"
     )
-
-
-class MeasureSteps(Part):
-    """Step 0, the last step, and so many between them."""
-
-    points: Int = Field(default=200, ge=2, le=100_000, description="measurements of each seed", examples=[200])
-    spacing: Literal["log", "linear"] = Field(default="log", description="of their steps")
-
-
-MeasureTest = Annotated[
-    StrictBool, Field(description="whether the test set's features are measured too, as layers NAME@test")
-]
-
-
-class MeasureNetworkSteps(MeasureSteps):
-    """Step 0, the last step, and so many between them."""
-
-    test: MeasureTest = False
-
-
-class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS, description="epochs between measurements", examples=[2])
-    test: MeasureTest = False
-
-
-def _measure_tag(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return "epochs" if isinstance(value, MeasureEpochs) else "steps"
-    return "steps" if {"points", "spacing"} & value.keys() and "every_epochs" not in value else "epochs"
-
-
-Schedule = Annotated[
-    Annotated[MeasureEpochs, Tag("epochs")] | Annotated[MeasureNetworkSteps, Tag("steps")],
-    Discriminator(_measure_tag),
-]
 
 
 class BaseSpec(Part):
@@ -235,7 +199,7 @@ class NetworkSpec(BaseSpec):
     """What it is trained on."""
     optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
     """How it is trained."""
-    measure: Schedule = Field(default_factory=MeasureEpochs)
+    measure: AnyNetworkMeasure = Field(default_factory=MeasureEpochs)
     """When it is measured."""
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
     """Of training; metrics are always in float64."""

@@ -164,8 +164,13 @@ def test_images_from_outside_get_the_channels_of_the_data(tmp_path):
     colour = loaded(tmp_path, name="folder", path="p", image_size=8, ood={"name": "digits", "samples_per_class": 2})
     assert colour.ood.images.shape == (20, 3, 8, 8)
     assert torch.equal(colour.ood.images[:, 0], colour.ood.images[:, 2])
-    with pytest.raises(DataError, match=r"^data\.ood: path: 'q' is not a directory"):
-        loaded(tmp_path, name="digits", image_size=8, ood={"name": "folder", "path": "q"})
+    for ood, told in (
+        ({"name": "folder", "path": "q"}, r"^data\.ood\.path: 'q' is not a directory"),
+        ({"name": "digits", "classes": [3, 11]}, r"^data\.ood\.classes: 'digits' has classes 0 to 9; got 11"),
+        ({"name": "folder", "path": "p", "samples_per_class": [2, 2]}, r"^data\.ood\.samples_per_class: has 2 entries"),
+    ):
+        with pytest.raises(DataError, match=told):
+            loaded(tmp_path, name="digits", image_size=8, classes=[0, 1], ood=ood)
 
 
 def test_a_subset_of_imagenet_reads_its_classes_alone(tmp_path):

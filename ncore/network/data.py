@@ -132,10 +132,10 @@ def _outside(data: Data, base: Path | None, channels: int, device: str, check: C
     ood = Data(**data.ood.model_dump(), image_size=data.image_size)
     try:
         train, test, classes = _parts(ood, base, check)
-        found = test or train
-        order = _first_of_each_class(found.labels, classes, _test_sizes(ood, classes))
+        found, sizes = test or train, _class_sizes(ood, classes)
     except DataError as error:
-        raise DataError(f"data.ood: {str(error).removeprefix('data: ').removeprefix('data.')}") from error
+        raise DataError(f"data.ood{str(error).removeprefix('data')}") from error
+    order = _first_of_each_class(found.labels, classes, sizes)
     images = _place(found, order, ood.image_size, device, check)
     return Images(_in_channels(images, channels), found.labels[order].to(device))
 
