@@ -7,7 +7,6 @@ A process that is lost is replaced, and the step it was lost in is taken again.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ncore.spec import NetworkSpec, parse_spec
+from ncore.spec import NetworkSpec
 
 START_SECONDS = 600.0
 """Time for the others to import torch, to read their data and to meet."""
@@ -94,7 +93,7 @@ class Others:
         (folder / SPEC).write_text(spec.model_dump_json())
         torch.save(dict(state), folder / STATE)
         asked = [str(folder), str(spec.devices), device, data_dir or "", str(torch.get_num_threads())]
-        command = [sys.executable, "-m", "ncore.network.ranks", *asked]
+        command = [sys.executable, "-m", "ncore.network.follower", *asked]
         # their standard input ends with this process, and they with it
         self._processes = [
             subprocess.Popen([*command, str(rank)], stdin=subprocess.PIPE)  # noqa: S603 (this program itself)
@@ -189,40 +188,3 @@ def share_batch_norm(network: nn.Module, group: Group) -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.__class__ = BatchNormOfAll
             module.group = group  # type: ignore[assignment]
-
-
-def follow(folder: Path, size: int, device: str, data_dir: str | None, rank: int) -> None:
-    """What every rank but 0 does."""
-    from ncore.network.device import float32_products
-    from ncore.network.run import NetworkRun
-
-    spec = parse_spec(json.loads((folder / SPEC).read_text()))
-    assert isinstance(spec, NetworkSpec)  # noqa: S101 (for the type checker)
-    mine = f"cuda:{rank}" if device.startswith("cuda") else device
-    state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    run = NetworkRun(spec, mine, state, data_dir)
-    group = Group.meet(folder, rank, size, mine)
-    run.join(group)
-    with float32_products(tf32=spec.precision == "tf32"):
-        while group.told(0, mine) == STEP:
-            run.train_step()
-
-
-def _end_with_parent() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # unbuffered: a lock of sys.stdin would be in the way of the end
-        pass
-    os._exit(0)
-
-
-def main() -> None:
-    folder, size, device, data_dir, threads, rank = sys.argv[1:]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(int(threads))
-    try:
-        follow(Path(folder), int(size), device, data_dir or None, int(rank))
-    except RankLost:
-        os._exit(1)  # rank 0 knows, and begins anew
-
-
-if __name__ == "__main__":
-    main()
