@@ -17,7 +17,6 @@ from api.database.tables import Experiment
 from api.shown import shown
 from ncore import outcome
 
-
 LONG_LIST = 64
 
 
