@@ -95,7 +95,7 @@ def plot_experiment(
 ) -> Response:
     """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines.
 
-    Beyond 100,000 measurements it is made of steps at equal distances, the first and the last among them.
+    Beyond 1,000,000 rows it is made of steps at equal distances, the first and the last among them.
     """
     with reading() as session:
         row = find(session, experiment_id)
