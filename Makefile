@@ -7,7 +7,7 @@ READY := .venv/.ready
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up test-fast test-nightly compose-test lint docs bench soak format lock
+.PHONY: help setup demo test up test-fast test-nightly test-matrix coverage compose-test lint docs bench soak format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,20 @@ test-fast: $(READY) ## the tests that start no process: under a minute
 
 test-nightly: $(READY) ## the long forms of tests, which `make test` leaves out
 	@$(BIN)/pytest -n 2 --dist loadgroup -m nightly
+
+test-matrix: $(READY) ## the tests on each Python of 3.11, 3.12, 3.13 that is installed (TESTS= for some of them)
+	@for version in 3.11 3.12 3.13; do \
+	  export VIRTUAL_ENV=$(CURDIR)/.matrix/$$version; \
+	  $(BIN)/uv venv --quiet --clear --no-python-downloads --python $$version $$VIRTUAL_ENV 2> /dev/null \
+	    || { echo "Python $$version is not installed: left out"; continue; }; \
+	  echo "Python $$version"; \
+	  $(BIN)/uv pip install --quiet --require-hashes -r locks/dev.lock \
+	  && $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e . \
+	  && $$VIRTUAL_ENV/bin/pytest -n 2 --dist loadgroup $(TESTS) || exit 1; \
+	done
+
+coverage: $(READY) ## the tests again, counting branches in all processes; the table by file
+	@$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term --durations=0 --durations-min=1000
 
 compose-test: $(READY) ## docker-compose.yml on the Docker engine of this machine; says so where there is none
 	@$(BIN)/python -m scripts.compose_test
