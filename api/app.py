@@ -20,6 +20,7 @@ from api.routes import (
     dashboard,
     events,
     experiments,
+    external,
     health,
     listing,
     logs,
@@ -87,6 +88,7 @@ def make_app() -> FastAPI:
     app.add_middleware(Gate)
     parts = (
         experiments,
+        external,
         listing,
         metrics,
         theory,

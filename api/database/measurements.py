@@ -8,11 +8,12 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.database.sessions import reading
 from api.database.tables import MeasurementRow
+from ncore.run import Measurement
 from ncore.series import Point, merged, metric_and_layer
 
 COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
@@ -80,6 +81,22 @@ def last_rows(session: Session, experiment_id: str) -> Sequence[MeasuredRow]:
     at_end = (MeasurementRow.seed == ends.c.seed) & (MeasurementRow.step == ends.c.step)
     query = select(*COLUMNS_READ).where(of_it).join(ends, at_end).order_by(MeasurementRow.seed)
     return session.execute(query).all()
+
+
+def last_row_with(session: Session, experiment_id: str, seed: int, metric: str) -> MeasuredRow | None:
+    """The last measurement of a seed that has this metric, of whatever layer."""
+    of_it = MeasurementRow.experiment_id == experiment_id, MeasurementRow.seed == seed
+    named = or_(*(cast(MeasurementRow.values, Text).contains(f'"{metric}{end}', autoescape=True) for end in ' "'))
+    return session.execute(
+        select(*COLUMNS_READ).where(*of_it, named).order_by(MeasurementRow.step.desc()).limit(1)
+    ).first()
+
+
+def measurement_of(row: MeasuredRow) -> Measurement:
+    """Of a row; an undefined value is null there and NaN here."""
+    seed, step, values = row
+    known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
+    return Measurement(seed, step, known)
 
 
 def latest(session: Session, experiment_id: str) -> list[Series]:

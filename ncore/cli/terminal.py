@@ -106,7 +106,8 @@ def verdict_lines(result: Mapping[str, Any] | None) -> Iterable[str]:
     for verdict in (result or {}).get("verdict", []):
         gap = "" if verdict["gap"] is None else f", relative gap to the predicted objective {verdict['gap']:.1e}"
         note = f" ({verdict['note']})" if verdict["note"] else ""
-        yield f"seed {verdict['seed']}: {verdict['reached'].replace('_', ' ')}{gap}{note}"
+        reached = (verdict["reached"] or "not known").replace("_", " ")
+        yield f"seed {verdict['seed']}: {reached}{gap}{note}"
 
 
 console = Terminal()
