@@ -64,7 +64,7 @@ def _gib(n: float) -> str:
 
 
 def wake(rows: Sequence[Experiment]) -> None:
-    """Calls a worker for each that needs one, after the commit; the reconciler does it later while the broker is away."""
+    """Calls a worker for each that needs one, after the commit; the reconciler does it later where no broker is."""
     rows = [row for row in rows if row.source == "service"]
     with reading() as session:
         kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}

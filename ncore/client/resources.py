@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.3
 ENDED = ("succeeded", "failed", "cancelled")
+LOST = "lost"
+"""Of an external experiment whose loop fell silent: nobody knows whether it will go on."""
 PING = "ping"
 Frame = Literal["pandas", "polars", "records"]
 
@@ -73,7 +75,7 @@ class Resource:
     def _until_ended(self, seconds: float | None, show: Any, **filters: Any) -> None:
         """Looks until it has ended, showing each look. Raises TimeoutError."""
         until = None if seconds is None else time.monotonic() + seconds
-        while not self.refresh(**filters).is_ended:
+        while not (self.refresh(**filters).is_ended or self.state == LOST):
             show(self.data)
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(f"{self.noun} {self.id} is not done after {seconds} s: {self.state}")
@@ -122,6 +124,8 @@ class Experiment(Resource):
 
         with progress_of(self.data, shown=progress) as show:
             self._until_ended(timeout_seconds, show)
+        if self.status == LOST:
+            raise ExperimentFailed(f"experiment {self.id} is lost: its loop fell silent; it may go on with this id")
         if self.status != "succeeded":
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self

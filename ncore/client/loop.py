@@ -1,0 +1,377 @@
+"""An experiment in anybody's training loop.
+
+>>> import ncore
+>>> with ncore.start("my CNN", config={"lr": 0.1}, classes=10) as run:
+...     for epoch in range(100):
+...         run.log(epoch, probe(loader), loss=loss)
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import operator
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, SupportsFloat, SupportsIndex
+
+from pydantic import TypeAdapter, ValidationError
+
+from ncore.client.client import Client
+from ncore.client.sending import Sender, is_final
+from ncore.client.spool import Spool, root_of, spools_in
+from ncore.client.transport import ApiError, NotReached
+from ncore.faults import fault_of, shortened
+from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, METRIC
+from ncore.plain import NotPlain, plain
+from ncore.presets import spec_of
+from ncore.rows import MAX_COLUMNS, MAX_SEED, MAX_STEP
+from ncore.series import key_of
+from ncore.spec import AnySpec
+from ncore.text import escaped
+
+log = logging.getLogger("ncore")
+LOOK_SECONDS = 0.2
+"""How often the thread looks for what was logged."""
+FIRST_SECONDS = 2.0
+"""How long `start` waits for the service, so that the id is there at once where it answers."""
+LONGEST_PAUSE_SECONDS = 10.0
+ABSENT_SECONDS = 5.0
+"""How long `finish` waits for a service that does not answer."""
+MAX_REASON = 2000
+MAX_FIELDS = 200
+MAX_DEPTH = 8
+Given = Mapping[Any, Any]
+"""{metric: value} or {(metric, layer): value}, as `Probe` gives it."""
+
+
+def start(
+    name: str = "",
+    *,
+    config: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    classes: int | None = None,
+    layers: Sequence[str] = (),
+    theory: str | Mapping[str, Any] | AnySpec | None = None,
+    seed: int = 0,
+    url: str | None = None,
+    token: str | None = None,
+    offline: bool = False,
+    id: str | None = None,  # noqa: A002 (the interface's name)
+    resume: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+) -> LoggedRun:
+    """Begins an experiment that this process trains and measures itself; `log` on what is returned sends to it.
+
+    Args:
+        name, tags, config: shown with it; what JSON does not have is kept of `config` as text.
+        classes, layers: K, and layers in the order of the forward pass; others are added as they are measured.
+        theory: a UFM (spec, dict or preset's name) whose prediction stands beside what is measured.
+        seed: of what this process logs. Processes with a seed each share an experiment by `id`.
+        url, token: the service's, as for Client.
+        offline: keeps everything in a folder, which `ncore sync` sends later.
+        id: an experiment to go on with; one that has failed or was cancelled is running again.
+        resume: goes on with the last run of this name that has not ended, where there is one in `folder`.
+        folder: where the runs' folders are; NCORE_RUNS, else `ncore-runs`, unless given.
+
+    Raises SpecError (a ValueError) for what is no name, tag, …; never for a service that is away.
+    """
+    model = {"kind": "external", "classes": classes, "layers": list(layers), "config": _as_json(config or {}, "config")}
+    body: dict[str, Any] = {"name": name, "tags": list(tags), "model": model}
+    if theory is not None:
+        body["theory"] = {"preset": theory} if isinstance(theory, str) else plain(theory)
+    spec = spec_of(body)
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed: must be a whole number from 0 to {MAX_SEED}; got {shortened(seed)}")
+    root = root_of(folder)
+    spool = _begun_before(root, name, seed, id) if resume or id is not None else None
+    if spool is None:
+        spool = Spool.create(root, {"body": spec.model_dump(mode="json"), "url": url, "seed": seed, "id": id})
+    if spool.state["id"] is not None or spool.unsent_bytes:
+        spool.append({"begun": time.time()})
+    return LoggedRun(spool, seed, None if offline else Client(url or spool.about["url"], token, 20.0, 0.0))
+
+
+def _begun_before(root: Path, name: str, seed: int, experiment_id: str | None) -> Spool | None:
+    """The last run in `root` with this id, or of this name without an end, and with this seed."""
+    for spool in reversed(spools_in(root)):
+        is_it = spool.about["body"]["name"] == name and not spool.state["ended"]
+        if spool.about["seed"] == seed and (spool.state["id"] == experiment_id if experiment_id else is_it):
+            return spool
+    return None
+
+
+class LoggedRun:
+    """An experiment that this process measures. `log` writes to a folder; a thread sends from there.
+
+    `cancelled` is true once a user has cancelled it; training goes on unless the loop looks at it.
+    """
+
+    def __init__(self, spool: Spool, seed: int, client: Client | None) -> None:
+        self._spool, self._seed, self._owner = spool, seed, os.getpid()
+        self._names: dict[Any, str] = {}
+        model = spool.about["body"]["model"]
+        self._metrics, self._layers = set(model["metrics"]), set(model["layers"])
+        self._is_over = False
+        self._error_before = getattr(sys, "last_value", None)
+        self._client = client
+        self._thread = None if client is None else _Thread(Sender(spool, client))
+        if self._thread is not None:
+            self._thread.start()
+            self._thread.tried.wait(FIRST_SECONDS)
+        atexit.register(self._at_exit)
+
+    @property
+    def id(self) -> str | None:
+        """The experiment's id; None until a service has answered."""
+        found: str | None = self._spool.state["id"]
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept: for good where it is offline, else until the service has all of it."""
+        return self._spool.folder
+
+    @property
+    def url(self) -> str | None:
+        """Its page on the service's dashboard; None until a service has answered."""
+        return None if self._client is None or self.id is None else f"{self._client.url}/#/experiments/{self.id}"
+
+    @property
+    def cancelled(self) -> bool:
+        return self._thread is not None and self._thread.cancelled
+
+    def __repr__(self) -> str:
+        return f"LoggedRun({self._spool.about['body']['name']!r}, id={self.id!r}, folder={str(self.folder)!r})"
+
+    def log(self, step: SupportsIndex, values: Given | None = None, **metrics: Any) -> None:
+        """Keeps the values of one step: {(metric, layer): value} or {metric: value}, and keywords as metrics without
+        a layer. NaN and infinities are kept as undefined. What is logged again for a step adds metrics to it; a value
+        that a metric has there already stays.
+
+        Raises ValueError or TypeError for what is no step, name or number; never for a service that is away.
+        """
+        if self._is_over:
+            raise ValueError("log: the run has been finished")
+        found: dict[str, float] = {}
+        for given in (values, metrics):
+            if given is not None:
+                _check_mapping(given)
+                for key, value in given.items():
+                    name = self._names.get(key) or self._name_of(key)
+                    found[name] = value if type(value) is float else _number(value, name)
+        if len(found) > MAX_COLUMNS:
+            raise ValueError(f"log: has {len(found)} values, at most {MAX_COLUMNS} are taken at once")
+        if found:
+            self._spool.append({"seed": self._seed, "step": _step(step), "values": found})
+
+    def _name_of(self, key: Any) -> str:
+        """The name that a metric, or a metric and its layer, is stored under."""
+        metric, layer = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+        _check(METRIC, metric, "metric")
+        if layer is not None:
+            _check(LAYER, layer, "layer")
+        for known, one, most, what in (
+            (self._metrics, metric, MAX_METRICS, "metrics"),
+            (self._layers, layer, MAX_LAYERS, "layers"),
+        ):
+            if one is not None and one not in known and len(known) == most:
+                raise ValueError(f"{what}: an experiment has at most {most}; {shortened(one)} would be one more")
+        self._metrics.add(metric)
+        self._layers |= set() if layer is None else {layer}
+        self._names[key] = name = key_of(metric, layer)
+        return name
+
+    def finish(self, status: str | None = None, reason: str | None = None, wait_seconds: float = 60.0) -> None:
+        """Ends it: `succeeded` (unless it was cancelled), `failed` with a reason, or `cancelled`.
+
+        Waits until the service has everything, at most so long, and some seconds for one that does not answer; what
+        is left then `ncore sync` sends.
+        """
+        status = status or ("failed" if reason else "cancelled" if self.cancelled else "succeeded")
+        if status not in ("succeeded", "failed", "cancelled"):
+            raise ValueError(f"status: must be succeeded, failed or cancelled; got {status!r}")
+        if self._is_over or os.getpid() != self._owner:
+            return
+        told = escaped(str(reason)[:MAX_REASON])[:MAX_REASON] if reason and status == "failed" else None
+        self._spool.append({"ended": status, "reason": told})
+        self._close(wait_seconds)
+
+    def close(self, wait_seconds: float = 60.0) -> None:
+        """Sends what is left and leaves the experiment open: for all but one of several processes that log to it."""
+        if not self._is_over and os.getpid() == self._owner:
+            self._close(wait_seconds)
+
+    def _close(self, wait_seconds: float) -> None:
+        self._is_over = True
+        atexit.unregister(self._at_exit)
+        if self._thread is None or self._client is None:
+            self._spool.close()
+            return
+        self._thread.drain(wait_seconds)
+        if self._spool.unsent_bytes:
+            log.warning("%s has what the service has not: `ncore sync %s` sends it", self, self.folder)
+            self._spool.close()
+        elif self._spool.state["ended"]:
+            self._spool.remove()
+        self._client.transport.close()
+
+    def __enter__(self) -> LoggedRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del trace
+        if error is None:
+            self.finish()
+        else:
+            self.finish("failed", _reason(kind, error))
+
+    def _at_exit(self) -> None:
+        """A script that ends without `finish`: as failed where an exception has ended it."""
+        error = getattr(sys, "last_value", None)
+        if error is not None and error is not self._error_before:
+            self.finish("failed", _reason(type(error), error))
+        else:
+            self.finish()
+
+
+class _Thread(threading.Thread):
+    """Sends what is in the spool, and heartbeats; tries again while the service is away."""
+
+    def __init__(self, sender: Sender) -> None:
+        super().__init__(name="ncore-sender", daemon=True)
+        self._sender, self._folder = sender, sender.spool.folder
+        self._is_ending = threading.Event()
+        self.tried = threading.Event()
+        self.cancelled = self._is_away = False
+        self._told: set[str] = set()
+
+    def run(self) -> None:
+        spoke_at, pause = 0.0, LOOK_SECONDS
+        while True:
+            try:
+                while self._sender.advance():
+                    spoke_at = time.monotonic()
+                if time.monotonic() - spoke_at > self._sender.lease_seconds / 3 and not self._is_ending.is_set():
+                    self._sender.beat()
+                    spoke_at = time.monotonic()
+                pause, self._is_away = LOOK_SECONDS, False
+                self._look()
+            except ApiError as error:
+                self._is_away = True
+                if is_final(error):
+                    self._tell(f"the service refuses what is logged: {error}; it is kept in {self._folder}")
+                    break
+                pause = self._later(error, pause)
+            except NotReached as error:
+                pause = self._later(error, pause)
+            except Exception:
+                log.exception("nothing is sent any more; what is logged is kept in %s", self._folder)
+                break
+            self.tried.set()
+            if self._is_ending.is_set() and not self._is_away and not self._sender.spool.unsent_bytes:
+                break
+            if self._is_ending.is_set():
+                time.sleep(LOOK_SECONDS)  # for a service that is away
+            else:
+                self._is_ending.wait(pause)
+        self.tried.set()
+
+    def drain(self, seconds: float) -> None:
+        """Until all is sent, at most so long, and less where the service does not answer."""
+        self._is_ending.set()
+        began = time.monotonic()
+        while self.is_alive() and (spent := time.monotonic() - began) < seconds:
+            if self._is_away and spent > ABSENT_SECONDS:
+                return
+            self.join(0.02)
+
+    def _later(self, error: Exception, pause: float) -> float:
+        self._is_away = True
+        self._tell(f"{error}; what is logged is kept in {self._folder} and sent when it answers")
+        return min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _look(self) -> None:
+        if self._sender.status == "cancelled" and not self.cancelled:
+            self.cancelled = True
+            self._tell(f"experiment {self._sender.id} was cancelled: `run.cancelled` tells the loop")
+        if self._sender.kept:
+            self._tell("other values were logged for steps that are stored already: those that came first stay")
+
+    def _tell(self, message: str) -> None:
+        """Once each."""
+        if message not in self._told:
+            self._told.add(message)
+            log.warning("%s", message)
+
+
+def _check(rule: TypeAdapter[str], text: Any, field: str) -> None:
+    try:
+        rule.validate_python(text, strict=True)
+    except ValidationError as error:
+        found = fault_of(error.errors(include_url=False)[0], field)
+        raise ValueError(f"{found['field']}: {found['message']}") from None
+
+
+def _check_mapping(values: Any) -> None:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"values: must be {{(metric, layer): value}} or {{metric: value}}; got {shortened(values)}")
+
+
+def _step(step: SupportsIndex) -> int:
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise TypeError(f"step: must be a whole number; got {shortened(step)}") from None
+    if not 0 <= number <= MAX_STEP:
+        raise ValueError(f"step: must be from 0 to {MAX_STEP}; got {number}")
+    return number
+
+
+def _number(value: SupportsFloat, name: str) -> float:
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError  # noqa: TRY301 (float would read it)
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise TypeError(f"{name}: must be a number; got {shortened(value)}") from None
+
+
+def _reason(kind: type[BaseException] | None, error: BaseException) -> str:
+    name = "error" if kind is None else kind.__name__
+    return f"{name}: {error}" if str(error) else name
+
+
+def _as_json(value: Any, path: str, depth: int = 0) -> Any:
+    """`value` as JSON has it; what it does not have (a function, NaN, an object) as text on one line.
+
+    Raises ValueError for an object of too many fields.
+    """
+    if isinstance(value, Mapping) and depth < MAX_DEPTH:
+        if len(value) > MAX_FIELDS:
+            raise ValueError(f"{path}: must have at most {MAX_FIELDS} fields, not {len(value)}")
+        return {escaped(str(key)): _as_json(one, f"{path}.{key}", depth + 1) for key, one in value.items()}
+    if isinstance(value, list | tuple) and depth < MAX_DEPTH:
+        return [_as_json(one, f"{path}.{i}", depth + 1) for i, one in enumerate(value)]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, int) and abs(value) < 2**63:
+        return int(value)
+    if not isinstance(value, float | int | str | Mapping | list | tuple):
+        try:
+            found = plain(value)
+        except NotPlain:
+            found = repr(value)
+        if depth < MAX_DEPTH:
+            return _as_json(found, path, depth + 1)
+    return escaped(str(value))
