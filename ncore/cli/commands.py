@@ -106,7 +106,8 @@ def _print_outcome(experiment: Experiment) -> None:
         console.print(comparison_table(rows))
     else:
         last = experiment.result["final"] if experiment.result else _latest(experiment)
-        console.print(final_table(last, "final values" if experiment.is_ended else "values so far"))
+        title = "final values" if experiment.is_ended else "values so far"
+        console.print(final_table(last, title, everything=experiment.data["source"] == "external"))
     for line in verdict_lines(experiment.result):
         console.print(line)
 

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat, SupportsIndex
@@ -32,7 +32,7 @@ from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, METRIC
 from ncore.plain import NotPlain, plain
 from ncore.presets import spec_of
 from ncore.rows import MAX_COLUMNS, MAX_SEED, MAX_STEP
-from ncore.series import key_of
+from ncore.series import key_of, metric_and_layer
 from ncore.spec import AnySpec
 from ncore.text import escaped
 
@@ -118,6 +118,7 @@ class LoggedRun:
         self._names: dict[Any, str] = {}
         model = spool.about["body"]["model"]
         self._metrics, self._layers = set(model["metrics"]), set(model["layers"])
+        self._known: set[str] = set()
         self._is_over = False
         self._error_before = getattr(sys, "last_value", None)
         self._client = client
@@ -159,17 +160,17 @@ class LoggedRun:
         """
         if self._is_over:
             raise ValueError("log: the run has been finished")
-        found: dict[str, float] = {}
+        number, found = _step(step), dict[str, float]()
         for given in (values, metrics):
             if given is not None:
                 _check_mapping(given)
                 for key, value in given.items():
                     name = self._names.get(key) or self._name_of(key)
                     found[name] = value if type(value) is float else _number(value, name)
-        if len(found) > MAX_COLUMNS:
-            raise ValueError(f"log: has {len(found)} values, at most {MAX_COLUMNS} are taken at once")
+        if not found.keys() <= self._known:
+            self._admit(found)
         if found:
-            self._spool.append({"seed": self._seed, "step": _step(step), "values": found})
+            self._spool.append({"seed": self._seed, "step": number, "values": found})
 
     def _name_of(self, key: Any) -> str:
         """The name that a metric, or a metric and its layer, is stored under."""
@@ -177,16 +178,23 @@ class LoggedRun:
         _check(METRIC, metric, "metric")
         if layer is not None:
             _check(LAYER, layer, "layer")
-        for known, one, most, what in (
-            (self._metrics, metric, MAX_METRICS, "metrics"),
-            (self._layers, layer, MAX_LAYERS, "layers"),
-        ):
-            if one is not None and one not in known and len(known) == most:
-                raise ValueError(f"{what}: an experiment has at most {most}; {shortened(one)} would be one more")
-        self._metrics.add(metric)
-        self._layers |= set() if layer is None else {layer}
         self._names[key] = name = key_of(metric, layer)
         return name
+
+    def _admit(self, found: Collection[str]) -> None:
+        """Takes names that are new. Raises ValueError where an experiment would have too many."""
+        pairs = [metric_and_layer(name) for name in found]
+        metrics = self._metrics | {metric for metric, _ in pairs}
+        layers = self._layers | {layer for _, layer in pairs if layer is not None}
+        for what, names, most in (
+            ("metrics", metrics, MAX_METRICS),
+            ("layers", layers, MAX_LAYERS),
+            ("values", found, MAX_COLUMNS),
+        ):
+            if len(names) > most:
+                self._names.clear()
+                raise ValueError(f"{what}: must be at most {most}, not {len(names)}")
+        self._metrics, self._layers, self._known = metrics, layers, self._known | set(found)
 
     def finish(self, status: str | None = None, reason: str | None = None, wait_seconds: float = 60.0) -> None:
         """Ends it: `succeeded` (unless it was cancelled), `failed` with a reason, or `cancelled`.
@@ -271,7 +279,7 @@ class _Thread(threading.Thread):
                     self._tell(f"the service refuses what is logged: {error}; it is kept in {self._folder}")
                     break
                 pause = self._later(error, pause)
-            except NotReached as error:
+            except (NotReached, OSError) as error:
                 pause = self._later(error, pause)
             except Exception:
                 log.exception("nothing is sent any more; what is logged is kept in %s", self._folder)

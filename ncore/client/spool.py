@@ -61,8 +61,12 @@ class Spool:
             if self._is_torn():
                 os.write(self._file, b"\n")  # a line of a process that was killed meanwhile stays one of its own
         left = memoryview(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        while left:  # at once but on a disk that is nearly full
-            left = left[os.write(self._file, left) :]
+        try:
+            while left:  # at once but on a disk that is nearly full
+                left = left[os.write(self._file, left) :]
+        except OSError:
+            self.close()  # the next line begins behind what is torn
+            raise
 
     def _is_torn(self) -> bool:
         with self._log.open("rb") as file:
