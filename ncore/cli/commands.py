@@ -131,7 +131,9 @@ def cancel(given: Namespace) -> int:
 def retry(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = client.experiment(given.id).retry()
-        console.print(f"{given.id}: {experiment.status}; it goes on from its checkpoint")
+        is_external = experiment.data["source"] == "external"
+        how = f"its loop goes on by ncore.start(id={given.id!r})" if is_external else "it goes on from its checkpoint"
+        console.print(f"{given.id}: {experiment.status}; {how}")
     return 0
 
 

@@ -10,43 +10,31 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
-import operator
 import os
 import sys
-import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, SupportsFloat, SupportsIndex
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, SupportsIndex
 
 from ncore.client.client import Client
-from ncore.client.sending import Sender, is_final
+from ncore.client.given import as_json, check_mapping, name_of, number_of, step_of
+from ncore.client.sending import Sender, SendingThread
 from ncore.client.spool import Spool, root_of, spools_in
-from ncore.client.transport import ApiError, NotReached
-from ncore.faults import fault_of, shortened
-from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, METRIC
-from ncore.plain import NotPlain, plain
+from ncore.faults import shortened
+from ncore.kinds.external import MAX_LAYERS, MAX_METRICS
+from ncore.plain import plain
 from ncore.presets import spec_of
-from ncore.rows import MAX_COLUMNS, MAX_SEED, MAX_STEP
-from ncore.series import key_of, metric_and_layer
+from ncore.rows import MAX_COLUMNS, MAX_SEED
+from ncore.series import metric_and_layer
 from ncore.spec import AnySpec
 from ncore.text import escaped
 
 log = logging.getLogger("ncore")
-LOOK_SECONDS = 0.2
-"""How often the thread looks for what was logged."""
 FIRST_SECONDS = 2.0
 """How long `start` waits for the service, so that the id is there at once where it answers."""
-LONGEST_PAUSE_SECONDS = 10.0
-ABSENT_SECONDS = 5.0
-"""How long `finish` waits for a service that does not answer."""
 MAX_REASON = 2000
-MAX_FIELDS = 200
-MAX_DEPTH = 8
 Given = Mapping[Any, Any]
 """{metric: value} or {(metric, layer): value}, as `Probe` gives it."""
 
@@ -82,7 +70,7 @@ def start(
 
     Raises SpecError (a ValueError) for what is no name, tag, …; never for a service that is away.
     """
-    model = {"kind": "external", "classes": classes, "layers": list(layers), "config": _as_json(config or {}, "config")}
+    model = {"kind": "external", "classes": classes, "layers": list(layers), "config": as_json(config or {}, "config")}
     body: dict[str, Any] = {"name": name, "tags": list(tags), "model": model}
     if theory is not None:
         body["theory"] = {"preset": theory} if isinstance(theory, str) else plain(theory)
@@ -122,7 +110,7 @@ class LoggedRun:
         self._is_over = False
         self._error_before = getattr(sys, "last_value", None)
         self._client = client
-        self._thread = None if client is None else _Thread(Sender(spool, client))
+        self._thread = None if client is None else SendingThread(Sender(spool, client))
         if self._thread is not None:
             self._thread.start()
             self._thread.tried.wait(FIRST_SECONDS)
@@ -160,25 +148,20 @@ class LoggedRun:
         """
         if self._is_over:
             raise ValueError("log: the run has been finished")
-        number, found = _step(step), dict[str, float]()
+        number, found = step_of(step), dict[str, float]()
         for given in (values, metrics):
             if given is not None:
-                _check_mapping(given)
+                check_mapping(given)
                 for key, value in given.items():
-                    name = self._names.get(key) or self._name_of(key)
-                    found[name] = value if type(value) is float else _number(value, name)
+                    name = self._names.get(key) or self._new_name(key)
+                    found[name] = value if type(value) is float else number_of(value, name)
         if not found.keys() <= self._known:
             self._admit(found)
         if found:
             self._spool.append({"seed": self._seed, "step": number, "values": found})
 
-    def _name_of(self, key: Any) -> str:
-        """The name that a metric, or a metric and its layer, is stored under."""
-        metric, layer = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
-        _check(METRIC, metric, "metric")
-        if layer is not None:
-            _check(LAYER, layer, "layer")
-        self._names[key] = name = key_of(metric, layer)
+    def _new_name(self, key: Any) -> str:
+        self._names[key] = name = name_of(key)
         return name
 
     def _admit(self, found: Collection[str]) -> None:
@@ -251,135 +234,6 @@ class LoggedRun:
             self.finish()
 
 
-class _Thread(threading.Thread):
-    """Sends what is in the spool, and heartbeats; tries again while the service is away."""
-
-    def __init__(self, sender: Sender) -> None:
-        super().__init__(name="ncore-sender", daemon=True)
-        self._sender, self._folder = sender, sender.spool.folder
-        self._is_ending = threading.Event()
-        self.tried = threading.Event()
-        self.cancelled = self._is_away = False
-        self._told: set[str] = set()
-
-    def run(self) -> None:
-        spoke_at, pause = 0.0, LOOK_SECONDS
-        while True:
-            try:
-                while self._sender.advance():
-                    spoke_at = time.monotonic()
-                if time.monotonic() - spoke_at > self._sender.lease_seconds / 3 and not self._is_ending.is_set():
-                    self._sender.beat()
-                    spoke_at = time.monotonic()
-                pause, self._is_away = LOOK_SECONDS, False
-                self._look()
-            except ApiError as error:
-                self._is_away = True
-                if is_final(error):
-                    self._tell(f"the service refuses what is logged: {error}; it is kept in {self._folder}")
-                    break
-                pause = self._later(error, pause)
-            except (NotReached, OSError) as error:
-                pause = self._later(error, pause)
-            except Exception:
-                log.exception("nothing is sent any more; what is logged is kept in %s", self._folder)
-                break
-            self.tried.set()
-            if self._is_ending.is_set() and not self._is_away and not self._sender.spool.unsent_bytes:
-                break
-            if self._is_ending.is_set():
-                time.sleep(LOOK_SECONDS)  # for a service that is away
-            else:
-                self._is_ending.wait(pause)
-        self.tried.set()
-
-    def drain(self, seconds: float) -> None:
-        """Until all is sent, at most so long, and less where the service does not answer."""
-        self._is_ending.set()
-        began = time.monotonic()
-        while self.is_alive() and (spent := time.monotonic() - began) < seconds:
-            if self._is_away and spent > ABSENT_SECONDS:
-                return
-            self.join(0.02)
-
-    def _later(self, error: Exception, pause: float) -> float:
-        self._is_away = True
-        self._tell(f"{error}; what is logged is kept in {self._folder} and sent when it answers")
-        return min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    def _look(self) -> None:
-        if self._sender.status == "cancelled" and not self.cancelled:
-            self.cancelled = True
-            self._tell(f"experiment {self._sender.id} was cancelled: `run.cancelled` tells the loop")
-        if self._sender.kept:
-            self._tell("other values were logged for steps that are stored already: those that came first stay")
-
-    def _tell(self, message: str) -> None:
-        """Once each."""
-        if message not in self._told:
-            self._told.add(message)
-            log.warning("%s", message)
-
-
-def _check(rule: TypeAdapter[str], text: Any, field: str) -> None:
-    try:
-        rule.validate_python(text, strict=True)
-    except ValidationError as error:
-        found = fault_of(error.errors(include_url=False)[0], field)
-        raise ValueError(f"{found['field']}: {found['message']}") from None
-
-
-def _check_mapping(values: Any) -> None:
-    if not isinstance(values, Mapping):
-        raise TypeError(f"values: must be {{(metric, layer): value}} or {{metric: value}}; got {shortened(values)}")
-
-
-def _step(step: SupportsIndex) -> int:
-    try:
-        number = operator.index(step)
-    except TypeError:
-        raise TypeError(f"step: must be a whole number; got {shortened(step)}") from None
-    if not 0 <= number <= MAX_STEP:
-        raise ValueError(f"step: must be from 0 to {MAX_STEP}; got {number}")
-    return number
-
-
-def _number(value: SupportsFloat, name: str) -> float:
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError  # noqa: TRY301 (float would read it)
-        return float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise TypeError(f"{name}: must be a number; got {shortened(value)}") from None
-
-
 def _reason(kind: type[BaseException] | None, error: BaseException) -> str:
     name = "error" if kind is None else kind.__name__
     return f"{name}: {error}" if str(error) else name
-
-
-def _as_json(value: Any, path: str, depth: int = 0) -> Any:
-    """`value` as JSON has it; what it does not have (a function, NaN, an object) as text on one line.
-
-    Raises ValueError for an object of too many fields.
-    """
-    if isinstance(value, Mapping) and depth < MAX_DEPTH:
-        if len(value) > MAX_FIELDS:
-            raise ValueError(f"{path}: must have at most {MAX_FIELDS} fields, not {len(value)}")
-        return {escaped(str(key)): _as_json(one, f"{path}.{key}", depth + 1) for key, one in value.items()}
-    if isinstance(value, list | tuple) and depth < MAX_DEPTH:
-        return [_as_json(one, f"{path}.{i}", depth + 1) for i, one in enumerate(value)]
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, int) and abs(value) < 2**63:
-        return int(value)
-    if not isinstance(value, float | int | str | Mapping | list | tuple):
-        try:
-            found = plain(value)
-        except NotPlain:
-            found = repr(value)
-        if depth < MAX_DEPTH:
-            return _as_json(found, path, depth + 1)
-    return escaped(str(value))

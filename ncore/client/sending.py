@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,10 +12,16 @@ import orjson
 
 from ncore.client.client import Client
 from ncore.client.spool import Line, Spool
-from ncore.client.transport import ApiError
+from ncore.client.transport import ApiError, NotReached
 from ncore.rows import KEPT, MAX_ROWS
 from ncore.series import metric_and_layer
 
+log = logging.getLogger("ncore")
+LOOK_SECONDS = 0.2
+"""How often the thread looks for what was logged."""
+LONGEST_PAUSE_SECONDS = 10.0
+ABSENT_SECONDS = 5.0
+"""How long the end of a run waits for a service that does not answer."""
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 """Refusals that pass."""
 Table = dict[str, Any]
@@ -117,3 +126,73 @@ def tables_of(rows: Iterable[Line]) -> Iterator[Table]:
 def is_final(error: ApiError) -> bool:
     """Whether the service will refuse the same again."""
     return error.status not in RETRIED
+
+
+class SendingThread(threading.Thread):
+    """Sends what is in the spool, and heartbeats; tries again while the service is away."""
+
+    def __init__(self, sender: Sender) -> None:
+        super().__init__(name="ncore-sender", daemon=True)
+        self._sender, self._folder = sender, sender.spool.folder
+        self._is_ending = threading.Event()
+        self.tried = threading.Event()
+        self.cancelled = self._is_away = False
+        self._told: set[str] = set()
+
+    def run(self) -> None:
+        spoke_at, pause = 0.0, LOOK_SECONDS
+        while True:
+            try:
+                while self._sender.advance():
+                    spoke_at = time.monotonic()
+                if time.monotonic() - spoke_at > self._sender.lease_seconds / 3 and not self._is_ending.is_set():
+                    self._sender.beat()
+                    spoke_at = time.monotonic()
+                pause, self._is_away = LOOK_SECONDS, False
+                self._look()
+            except ApiError as error:
+                self._is_away = True
+                if is_final(error):
+                    self._tell(f"the service refuses what is logged: {error}; it is kept in {self._folder}")
+                    break
+                pause = self._later(error, pause)
+            except (NotReached, OSError) as error:
+                pause = self._later(error, pause)
+            except Exception:
+                log.exception("nothing is sent any more; what is logged is kept in %s", self._folder)
+                break
+            self.tried.set()
+            if self._is_ending.is_set() and not self._is_away and not self._sender.spool.unsent_bytes:
+                break
+            if self._is_ending.is_set():
+                time.sleep(LOOK_SECONDS)  # for a service that is away
+            else:
+                self._is_ending.wait(pause)
+        self.tried.set()
+
+    def drain(self, seconds: float) -> None:
+        """Until all is sent, at most so long, and less where the service does not answer."""
+        self._is_ending.set()
+        began = time.monotonic()
+        while self.is_alive() and (spent := time.monotonic() - began) < seconds:
+            if self._is_away and spent > ABSENT_SECONDS:
+                return
+            self.join(0.02)
+
+    def _later(self, error: Exception, pause: float) -> float:
+        self._is_away = True
+        self._tell(f"{error}; what is logged is kept in {self._folder} and sent when it answers")
+        return min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _look(self) -> None:
+        if self._sender.status == "cancelled" and not self.cancelled:
+            self.cancelled = True
+            self._tell(f"experiment {self._sender.id} was cancelled: `run.cancelled` tells the loop")
+        if self._sender.kept:
+            self._tell("other values were logged for steps that are stored already: those that came first stay")
+
+    def _tell(self, message: str) -> None:
+        """Once each."""
+        if message not in self._told:
+            self._told.add(message)
+            log.warning("%s", message)

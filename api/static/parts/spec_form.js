@@ -123,7 +123,7 @@ export function specForm(all, changed) {
   const show = (/** @type {any} */ given) => {
     spec = given;
     fields.clear();
-    const schema = given?.data || (given?.model?.kind && given.model.kind !== "ufm") ? all.NetworkSpec : all.UfmSpec;
+    const schema = given?.model?.kind === "external" ? all.ExternalSpec : given?.data || (given?.model?.kind && given.model.kind !== "ufm") ? all.NetworkSpec : all.UfmSpec;
     fill(node, group(schema, given, []));
   };
   return {
