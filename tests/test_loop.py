@@ -43,7 +43,11 @@ def test_what_is_logged_is_what_the_service_has(service, client, tmp_path):
     assert run.url == f"{service.url}/#/experiments/{run.id}"
     with run:
         for step in range(50):
-            run.log(step, {("nc1", "conv"): 1 / (step + 1), "plain": np.float32(0.5)}, loss=torch.tensor(2.0 * step))
+            run.log(
+                step,
+                {("nc1", "conv"): 1 / (step + 1), "plain": np.float32(0.5)},
+                loss=torch.tensor(2.0 * step, requires_grad=True),
+            )
             if step % 10 == 0:
                 run.log(np.int64(step), {("nc1", "found later"): math.nan}, accuracy=True)
     expected = {}

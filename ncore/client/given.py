@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsIndex
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -52,11 +52,12 @@ def step_of(step: SupportsIndex) -> int:
     return number
 
 
-def number_of(value: SupportsFloat, name: str) -> float:
+def number_of(value: Any, name: str) -> float:
+    """A number of Python, numpy, torch or anybody else. Raises TypeError."""
     try:
         if isinstance(value, str | bytes):
             raise TypeError  # noqa: TRY301 (float would read it)
-        return float(value)
+        return float(value.item() if hasattr(value, "item") else value)  # a tensor with a gradient warns else
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise TypeError(f"{name}: must be a number; got {shortened(value)}") from None
 
