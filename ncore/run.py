@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,20 +20,6 @@ class Measurement:
     seed: int
     step: int
     values: Mapping[Series, float]
-
-
-def as_final(measured: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """The last measurements of the seeds as a result has them."""
-    return [
-        {
-            "seed": m.seed,
-            "step": m.step,
-            "metrics": [
-                {"metric": metric, "layer": layer, "value": value} for (metric, layer), value in m.values.items()
-            ],
-        }
-        for m in measured
-    ]
 
 
 class DeviceError(RuntimeError):

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncore.outcome import Outcome, as_final
 from ncore.presets import Spec, as_spec, trainable
 from ncore.provenance import provenance
-from ncore.run import DeviceError, Diverged, Measurement, Run, as_final
+from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.stopping import Check, Stopped, go_on, interruptible
 from ncore.ufm.run import UfmRun
@@ -81,7 +82,7 @@ def train(
         yield from run.advance(LIVE_SECONDS)
 
 
-def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> dict[str, Any]:
+def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Outcome:
     """The `result` of a finished run; `final` holds the last measurement of each seed."""
     return {
         "final": as_final(final),

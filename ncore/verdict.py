@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from ncore.outcome import Verdict
 from ncore.run import Measurement
 from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 from ncore.structures import structure_of
@@ -30,13 +30,8 @@ AT_REST = 1e-6
 curved by the regularisers alone, is below this share of the objective."""
 
 
-def verdicts(spec: AnySpec, finals: Sequence[Measurement], classes: int | None = None) -> list[dict[str, Any]]:
-    """One entry for each last measurement: seed, `reached`, rank, dead_samples, objective, predicted, gap, note.
-
-    `gap` is (objective − predicted)/predicted, None where nothing is predicted, the prediction is 0, or the numbers
-    are not finite. `classes` is K of a network's data; a UFM's spec has it. Of what was measured elsewhere `reached`
-    is None where that says too little, and the note says what is missing.
-    """
+def verdicts(spec: AnySpec, finals: Sequence[Measurement], classes: int | None = None) -> list[Verdict]:
+    """One entry for each last measurement. `classes` is K of a network's data; other specs have it."""
     prediction = predict(spec)
     k = classes if isinstance(spec, NetworkSpec) else spec.model.classes
     if k is None and not isinstance(spec, ExternalSpec):
@@ -44,7 +39,7 @@ def verdicts(spec: AnySpec, finals: Sequence[Measurement], classes: int | None =
     return [_verdict(spec, prediction, final, k or 0) for final in finals]
 
 
-def _verdict(spec: AnySpec, prediction: Prediction, final: Measurement, k: int) -> dict[str, Any]:
+def _verdict(spec: AnySpec, prediction: Prediction, final: Measurement, k: int) -> Verdict:
     values, predicted = final.values, prediction.objective
     objective = values.get(("objective", None), math.nan)
     finite = math.isfinite(objective)

@@ -19,8 +19,8 @@ from api.shown import ExperimentOut, find, shown
 from api.web.errors import PROBLEMS, Problem
 from ncore.faults import SpecError
 from ncore.kinds.fields import Plain
+from ncore.outcome import as_final
 from ncore.rows import MAX_COLUMNS, MAX_ROWS, Rows, parse_rows
-from ncore.run import as_final
 from ncore.spec import stored_spec
 from ncore.verdict import verdicts
 
