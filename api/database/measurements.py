@@ -83,8 +83,13 @@ def last_rows(session: Session, experiment_id: str) -> Sequence[MeasuredRow]:
     return session.execute(query).all()
 
 
-def last_row_with(session: Session, experiment_id: str, seed: int, metric: str) -> MeasuredRow | None:
-    """The last measurement of a seed that has this metric, of whatever layer."""
+def last_rows_with(session: Session, experiment_id: str, metric: str) -> list[MeasuredRow]:
+    """The last measurement of each seed that has this metric, of whatever layer; its last where none has it."""
+    rows = last_rows(session, experiment_id)
+    return [_last_row_with(session, experiment_id, row.seed, metric) or row for row in rows]
+
+
+def _last_row_with(session: Session, experiment_id: str, seed: int, metric: str) -> MeasuredRow | None:
     of_it = MeasurementRow.experiment_id == experiment_id, MeasurementRow.seed == seed
     named = or_(*(cast(MeasurementRow.values, Text).contains(f'"{metric}{end}', autoescape=True) for end in ' "'))
     return session.execute(
@@ -99,9 +104,10 @@ def measurement_of(row: MeasuredRow) -> Measurement:
     return Measurement(seed, step, known)
 
 
-def latest(session: Session, experiment_id: str) -> list[Series]:
-    """Series of one point: the last measurement of each seed."""
-    return list(_as_series(last_rows(session, experiment_id)))
+def latest(session: Session, experiment_id: str, metric: str | None = None) -> list[Series]:
+    """Series of one point: the last measurement of each seed, or the last one that has this metric."""
+    rows = last_rows(session, experiment_id) if metric is None else last_rows_with(session, experiment_id, metric)
+    return list(_as_series(rows))
 
 
 def _rows(session: Session, query: Select[int, int, dict[str, Any]]) -> Iterable[MeasuredRow]:

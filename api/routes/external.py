@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.database import received, states
-from api.database.measurements import last_row_with, last_rows, measurement_of
+from api.database.measurements import last_rows, last_rows_with, measurement_of
 from api.database.sessions import writing
 from api.database.states import ENDED, Status
 from api.database.tables import Experiment
@@ -165,8 +165,6 @@ def _outcome(session: Session, row: Experiment, ending: Ending) -> dict[str, Any
         return {"error": ending.reason or "no reason was given"}
     if ending.status == "cancelled":
         return {}
-    final = [measurement_of(one) for one in last_rows(session, row.id)]
-    named = [last_row_with(session, row.id, one.seed, "nc2_etf") for one in final]
-    judged = [one if row is None else measurement_of(row) for one, row in zip(final, named, strict=True)]
-    spec = stored_spec(row.spec)
-    return {"result": {"final": as_final(final), "verdict": verdicts(spec, judged)}}
+    final, judged = last_rows(session, row.id), last_rows_with(session, row.id, "nc2_etf")
+    verdict = verdicts(stored_spec(row.spec), [measurement_of(one) for one in judged])
+    return {"result": {"final": as_final([measurement_of(one) for one in final]), "verdict": verdict}}

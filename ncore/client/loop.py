@@ -12,6 +12,7 @@ import atexit
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -80,10 +81,20 @@ def start(
     root = root_of(folder)
     spool = _begun_before(root, name, seed, id) if resume or id is not None else None
     if spool is None:
-        spool = Spool.create(root, {"body": spec.model_dump(mode="json"), "url": url, "seed": seed, "id": id})
+        spool = _created(root, {"body": spec.model_dump(mode="json"), "url": url, "seed": seed, "id": id})
     if spool.state["id"] is not None or spool.unsent_bytes:
         spool.append({"begun": time.time()})
     return LoggedRun(spool, seed, None if offline else Client(url or spool.about["url"], token, 20.0, 0.0))
+
+
+def _created(root: Path, about: dict[str, Any]) -> Spool:
+    """A new folder in `root`; a temporary one where that cannot be written: training goes on."""
+    try:
+        return Spool.create(root, about)
+    except OSError as error:
+        instead = Path(tempfile.mkdtemp(prefix="ncore-runs-"))
+        log.warning("%s cannot be written (%s); what is logged is kept in %s", root, error, instead)
+        return Spool.create(instead, about)
 
 
 def _begun_before(root: Path, name: str, seed: int, experiment_id: str | None) -> Spool | None:
@@ -220,7 +231,7 @@ class LoggedRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del trace
-        if error is None:
+        if error is None or (isinstance(error, SystemExit) and not error.code):
             self.finish()
         else:
             self.finish("failed", _reason(kind, error))

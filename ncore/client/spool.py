@@ -128,4 +128,10 @@ def _parsed(content: bytes) -> Iterator[Line]:
 def spools_in(folder: Path) -> list[Spool]:
     """The run of this folder, or those in the folders below it, in the order in which they were begun."""
     folders = [folder] if (folder / "about.json").is_file() else [one.parent for one in folder.glob("*/about.json")]
-    return sorted(map(Spool, folders), key=lambda one: (one.about.get("created", 0), one.folder.name))
+    found = []
+    for one in folders:
+        with suppress(OSError, ValueError, TypeError):  # not of this kind, or being removed just now
+            spool = Spool(one)
+            if {"body", "key", "created", "seed", "url"} <= spool.about.keys():
+                found.append(spool)
+    return sorted(found, key=lambda one: (one.about["created"], one.folder.name))
