@@ -53,7 +53,9 @@ def step_of(step: SupportsIndex) -> int:
 
 
 def number_of(value: Any, name: str) -> float:
-    """A number of Python, numpy, torch or anybody else. Raises TypeError."""
+    """A number of Python, numpy, torch or anybody else; NaN for None. Raises TypeError."""
+    if value is None:
+        return math.nan
     try:
         if isinstance(value, str | bytes):
             raise TypeError  # noqa: TRY301 (float would read it)

@@ -44,9 +44,9 @@ def start(
     name: str = "",
     *,
     config: Mapping[str, Any] | None = None,
-    tags: Sequence[str] = (),
+    tags: str | Sequence[str] = (),
     classes: int | None = None,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     theory: str | Mapping[str, Any] | AnySpec | None = None,
     seed: int = 0,
     url: str | None = None,
@@ -71,8 +71,9 @@ def start(
 
     Raises SpecError (a ValueError) for what is no name, tag, …; never for a service that is away.
     """
-    model = {"kind": "external", "classes": classes, "layers": list(layers), "config": as_json(config or {}, "config")}
-    body: dict[str, Any] = {"name": name, "tags": list(tags), "model": model}
+    model = {"kind": "external", "classes": classes, "layers": _several(layers)}
+    body: dict[str, Any] = {"name": name, "tags": _several(tags), "model": model}
+    model["config"] = as_json(config or {}, "config")
     if theory is not None:
         body["theory"] = {"preset": theory} if isinstance(theory, str) else plain(theory)
     spec = spec_of(body)
@@ -85,6 +86,10 @@ def start(
     if spool.state["id"] is not None or spool.unsent_bytes:
         spool.append({"begun": time.time()})
     return LoggedRun(spool, seed, None if offline else Client(url or spool.about["url"], token, 20.0, 0.0))
+
+
+def _several(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
 
 
 def _created(root: Path, about: dict[str, Any]) -> Spool:
@@ -152,8 +157,8 @@ class LoggedRun:
 
     def log(self, step: SupportsIndex, values: Given | None = None, **metrics: Any) -> None:
         """Keeps the values of one step: {(metric, layer): value} or {metric: value}, and keywords as metrics without
-        a layer. NaN and infinities are kept as undefined. What is logged again for a step adds metrics to it; a value
-        that a metric has there already stays.
+        a layer. NaN, infinities and None are kept as undefined. What is logged again for a step adds metrics to it; a
+        value that a metric has there already stays.
 
         Raises ValueError or TypeError for what is no step, name or number; never for a service that is away.
         """
@@ -222,7 +227,8 @@ class LoggedRun:
             self._spool.close()
         elif self._spool.state["ended"]:
             self._spool.remove()
-        self._client.transport.close()
+        if not self._thread.is_alive():
+            self._client.transport.close()
 
     def __enter__(self) -> LoggedRun:
         return self
