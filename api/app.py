@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -52,6 +53,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     if warning is not None:
         logging.getLogger("ncore.api").warning(warning)
     raise_descriptor_limit()
+    gc.collect()
+    gc.freeze()  # what the imports have made lives as long as the process: to walk it again halves the speed of storing
     reconciler = Reconciler()
     reconciler.start()
     remover = Remover()

@@ -144,10 +144,12 @@ def _faults_of_row(i: int, row: Any, columns: int) -> Iterator[Fault]:
 
 def _by_key(rows: Sequence[list[Any]], keeps: bool) -> dict[Key, list[float | None]]:
     """The rows by seed and step, the first of each. Raises SpecError where one is there twice with other values."""
-    found: dict[Key, list[float | None]] = {(row[0], row[1]): row[2:] for row in reversed(rows)}
-    if len(found) < len(rows) and not keeps:
-        for i, (seed, step, *values) in enumerate(rows):
-            if found[seed, step] != values:
-                message = f"seed {seed}, step {step} is there twice, with other values"
-                raise SpecError([{"field": f"rows.{i}", "message": message}])
-    return dict(reversed(found.items()))  # in the order in which they came
+    found: dict[Key, list[float | None]] = {(row[0], row[1]): row[2:] for row in rows}
+    if len(found) == len(rows):
+        return found
+    first: dict[Key, list[float | None]] = {}
+    for i, (seed, step, *values) in enumerate(rows):
+        if first.setdefault((seed, step), values) != values and not keeps:
+            message = f"seed {seed}, step {step} is there twice, with other values"
+            raise SpecError([{"field": f"rows.{i}", "message": message}])
+    return first
