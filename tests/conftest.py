@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fails where the runner does not know the groups: each of its processes would start every service."""
-    if session.items and session.config.getoption("loadgroup", False):
+    if session.items and getattr(session.config.option, "loadgroup", False):
         assert all("@" in item.nodeid for item in session.items), "pytest-xdist ignores xdist_group"
 
 

@@ -84,6 +84,7 @@ def test_an_exception_is_the_reason_of_a_failure(service, client, tmp_path):
     assert points(client, run.id) == {("loss", None, 0, 0): 1.0, ("loss", None, 0, 1): 0.5}
 
 
+@pytest.mark.nightly  # seconds of torch and scikit-learn
 def test_the_example_of_the_documents_runs(service, client, tmp_path, monkeypatch, capsys):
     text = (Path(__file__).parents[1] / "docs" / "external.md").read_text()
     example = re.search(r"^```python\n(.*?)^```", text, re.M | re.S)
