@@ -9,7 +9,7 @@ to change a row one finds nothing to change. Terminal states are final, but for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -22,12 +22,8 @@ from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import gpu_workers, queue_of
 from api.settings import get_settings
 from ncore.kinds.external import EXTERNAL
+from ncore.status import ENDED, LOST, OPEN, RETRIED
 
-Status = Literal["queued", "running", "lost", "succeeded", "failed", "cancelled"]
-STATUSES = get_args(Status)
-ENDED = ("succeeded", "failed", "cancelled")
-OPEN = ("running", "lost")
-"""Of an external experiment that has not ended."""
 IS_EXTERNAL = Experiment.kind == EXTERNAL
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
@@ -128,7 +124,7 @@ def retry(session: Session, experiment_id: str) -> bool:
     lease = from_now(get_settings().lease_seconds)
     change = (
         update(Experiment)
-        .where(Experiment.id == experiment_id, Experiment.status.in_(("failed", "cancelled")))
+        .where(Experiment.id == experiment_id, Experiment.status.in_(RETRIED))
         .values(
             status=case((IS_EXTERNAL, "running"), else_="queued"),
             lease_until=case((IS_EXTERNAL, lease), else_=None),
@@ -165,13 +161,13 @@ def hear(session: Session, experiment_id: str) -> None:
     lease = {"lease_until": from_now(get_settings().lease_seconds)}
     if not _rows(session, this.where(Experiment.status == "running").values(**lease)):
         again = {"status": "running", "attempt": Experiment.attempt + 1, **lease}
-        _changed(session, this.where(Experiment.status == "lost").values(**again), "heard again")
+        _changed(session, this.where(Experiment.status == LOST).values(**again), "heard again")
 
 
 def lose_silent(session: Session) -> int:
     """Marks external experiments as lost whose lease has expired. Returns how many."""
     silent = and_(Experiment.status == "running", IS_EXTERNAL, Experiment.lease_until < from_now())
-    change = update(Experiment).where(silent).values(status="lost", lease_until=None)
+    change = update(Experiment).where(silent).values(status=LOST, lease_until=None)
     return _changed(session, change, "lost", "its loop fell silent: killed, or the network between is gone")
 
 

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from api.database import received, states
 from api.database.measurements import last_rows, last_rows_with, measurement_of
 from api.database.sessions import writing
-from api.database.states import ENDED, Status
 from api.database.tables import Experiment
 from api.settings import get_settings
 from api.shown import ExperimentOut, find, shown
@@ -22,6 +21,7 @@ from ncore.kinds.fields import Plain
 from ncore.outcome import as_final
 from ncore.rows import MAX_COLUMNS, MAX_ROWS, Rows, parse_rows
 from ncore.spec import stored_spec
+from ncore.status import ENDED, Status
 from ncore.verdict import verdicts
 
 router = APIRouter(tags=["external"], responses=PROBLEMS)

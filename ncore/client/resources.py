@@ -13,14 +13,12 @@ import orjson
 
 from ncore.client.transport import ApiError, NotReached
 from ncore.series import framed, table_of_columns
+from ncore.status import ENDED, LOST
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
 
 POLL_SECONDS = 0.3
-ENDED = ("succeeded", "failed", "cancelled")
-LOST = "lost"
-"""Of an external experiment whose loop fell silent: nobody knows whether it will go on."""
 PING = "ping"
 Frame = Literal["pandas", "polars", "records"]
 
