@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Body, Depends, Request
@@ -21,7 +21,7 @@ from ncore.kinds.fields import Plain
 from ncore.outcome import as_final
 from ncore.rows import MAX_COLUMNS, MAX_ROWS, Rows, parse_rows
 from ncore.spec import stored_spec
-from ncore.status import ENDED, Status
+from ncore.status import ENDED, Ended, Status
 from ncore.verdict import verdicts
 
 router = APIRouter(tags=["external"], responses=PROBLEMS)
@@ -67,7 +67,7 @@ class Ending(BaseModel):
     """How an external experiment has ended."""
 
     model_config = ConfigDict(extra="forbid")
-    status: Literal["succeeded", "failed", "cancelled"] = "succeeded"
+    status: Ended = "succeeded"
     reason: Annotated[str, Field(max_length=MAX_REASON, description="of a failure"), Plain()] | None = None
 
 

@@ -30,6 +30,7 @@ from ncore.presets import spec_of
 from ncore.rows import MAX_COLUMNS, MAX_SEED
 from ncore.series import metric_and_layer
 from ncore.spec import AnySpec
+from ncore.status import ENDED
 from ncore.text import escaped
 
 log = logging.getLogger("ncore")
@@ -202,8 +203,8 @@ class LoggedRun:
         is left then `ncore sync` sends.
         """
         status = status or ("failed" if reason else "cancelled" if self.cancelled else "succeeded")
-        if status not in ("succeeded", "failed", "cancelled"):
-            raise ValueError(f"status: must be succeeded, failed or cancelled; got {status!r}")
+        if status not in ENDED:
+            raise ValueError(f"status: must be one of {', '.join(ENDED)}; got {status!r}")
         if self._is_over or os.getpid() != self._owner:
             return
         told = escaped(str(reason)[:MAX_REASON])[:MAX_REASON] if reason and status == "failed" else None

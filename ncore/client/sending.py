@@ -15,6 +15,7 @@ from ncore.client.spool import Line, Spool
 from ncore.client.transport import ApiError, NotReached
 from ncore.rows import KEPT, MAX_ROWS
 from ncore.series import metric_and_layer
+from ncore.status import RETRIED
 
 log = logging.getLogger("ncore")
 LOOK_SECONDS = 0.2
@@ -22,7 +23,7 @@ LOOK_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 10.0
 ABSENT_SECONDS = 5.0
 """How long the end of a run waits for a service that does not answer."""
-RETRIED = (408, 425, 429, 500, 502, 503, 504)
+PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Refusals that pass."""
 Table = dict[str, Any]
 
@@ -90,7 +91,7 @@ class Sender:
             self.status = self._post("finish", json=ending)["status"]
         elif "begun" in line:
             self.status = self._client.experiment(str(self.id)).status
-            if self.status in ("failed", "cancelled"):
+            if self.status in RETRIED:
                 self.status = self._post("retry")["status"]
         self.spool.remember(ended="ended" in line)
 
@@ -125,7 +126,7 @@ def tables_of(rows: Iterable[Line]) -> Iterator[Table]:
 
 def is_final(error: ApiError) -> bool:
     """Whether the service will refuse the same again."""
-    return error.status not in RETRIED
+    return error.status not in PASSING
 
 
 class SendingThread(threading.Thread):
