@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from api.routes import (
     dashboard,
     events,
     experiments,
+    external,
     health,
     listing,
     logs,
@@ -51,6 +53,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     if warning is not None:
         logging.getLogger("ncore.api").warning(warning)
     raise_descriptor_limit()
+    gc.collect()
+    gc.freeze()  # what the imports have made lives as long as the process: to walk it again halves the speed of storing
     reconciler = Reconciler()
     reconciler.start()
     remover = Remover()
@@ -88,6 +92,7 @@ def make_app() -> FastAPI:
     app.add_middleware(Gate)
     parts = (
         experiments,
+        external,
         listing,
         metrics,
         theory,

@@ -67,6 +67,7 @@ def reconcile(patience: Patience) -> None:
         states.shorten_leases(session)
         if patience.is_over(_clock(session)):
             states.requeue_expired(session)
+            states.lose_silent(session)
             workers.forget_lost_workers(session)
         due = states.to_send_again(session)
     waiting = broker.waiting()

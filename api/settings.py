@@ -77,7 +77,10 @@ class Settings(BaseSettings):
     )
     max_queued: int = Field(default=20_000, ge=0, le=2**31 - 1, description="most experiments in the queue")
     lease_seconds: float = Field(
-        default=10.0, ge=0.1, le=DAY_SECONDS, description="how long a silent worker keeps its experiment"
+        default=10.0,
+        ge=0.1,
+        le=DAY_SECONDS,
+        description="how long a silent worker keeps its experiment; a silent loop is lost then",
     )
     heartbeat_seconds: float = Field(
         default=2.0, ge=0.05, le=DAY_SECONDS, description="how often a worker renews its lease"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 from sqlalchemy import select
@@ -32,6 +32,7 @@ class ExperimentOut(BaseModel):
     name: str
     tags: list[str]
     status: Status
+    source: Literal["service", "external"]
     spec: dict[str, Any]
     created_at: datetime
     started_at: datetime | None

@@ -26,7 +26,8 @@ from ncore.estimate import measurements, memory_bytes, wants_gpu
 from ncore.faults import shortened
 from ncore.kinds.fields import Plain
 from ncore.network.estimate import largest_share
-from ncore.spec import NetworkSpec, SpecError, UfmSpec
+from ncore.presets import Spec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, SpecError, UfmSpec
 
 Submitted = TypeVar("Submitted", Experiment, Sweep)
 Key = Annotated[
@@ -35,8 +36,10 @@ Key = Annotated[
 ]
 
 
-def check_limits(spec: UfmSpec | NetworkSpec) -> None:
-    """Raises SpecError with the estimate and the limit."""
+def check_limits(spec: AnySpec) -> None:
+    """Raises SpecError with the estimate and the limit. What is measured elsewhere takes nothing here."""
+    if isinstance(spec, ExternalSpec):
+        return
     settings, memory = get_settings(), memory_bytes(spec)
     if memory > settings.max_memory_bytes:
         raise SpecError([_too_much_memory(spec, memory, settings.max_memory_bytes)])
@@ -48,7 +51,7 @@ def check_limits(spec: UfmSpec | NetworkSpec) -> None:
         raise SpecError([{"field": "measure", "message": message}])
 
 
-def _too_much_memory(spec: UfmSpec | NetworkSpec, needed_bytes: int, limit_bytes: int) -> dict[str, str]:
+def _too_much_memory(spec: Spec, needed_bytes: int, limit_bytes: int) -> dict[str, str]:
     field, largest = "model", ""
     if isinstance(spec, NetworkSpec):
         field, share_bytes, what = largest_share(spec, limit_bytes)
@@ -62,7 +65,8 @@ def _gib(n: float) -> str:
 
 
 def wake(rows: Sequence[Experiment]) -> None:
-    """Calls a worker for each, after the commit; when the broker is away the reconciler does it later."""
+    """Calls a worker for each that needs one, after the commit; the reconciler does it later where no broker is."""
+    rows = [row for row in rows if row.source == "service"]
     with reading() as session:
         kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}
     reached = takewhile(lambda row: broker.send(row.id, kinds[row.queue]), rows)  # one that fails takes seconds
@@ -117,8 +121,9 @@ def check_queue(session: Session, more: int) -> None:
         raise Problem(429, detail, headers={"Retry-After": "30"})
 
 
-def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experiment:
-    """The new row of an experiment, queued."""
+def row_of(session: Session, spec: AnySpec, **more: Any) -> Experiment:
+    """The new row of an experiment: queued, or running where its owner measures it."""
+    more |= states.started() if isinstance(spec, ExternalSpec) else _queued(spec)
     row = Experiment(
         id=new_id(),
         name=spec.name,
@@ -126,11 +131,19 @@ def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experi
         kind=spec.model.kind,
         tags=list(spec.tags),
         spec=spec.model_dump(mode="json"),
-        total=spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
-        priority=spec.priority,
-        queue="gpu" if wants_gpu(spec) else "cpu",
         **more,
     )
     session.add(row)
     journal.write(session, row.id, "submitted")
+    if row.source == "external":
+        session.flush()
+        session.refresh(row)  # its times are the database's
     return row
+
+
+def _queued(spec: Spec) -> dict[str, Any]:
+    return {
+        "total": spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
+        "priority": spec.priority,
+        "queue": "gpu" if wants_gpu(spec) else "cpu",
+    }

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.outcome import Outcome
-from ncore.presets import Spec, as_spec
+from ncore.outcome import Outcome, as_final
+from ncore.presets import Spec, as_spec, trainable
 from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
@@ -42,7 +42,7 @@ def begin(
     start at once, whatever it is at: a download, images that are decoded, features that are drawn.
     Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.network.data` raises.
     """
-    spec = as_spec(spec)
+    spec = trainable(as_spec(spec))
     if check is not None:
         return interruptible(lambda check: _begin(spec, start, checkpoint, data_dir, check), check)
     return _begin(spec, start, checkpoint, data_dir, go_on)
@@ -89,16 +89,7 @@ def train(
 def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Outcome:
     """The `result` of a finished run; `final` holds the last measurement of each seed."""
     return {
-        "final": [
-            {
-                "seed": m.seed,
-                "step": m.step,
-                "metrics": [
-                    {"metric": metric, "layer": layer, "value": value} for (metric, layer), value in m.values.items()
-                ],
-            }
-            for m in final
-        ],
+        "final": as_final(final),
         "verdict": verdicts(spec, list(final), run.classes),
         "engine": run.engine,
         "device": run.device,

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
@@ -14,14 +14,15 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from api.database import journal, states
-from api.database.measurements import last_rows
+from api.database.measurements import last_rows, measurement_of
 from api.database.sessions import writing
 from api.database.tables import Experiment
 from api.settings import get_settings
 from api.store import StoreError, is_away, will_pass
 from ncore.network.sources import DataError
+from ncore.presets import trainable
 from ncore.run import DeviceError, Measurement, Run
-from ncore.series import key_of, metric_and_layer
+from ncore.series import key_of
 from ncore.spec import NetworkSpec, UfmSpec, stored_spec
 from ncore.stopping import Stopped, interruptible
 from ncore.train import Diverged, begin, outcome
@@ -99,7 +100,7 @@ class Job:
 
     def _train(self) -> tuple[str, dict[str, Any]]:
         """Raises Stopped where the lease is lost, the user cancels or this process shall end."""
-        spec = stored_spec(self._body)
+        spec = trainable(stored_spec(self._body))
         if spec.device == "auto" and self._queue == "cpu":  # small: a GPU would only be slower, and change the digits
             spec = spec.model_copy(update={"device": "cpu"})
         run = self._begin(spec)
@@ -225,7 +226,7 @@ class Job:
     def _finals(self, spec: UfmSpec | NetworkSpec) -> Sequence[Measurement]:
         """The last measurement of each seed, from the rows: an earlier attempt may have stored it."""
         rows = self._transact(lambda session: last_rows(session, self.id))
-        found = {seed: _measurement(seed, step, values) for seed, step, values in rows}
+        found = {row.seed: measurement_of(row) for row in rows}
         return [found[seed] for seed in spec.seeds]
 
 
@@ -236,12 +237,6 @@ def _reason(error: Exception) -> str:
             reason = f"out of memory: use fewer seeds or a smaller model; {reason or type(error).__name__}"
         return f"{reason} (this worker's limit: {memory.limit_in_words()}, at most NCORE_WORKER_MEMORY_BYTES)"
     return f"{type(error).__name__}: {error}"
-
-
-def _measurement(seed: int, step: int, values: Mapping[str, float | None]) -> Measurement:
-    """Of a row; an undefined value is null there and NaN here."""
-    known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
-    return Measurement(seed, step, known)
 
 
 def _data_dir() -> str | None:

@@ -1,5 +1,7 @@
 """The state machine: queued → running → succeeded | failed | cancelled. All changes of `status` are here.
 
+An external experiment is running at once, and lost while its owner's loop is silent: lost → running when it is heard.
+
 Each change is one UPDATE that names the state (and for a worker the attempt) it starts from, so that of two who want
 to change a row one finds nothing to change. Terminal states are final, but for a retry asked for by a user.
 """
@@ -19,8 +21,10 @@ from api.database.parts import VISIBLE
 from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import gpu_workers, queue_of
 from api.settings import get_settings
-from ncore.status import ENDED, RETRIED
+from ncore.kinds.external import EXTERNAL
+from ncore.status import ENDED, LOST, OPEN, RETRIED
 
+IS_EXTERNAL = Experiment.kind == EXTERNAL
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
 
@@ -100,13 +104,15 @@ def finish(
 
 
 def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
-    """A queued experiment is cancelled at once, a running one by its worker at the next step boundary."""
+    """A queued experiment is cancelled at once, a running one by its worker at the next step boundary.
+
+    An external one too is cancelled at once: its owner's loop learns it at its next call.
+    """
     this = update(Experiment).where(which)
+    at_once = or_(Experiment.status == "queued", and_(IS_EXTERNAL, Experiment.status.in_(OPEN)))
     _changed(
         session,
-        this.where(Experiment.status == "queued").values(
-            status="cancelled", finished_at=from_now(), cancel_requested=True
-        ),
+        this.where(at_once).values(status="cancelled", finished_at=from_now(), cancel_requested=True, lease_until=None),
         "cancelled",
     )
     running = this.where(Experiment.status == "running", Experiment.cancel_requested.is_(False))
@@ -114,12 +120,15 @@ def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
 
 
 def retry(session: Session, experiment_id: str) -> bool:
-    """A failed or cancelled experiment goes on from its checkpoint."""
+    """A failed or cancelled experiment goes on from its checkpoint; an external one where its owner goes on."""
+    lease = from_now(get_settings().lease_seconds)
     change = (
         update(Experiment)
         .where(Experiment.id == experiment_id, Experiment.status.in_(RETRIED))
         .values(
-            status="queued",
+            status=case((IS_EXTERNAL, "running"), else_="queued"),
+            lease_until=case((IS_EXTERNAL, lease), else_=None),
+            attempt=case((IS_EXTERNAL, Experiment.attempt + 1), else_=Experiment.attempt),
             queued_at=from_now(),
             finished_at=None,
             error=None,
@@ -136,8 +145,37 @@ def requeue_expired(session: Session) -> int:
 
     Returns how many.
     """
-    expired = and_(Experiment.status == "running", Experiment.lease_until < from_now())
+    expired = and_(Experiment.status == "running", ~IS_EXTERNAL, Experiment.lease_until < from_now())
     return _requeue(session, expired, "its worker fell silent: killed, or its machine is gone")
+
+
+def started() -> dict[str, Any]:
+    """Values of the row of an external experiment, which runs from the first."""
+    lease = from_now(get_settings().lease_seconds)
+    return {"status": "running", "attempt": 1, "started_at": from_now(), "lease_until": lease}
+
+
+def hear(session: Session, experiment_id: str) -> None:
+    """The loop of an external experiment has called: renews its lease; one that was lost runs again."""
+    this = update(Experiment).where(Experiment.id == experiment_id, IS_EXTERNAL)
+    lease = {"lease_until": from_now(get_settings().lease_seconds)}
+    if not _rows(session, this.where(Experiment.status == "running").values(**lease)):
+        again = {"status": "running", "attempt": Experiment.attempt + 1, **lease}
+        _changed(session, this.where(Experiment.status == LOST).values(**again), "heard again")
+
+
+def lose_silent(session: Session) -> int:
+    """Marks external experiments as lost whose lease has expired. Returns how many."""
+    silent = and_(Experiment.status == "running", IS_EXTERNAL, Experiment.lease_until < from_now())
+    change = update(Experiment).where(silent).values(status=LOST, lease_until=None)
+    return _changed(session, change, "lost", "its loop fell silent: killed, or the network between is gone")
+
+
+def end(session: Session, experiment_id: str, status: str, **values: Any) -> bool:
+    """Ends an external experiment; False where it has ended already."""
+    this = update(Experiment).where(Experiment.id == experiment_id, IS_EXTERNAL, Experiment.status.in_(OPEN))
+    ended = {"status": status, "finished_at": from_now(), "lease_until": None, "total": Experiment.step}
+    return _changed(session, this.values(**ended, **values), status, values.get("error")) > 0
 
 
 def shorten_leases(session: Session) -> None:

@@ -6,9 +6,25 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    case,
+)
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from ncore.kinds.external import EXTERNAL
 
 
 class Moment(TypeDecorator[datetime]):
@@ -75,6 +91,16 @@ class Experiment(Table):
     """`gpu` for what a GPU worker should have, else `cpu`."""
     sweep_id: Mapped[str | None] = mapped_column(String(32))
     sweep_index: Mapped[int | None] = mapped_column(Integer)
+
+    @hybrid_property
+    def source(self) -> str:
+        """Who measures it: its owner's loop, or a worker of this service."""
+        return "external" if self.kind == EXTERNAL else "service"
+
+    @source.inplace.expression
+    @classmethod
+    def _source(cls) -> ColumnElement[str]:
+        return case((cls.kind == EXTERNAL, "external"), else_="service")
 
     __table_args__ = (
         Index("ix_experiments_created_at_id", "created_at", "id"),

@@ -23,7 +23,7 @@ from ncore.status import Status
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 MAX_PAGE = 200
 Column = Literal[
-    "name", "tags", "status", "spec", "created_at", "started_at", "finished_at",
+    "name", "tags", "status", "source", "spec", "created_at", "started_at", "finished_at",
     "progress", "attempt", "worker", "device", "error", "result",
 ]  # fmt: skip
 OWN = {name: getattr(Experiment, name) for name in ExperimentOut.model_fields if name != "progress"}
@@ -40,6 +40,7 @@ class ExperimentPart(BaseModel):
     name: str | None = None
     tags: list[str] | None = None
     status: Status | None = None
+    source: Literal["service", "external"] | None = None
     spec: dict[str, Any] | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -63,7 +64,9 @@ class Page(BaseModel):
 def list_experiments(
     status: Annotated[Status | None, Query(description="only those in this state")] = None,
     tag: Annotated[str | None, Query(description="only those with exactly this tag")] = None,
-    kind: Annotated[str | None, Query(description="only models of this kind: ufm, resnet, mlp, convnet")] = None,
+    kind: Annotated[
+        str | None, Query(description="only models of this kind: ufm, external, resnet, mlp, convnet …")
+    ] = None,
     q: Annotated[str | None, Query(description="looked for in the name, in capital or small letters")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="most items of a page")] = 50,
     cursor: Annotated[str | None, Query(description="an earlier answer's `next_cursor`")] = None,

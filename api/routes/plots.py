@@ -16,6 +16,7 @@ from api.drawing import CrowdedError, Drawing, PictureError
 from api.shown import find
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
+from ncore.kinds.external import Metric
 from ncore.kinds.fields import Plain
 from ncore.pictures import curves
 from ncore.pictures.files import KINDS, Form, rendered
@@ -40,8 +41,7 @@ router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_COMPARED = 20
 MAX_LAYERS = 64
 ShortText = Annotated[str, Query(max_length=64), Plain()]
-MetricName = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:@+-]*$")]
-"""A metric's name: without blanks, since stored names are followed by a blank and the layer."""
+MetricName = Annotated[Metric, Query()]
 _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 

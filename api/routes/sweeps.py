@@ -22,8 +22,8 @@ from api.web.bodies import parsed, sound
 from api.web.errors import PROBLEMS, Problem
 from ncore.faults import shortened
 from ncore.kinds.fields import Entries, Plain
-from ncore.presets import body_of_request
-from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
+from ncore.presets import Spec, body_of_request, trainable
+from ncore.spec import SpecError, parse_spec, with_changes
 from ncore.text import escaped
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
@@ -37,7 +37,6 @@ WRITTEN = 100
 """Experiments that one transaction writes."""
 WOKEN = 100
 """Wake-up calls that are sent at once; the reconciler sends the others as the queue runs dry."""
-Spec = UfmSpec | NetworkSpec
 Point = dict[str, Any]
 Path = Annotated[str, Field(min_length=1, max_length=MAX_NAME), Plain()]
 
@@ -88,7 +87,7 @@ def check(request: SweepRequest) -> int:
 
 
 def _spec(body: Mapping[str, Any], point: Point) -> Spec:
-    return parse_spec(with_changes(body, {**point, "name": _named(body, point)}))
+    return trainable(parse_spec(with_changes(body, {**point, "name": _named(body, point)})))
 
 
 def _fault(fault: Mapping[str, str], point: Point) -> dict[str, str]:

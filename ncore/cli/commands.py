@@ -106,7 +106,8 @@ def _print_outcome(experiment: Experiment) -> None:
         console.print(comparison_table(rows))
     else:
         last = experiment.result["final"] if experiment.result else _latest(experiment)
-        console.print(final_table(last, "final values" if experiment.is_ended else "values so far"))
+        title = "final values" if experiment.is_ended else "values so far"
+        console.print(final_table(last, title, everything=experiment.data["source"] == "external"))
     for line in verdict_lines(experiment.result):
         console.print(line)
 
@@ -130,7 +131,9 @@ def cancel(given: Namespace) -> int:
 def retry(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = client.experiment(given.id).retry()
-        console.print(f"{given.id}: {experiment.status}; it goes on from its checkpoint")
+        is_external = experiment.data["source"] == "external"
+        how = f"its loop goes on by ncore.start(id={given.id!r})" if is_external else "it goes on from its checkpoint"
+        console.print(f"{given.id}: {experiment.status}; {how}")
     return 0
 
 

@@ -34,6 +34,7 @@ COMMANDS = {
     "workers": ("admin.workers", "which workers there are, on what, and what runs there"),
     "delete": ("admin.delete", "delete an experiment, or a sweep with its experiments"),
     "prune": ("admin.prune", "delete what has ended some days ago"),
+    "sync": ("sync.sync", "send what loops have logged into folders while no service was there"),
     "theory": ("commands.theory", "what the theory predicts for a spec or a preset"),
     "run": ("commands.run", "run a spec or a preset here, without a service"),
 }
@@ -87,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
     made["export"].add_argument("--out", type=Path, help="the folder, or the zip file (default: named by the id)")
     made["export"].add_argument(
         "--zip", action="store_true", help="everything in one zip file, to run it again elsewhere"
+    )
+    made["sync"].add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="of a run, or of runs (default: NCORE_RUNS, else ncore-runs)",
     )
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
     return parser

@@ -13,7 +13,7 @@ import orjson
 
 from ncore.client.transport import ApiError, NotReached
 from ncore.series import framed, table_of_columns
-from ncore.status import ENDED
+from ncore.status import ENDED, LOST
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
@@ -73,7 +73,7 @@ class Resource:
     def _until_ended(self, seconds: float | None, show: Any, **filters: Any) -> None:
         """Looks until it has ended, showing each look. Raises TimeoutError."""
         until = None if seconds is None else time.monotonic() + seconds
-        while not self.refresh(**filters).is_ended:
+        while not (self.refresh(**filters).is_ended or self.state == LOST):
             show(self.data)
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(f"{self.noun} {self.id} is not done after {seconds} s: {self.state}")
@@ -122,6 +122,8 @@ class Experiment(Resource):
 
         with progress_of(self.data, shown=progress) as show:
             self._until_ended(timeout_seconds, show)
+        if self.status == LOST:
+            raise ExperimentFailed(f"experiment {self.id} is lost: its loop fell silent; it may go on with this id")
         if self.status != "succeeded":
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self

@@ -11,7 +11,7 @@ from ncore.pictures import marks
 from ncore.pictures.axes import SHARE, Abscissa, Channel, Ordinate, powers_below, powers_beside
 from ncore.pictures.histogram import histogram
 from ncore.pictures.marks import Row, Tables
-from ncore.pictures.panels import GAP, PANELS, Panel, panel_of
+from ncore.pictures.panels import GAP, Panel, panel_called, panel_of
 from ncore.pictures.points import CurvePoint, Curves, Key
 from ncore.pictures.setting import PictureSetting
 from ncore.pictures.themes import THEMES, Layout, Theme
@@ -43,9 +43,9 @@ def figure(
     for the panels that are histograms.
     """
     names, canvas = panels or setting.shown(ends), _Canvas(THEMES[theme], layout, hover)
-    if any(GAP in PANELS[name].metrics for name in names):
+    if any(GAP in panel_called(name).metrics for name in names):
         curves = {**curves, (GAP, None): _gap(curves, setting)}
-    charts = [_panel(PANELS[name], curves, ends, setting, canvas) for name in names]
+    charts = [_panel(panel_called(name), curves, ends, setting, canvas) for name in names]
     heading = (setting.name, setting.caption) if layout.title is None else (layout.title, "")
     description = f"{setting.name}. {setting.caption}".strip(". ")
     return {**_whole(charts, canvas, *heading, columns), "description": description}

@@ -17,7 +17,7 @@ from ncore.pictures.themes import LayoutName, ThemeName, layout_of
 from ncore.presets import spec_of
 from ncore.run import Measurement
 from ncore.series import as_series
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.spec import AnySpec, NetworkSpec
 
 
 class Picture:
@@ -50,7 +50,7 @@ class Picture:
 
 
 def figure(
-    spec: UfmSpec | NetworkSpec | Mapping[str, Any] | str,
+    spec: AnySpec | Mapping[str, Any] | str,
     measured: Any,
     *,
     panels: Sequence[str] = (),
@@ -79,13 +79,13 @@ def figure(
     if unknown:
         raise ValueError(f"panels: must be out of {', '.join(PANELS)}; got {unknown[0]!r}")
     body = {"preset": spec} if isinstance(spec, str) else spec
-    parsed = body if isinstance(body, UfmSpec | NetworkSpec) else spec_of(body)
-    foreign = [seed for seed in seeds if seed not in parsed.seeds]
+    parsed = body if isinstance(body, AnySpec) else spec_of(body)
+    foreign = [seed for seed in seeds if seed not in parsed.seeds] if parsed.seeds else []
     if foreign:
         raise ValueError(f"seeds: must be out of {', '.join(map(str, parsed.seeds))}; got {foreign[0]!r}")
     series = [one for one in series_of(measured) if is_chosen(one, layers, seeds)]
     last = steps or max((one["steps"][-1] for one in series if one["steps"]), default=0)
-    setting = setting_of(parsed, last if isinstance(parsed, UfmSpec) else last * len(parsed.seeds), seeds=seeds)
+    setting = setting_of(parsed, last * len(parsed.seeds) if isinstance(parsed, NetworkSpec) else last, seeds=seeds)
     layout = layout_of(style, **sizes)
     return Picture(curves.figure(curves_of(series), setting, panels, theme, columns, True, layout, ends_of(series)))
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from ncore.pictures.axes import Abscissa
 from ncore.pictures.caption import caption
-from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
-from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
+from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, UFM_PANELS, panel_called, usual_panels, without_panel
+from ncore.spec import AnySpec, ExternalSpec, MeasureEpochs, UfmSpec
 from ncore.theory import predict
 from ncore.theory.comparison import predicted_series
 from ncore.theory.nc0 import has_law
@@ -28,6 +28,8 @@ class PictureSetting:
     steps: int = 0
     tested: bool = False
     """Whether the layers are measured on the test set too, as NAME@test."""
+    shows_all: bool = False
+    """Whether metrics that no panel shows get one of their own, where none are chosen."""
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -37,10 +39,12 @@ class PictureSetting:
     def shown(self, ends: Mapping[tuple[str, str | None], object]) -> list[str]:
         """The panels where none are chosen: without histograms of metrics that are not among the last values `ends`."""
         metrics = {metric for metric, _ in ends}
-        return [name for name in self.panels if not PANELS[name].over_seeds or metrics & PANELS[name].metrics.keys()]
+        own = without_panel(ends) if self.shows_all else []
+        found = {name: panel_called(name) for name in [*self.panels, *own] or NETWORK_PANELS}
+        return [name for name, one in found.items() if not one.over_seeds or metrics & one.metrics.keys()]
 
 
-def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
+def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
     """The setting of a run of `total` steps, of which `seeds` are shown (all if empty).
 
     A network trains its seeds one after the other, so that its total is that of all; a UFM trains them at once.
@@ -53,6 +57,9 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
         over = Abscissa(log=spec.measure.spacing == "log")
         more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
         return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total)
+    if isinstance(spec, ExternalSpec):
+        panels, over = usual_panels(spec.model.metrics), Abscissa(log=False)
+        return PictureSetting(name, told, spec.model.layers, predicted, over, panels, total, shows_all=True)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
