@@ -10,14 +10,17 @@ import logging
 import math
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
 from api.companion import Companion, CrowdedError, EndedError, LateError, answer_all
 from api.settings import get_settings
+from api.web.errors import Problem
 from ncore.faults import Fault, SpecError
+from ncore.kinds.foreign import Description, ForeignModel
+from ncore.kinds.networks import NETWORKS
 from ncore.saved.names import ROLES
 
 log = logging.getLogger("ncore.api")
@@ -56,6 +59,21 @@ class Engine:
         """
         limit = get_settings().max_measure_bytes
         found: dict[str, Any] = self._ask("measured", body, classes, dict(keys), limit)
+        return found
+
+    def describe(self, model: ForeignModel, channels: int, image_size: int) -> Description | None:
+        """Maps and weights of a network that others wrote; None where torch is not here: then its worker finds out.
+
+        Raises SpecError where it cannot be built, and the 503 where too many wait.
+        """
+        if not self.is_here:
+            return None
+        try:
+            found: Description = self._ask("described", model.kind, model.model_dump(mode="json"), channels, image_size)
+        except CrowdedError as error:
+            raise Problem(503, str(error), headers={"Retry-After": "2"}) from None
+        except AwayError as error:
+            raise SpecError([{"field": "model", "message": f"cannot be built here: {error}"}]) from None
         return found
 
     def _ask(self, work: str, *arguments: Any) -> Any:
@@ -110,7 +128,16 @@ def measured(body: bytes, classes: Any, keys: Mapping[str, str], limit_bytes: in
     return {**saved.shape, "metrics": metrics}
 
 
-WORK = {"measured": measured}
+def described(kind: str, body: Mapping[str, Any], channels: int, image_size: int) -> Description:
+    """What `Engine.describe` gives. Raises SpecError."""
+    from ncore.network.describing import describe
+
+    model = NETWORKS[kind].model_validate(body)
+    assert isinstance(model, ForeignModel)  # noqa: S101 (for the type checker)
+    return describe(model, channels, image_size)
+
+
+WORK: dict[str, Callable[..., Any]] = {"measured": measured, "described": described}
 
 
 def answered(question: tuple[str, tuple[Any, ...]]) -> tuple[Any, list[Fault]]:

@@ -15,13 +15,16 @@ from api.engine import AwayError, Engine
 from api.web.errors import PROBLEMS, Problem
 from ncore.faults import SpecError
 from ncore.kinds.fields import Plain
+from ncore.kinds.foreign import describe_by
 
 
 @asynccontextmanager
 async def engine(_: Any) -> AsyncIterator[dict[str, Engine]]:
-    """The API's `request.state.engine`, from its start to its end."""
+    """The API's `request.state.engine`, from its start to its end; it describes models, too."""
     made = Engine()
+    describe_by(made.describe)
     yield {"engine": made}
+    describe_by(None)
     made.stop()
 
 
