@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     made["export"].add_argument(
         "--zip", action="store_true", help="everything in one zip file, to run it again elsewhere"
     )
+    made["export"].add_argument(
+        "--to", choices=("tensorboard", "mlflow", "wandb"), help="the series into another tracker, by its own library"
+    )
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
     _measure_arguments(made["measure"])
     return parser
