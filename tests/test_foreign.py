@@ -217,7 +217,7 @@ def test_plugins_that_are_not_installed_or_do_not_fit_are_refused_by_name():
     data = {"name": "plugin", "image_size": 8}
     for plugin, options, message in (
         ("other", {}, "data.plugin: no installed package offers 'other'"),
-        ("wrong", {}, r"data.plugin: wrong must give images \(N, C, S, S\) of uint8; it gave \(2,\)"),
+        ("wrong", {}, r"data.plugin: wrong must give images \(N, C, S, S\) of uint8; it gave \(2,\) of torch.float32"),
         ("pictures", {"m": 3}, "data.options: pictures gives no images: TypeError"),
     ):
         spec = {**body({"kind": "mlp"}), "data": {**data, "plugin": plugin, "options": options}}

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncore.hooks import Taken, tensor_of, vectors
 from ncore.kinds.fields import resolved
@@ -17,10 +18,24 @@ from ncore.network.foreign import NOT_FAKE, POOLS, TRIED_IMAGES, Body, ForeignNe
 DESCRIBED_CLASSES = 10
 
 
+class Zeros(TorchDispatchMode):
+    """Where a tensor without numbers is asked for its number (as by initialisations that look at what they drew), it is
+    zero: sizes hardly depend on it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        try:
+            return func(*args, **(kwargs or {}))
+        except DataDependentOutputException:
+            if func is not torch.ops.aten._local_scalar_dense.default:  # noqa: SLF001 (its name)
+                raise
+            return _zero(args[0].dtype)
+
+
 def describe(model: ForeignModel, channels: int, image_size: int) -> Description:
     """Its maps and number of weights, from a pass without numbers. Raises SpecError where it cannot be built."""
     try:
-        with FakeTensorMode():
+        with FakeTensorMode(), Zeros():
             return _description(model, channels, image_size)
     except NOT_FAKE:  # what it does depends on numbers
         return _description(model, channels, image_size)
@@ -65,3 +80,7 @@ def _description(model: ForeignModel, channels: int, image_size: int) -> Descrip
     widths[FEATURES] = features.shape[1]
     numbers = sum(p.numel() for p in body.parameters())
     return Maps(sum(kept.values()) // TRIED_IMAGES, largest // TRIED_IMAGES, widths), numbers
+
+
+def _zero(kind: torch.dtype) -> bool | float | int:
+    return False if kind == torch.bool else 0.0 if kind.is_floating_point else 0

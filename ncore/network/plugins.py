@@ -38,7 +38,7 @@ def images(data: Data, base: Path | None, check: Check) -> Parts:
     """The data set of `data.plugin`: its function, called with `data.options`, gives (images, labels) for training, or
     a pair of such pairs, for training and testing.
 
-    Images are uint8 (N, C, S, S), arrays or tensors, labels whole numbers (N,) from 0. Raises DataError.
+    Pairs are tuples, images uint8 (N, C, S, S), arrays or tensors, labels whole numbers (N,) from 0. Raises DataError.
     """
     del base
     assert data.plugin is not None  # noqa: S101 (for the type checker: the spec says so)
@@ -54,13 +54,15 @@ def images(data: Data, base: Path | None, check: Check) -> Parts:
     check()
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise DataError(f"data.plugin: {data.plugin} must give (images, labels), or two such pairs")
-    pairs = given if isinstance(given[0], (tuple, list)) else (given, None)
+    pairs = given if isinstance(given[0], tuple) else (given, None)
     train = _stored(data.plugin, pairs[0])
     test = None if pairs[1] is None else _stored(data.plugin, pairs[1])
     return train, test, 1 + max(int(part.labels.max()) for part in (train, test) if part is not None)
 
 
 def _stored(name: str, pair: Any) -> Stored:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise DataError(f"data.plugin: {name} must give (images, labels), or two such pairs")
     pictures, labels = (_tensor(name, one) for one in pair)
     if pictures.ndim != 4 or pictures.dtype != torch.uint8 or pictures.shape[2] != pictures.shape[3]:
         held = f"{tuple(pictures.shape)} of {pictures.dtype}"
