@@ -145,6 +145,9 @@ def _network(model: ForeignModel, made: nn.Module, classes: int, channels: int, 
     above, _, last = name.rpartition(".")
     setattr(modules[above], last, nn.Identity())
     made.train()
+    for parameter in made.parameters():
+        parameter.data = parameter.data.contiguous()  # as the optimizer's flat views need it
+    _check_apart(model, made)
     ours = with_head(model, {}, taken.inputs.shape[1], classes)
     network = ForeignNetwork(ours, Body(made), hooked, POOLS[model.pool])
     if not isinstance(output, FakeTensor) and not model.head_layers and FEATURES not in (model.layers or (FEATURES,)):
@@ -179,10 +182,18 @@ def _tried(
         raise refused("layers", str(error).removeprefix("layers: ")) from None
 
 
+def _check_apart(model: ForeignModel, made: nn.Module) -> None:
+    """Raises SpecError where two names stand for one tensor: what a run leaves could not be written down."""
+    seen: dict[int, str] = {}
+    for name, tensor in made.state_dict(keep_vars=True).items():
+        if isinstance(tensor, Tensor) and seen.setdefault(id(tensor), name) != name:
+            raise refused("name", f"{model.name} has one tensor as {seen[id(tensor)]!r} and {name!r}; tie none")
+
+
 def _freeze_unused(made: nn.Module, output: Tensor) -> None:
     """What does not reach the output (auxiliary classifiers) is not trained, and has no weight decay."""
     trained = [p for p in made.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(output.double().sum(), trained, allow_unused=True)
+    gradients = torch.autograd.grad(output.double().sum(), trained, allow_unused=True) if trained else ()
     for parameter, gradient in zip(trained, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
 
