@@ -63,7 +63,7 @@ class Page(BaseModel):
 def list_experiments(
     status: Annotated[Status | None, Query(description="only those in this state")] = None,
     tag: Annotated[str | None, Query(description="only those with exactly this tag")] = None,
-    kind: Annotated[str | None, Query(description="only models of this kind: ufm, resnet, mlp, convnet")] = None,
+    kind: Annotated[str | None, Query(description="only models of this kind: ufm, resnet, torchvision, …")] = None,
     q: Annotated[str | None, Query(description="looked for in the name, in capital or small letters")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="most items of a page")] = 50,
     cursor: Annotated[str | None, Query(description="an earlier answer's `next_cursor`")] = None,
