@@ -75,12 +75,15 @@ class ForeignNetwork(Network):
         self.__dict__["hooked"] = dict(hooked)  # modules of the body, which are not ours a second time
         self.names = (*self.hooked, *self.names)
 
-    def features(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        wanted = {name: module for name, module in self.hooked.items() if name in self.layers}
+    def features(self, x: Tensor, layers: Sequence[str] | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """The features (n, d) of these layers, by default the measured ones, and the logits."""
+        asked = self.layers if layers is None else layers
+        wanted = {name: self.hooked[name] for name in asked if name in self.hooked}
         with Taken(wanted, None) as taken:
             found, logits = super().features(x)
-        pooled = {name: vectors(taken.outputs[name], self._pool, name, len(x)).to(x.dtype) for name in wanted}
-        return {name: (pooled | found)[name] for name in self.layers}, logits
+        for name in wanted:
+            found[name] = vectors(taken.outputs[name], self._pool, name, len(x)).to(x.dtype)
+        return {name: found[name] for name in asked}, logits
 
 
 def torchvision(model: TorchvisionModel, classes: int, channels: int, image_size: int) -> Network:
