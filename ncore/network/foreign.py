@@ -70,7 +70,7 @@ class ForeignNetwork(Network):
     hooked: dict[str, nn.Module]
 
     def __init__(self, ours: Network, body: Body, hooked: Mapping[str, nn.Module], pool: Pool) -> None:
-        super().__init__({FEATURES: body}, dict(ours.head.items()), ours.classifier)
+        super().__init__({FEATURES: body}, dict(ours.head.items()), ours.classifier, ours.temperature)
         self._pool = pool
         self.__dict__["hooked"] = dict(hooked)  # modules of the body, which are not ours a second time
         self.names = (*self.hooked, *self.names)
@@ -80,10 +80,15 @@ class ForeignNetwork(Network):
         asked = self.layers if layers is None else layers
         wanted = {name: self.hooked[name] for name in asked if name in self.hooked}
         with Taken(wanted, None) as taken:
-            found, logits = super().features(x)
-        for name in wanted:
+            found, logits = super().features(x, asked)
+        for name in wanted.keys() - found.keys():
             found[name] = vectors(taken.outputs[name], self._pool, name, len(x)).to(x.dtype)
         return {name: found[name] for name in asked}, logits
+
+    def trained(self, after: str | None = None) -> dict[str, nn.Parameter]:
+        if after in self.hooked:
+            raise ValueError(f"optimizer.feature_decay.layer: must be {FEATURES} or an extra layer; got {after!r}")
+        return super().trained(after)
 
 
 def torchvision(model: TorchvisionModel, classes: int, channels: int, image_size: int) -> Network:
