@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         description="a CPU worker's memory; empty: NCORE_MAX_MEMORY_BYTES and 4 GiB for libraries",
     )
     max_body_bytes: int = Field(default=1_000_000, ge=1, le=2**31, description="largest body of a request")
+    max_measure_bytes: int = Field(
+        default=2**27, ge=1, le=2**31, description="largest file, and arrays in it, that POST /measure takes"
+    )
     max_memory_bytes: int = Field(
         default=16 * 2**30, ge=1, le=MOST_BYTES, description="largest estimated memory of an experiment"
     )

@@ -63,6 +63,11 @@ def metric_and_layer(key: str) -> tuple[str, str | None]:
     return metric, layer or None
 
 
+def tag_of(metric: str, layer: str | None) -> str:
+    """The name for other programs: `nc1/layer4`, and `loss`."""
+    return metric if layer is None else f"{metric}/{layer}"
+
+
 def points_of(one: Mapping[str, Any]) -> Iterator[Point]:
     """A series as rows of a table."""
     for step, value in zip(one["steps"], one["values"], strict=True):

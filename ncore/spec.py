@@ -21,6 +21,7 @@ from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
 from ncore.kinds.external import EXTERNAL, ExternalModel
 from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.foreign import PluginModel, TimmModel, TorchvisionModel
 from ncore.kinds.intervals import MAX_STEPS, AnyNetworkMeasure, MeasureEpochs, MeasureSteps
 from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
@@ -43,10 +44,13 @@ __all__ = [
     "NetworkModel",
     "NetworkSpec",
     "Part",
+    "PluginModel",
     "Regularization",
     "ResNetModel",
     "Sgd",
     "SpecError",
+    "TimmModel",
+    "TorchvisionModel",
     "UfmModel",
     "UfmSpec",
     "field_errors",

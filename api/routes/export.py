@@ -17,10 +17,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
+from api.companion import CrowdedError
 from api.database.curves import load_curves
 from api.database.measurements import latest, stream
 from api.database.sessions import reading
-from api.drawing import CrowdedError, PictureError
+from api.drawing import PictureError
 from api.routes.plots import too_many
 from api.routes.theory import theory_of
 from api.shown import ExperimentOut, find, shown

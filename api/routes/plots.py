@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from api.companion import CrowdedError
 from api.database.curves import load_curves
 from api.database.measurements import latest
 from api.database.sessions import reading
-from api.drawing import CrowdedError, Drawing, PictureError
+from api.drawing import Drawing, PictureError
 from api.shown import find
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of

@@ -138,12 +138,19 @@ def retry(given: Namespace) -> int:
 
 
 def export(given: Namespace) -> int:
+    folder: Path
     with Client(given.url) as client:
         experiment = client.experiment(given.id)
+        if given.to is not None:
+            from ncore.integrations.writing import TRACKERS
+
+            folder = given.out or Path(f"{given.id}-{given.to}")
+            console.print(TRACKERS[given.to](experiment.data, experiment.series(), folder))
+            return 0
         if given.zip:
             console.print(str(experiment.bundle(given.out or Path(f"{given.id}.zip"))))
             return 0
-        folder: Path = given.out or Path(given.id)
+        folder = given.out or Path(given.id)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("experiment", experiment.data), ("theory", experiment.theory())):
             (folder / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))

@@ -37,6 +37,7 @@ COMMANDS = {
     "sync": ("sync.sync", "send what loops have logged into folders while no service was there"),
     "theory": ("commands.theory", "what the theory predicts for a spec or a preset"),
     "run": ("commands.run", "run a spec or a preset here, without a service"),
+    "measure": ("measure.measure", "the metrics of features that were saved, or of a model's checkpoints"),
 }
 """Each command's module and function, imported only when it is called, and what its help says."""
 
@@ -96,8 +97,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="of a run, or of runs (default: NCORE_RUNS, else ncore-runs)",
     )
+    made["export"].add_argument(
+        "--to", choices=("tensorboard", "mlflow", "wandb"), help="the series into another tracker, by its own library"
+    )
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
+    _measure_arguments(made["measure"])
     return parser
+
+
+def _measure_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = ".npz .npy .pt .safetensors .csv .parquet, or a folder of them"
+    parser.add_argument("file", nargs="?", help=f"features and labels, maybe weight and bias: {forms}", metavar="FILE")
+    for role in ("labels", "weight", "bias"):
+        parser.add_argument(f"--{role}", help=f"a file of the {role} alone", metavar="FILE")
+    parser.add_argument(
+        "--key", action="append", default=[], type=_key, metavar="ROLE=NAME", dest="keys", help="features=hidden_7"
+    )
+    parser.add_argument("--classes", choices=("all", "present"), default="all", help="present: leave empty ones out")
+    parser.add_argument("--json", action="store_true", help="as JSON, NaN as null")
+    parser.add_argument("--model", help="function that makes the model, with --checkpoints", metavar="MODULE:FUNCTION")
+    parser.add_argument("--checkpoints", help="files of its weights: 'ckpt/*.pt'", metavar="PATTERN")
+    parser.add_argument("--data", help="a data set's name, or folder:PATH", metavar="NAME")
+    parser.add_argument("--image-size", type=int, default=32, help="side that images are scaled to")
+    parser.add_argument("--layers", nargs="+", help="names of modules, or patterns (default: the classifier's input)")
+    parser.add_argument("--classifier", help="name of the last linear map (default: the last nn.Linear)")
 
 
 class _Version(argparse.Action):
@@ -117,6 +140,14 @@ def _change(text: str) -> tuple[str, Any]:
         return path, orjson.loads(value)
     except orjson.JSONDecodeError:
         return path, value
+
+
+def _key(text: str) -> tuple[str, str]:
+    """`features=hidden_7`."""
+    role, _, name = text.partition("=")
+    if role not in ("features", "labels", "weight", "bias") or not name:
+        raise argparse.ArgumentTypeError(f"must be features, labels, weight or bias = a name; got {text!r}")
+    return role, name
 
 
 def _axis(text: str) -> tuple[str, list[Any]]:

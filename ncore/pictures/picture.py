@@ -12,7 +12,7 @@ from ncore.pictures.files import KINDS, Form, as_json, rendered
 from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS
 from ncore.pictures.points import curves_of, is_chosen
-from ncore.pictures.setting import setting_of
+from ncore.pictures.setting import PictureSetting, setting_of
 from ncore.pictures.themes import LayoutName, ThemeName, layout_of
 from ncore.presets import spec_of
 from ncore.run import Measurement
@@ -88,6 +88,37 @@ def figure(
     setting = setting_of(parsed, last * len(parsed.seeds) if isinstance(parsed, NetworkSpec) else last, seeds=seeds)
     layout = layout_of(style, **sizes)
     return Picture(curves.figure(curves_of(series), setting, panels, theme, columns, True, layout, ends_of(series)))
+
+
+def compare(
+    measured: Mapping[str, Any],
+    metric: str = "nc1",
+    *,
+    layers: Sequence[str] = (),
+    by_share: bool = True,
+    theme: ThemeName = "light",
+    style: LayoutName = "screen",
+    **sizes: Any,
+) -> Picture:
+    """One metric of several experiments, or of networks of your own: a colour each, layers dashed from the last.
+
+    Args:
+        measured: by name, what `figure` takes: measurements, series, a frame or records.
+        layers: those that are drawn; all if empty.
+        by_share: over the share of each run, else over the steps.
+        style: screen, paper or slides; `sizes` are changes of its layout: width, height, fontsize, font, title, legend.
+
+    Raises ValueError where nothing has the metric, TypeError for what is no measurement.
+    """
+    compared = []
+    for name, given in measured.items():
+        series = [one for one in series_of(given) if one["metric"] == metric and is_chosen(one, layers, ())]
+        last = max((one["steps"][-1] for one in series if one["steps"]), default=0)
+        met = tuple(dict.fromkeys(one["layer"] for one in series if one["layer"] is not None))
+        compared.append((PictureSetting(name, layers=met, steps=last), curves_of(series)))
+    if not any(found for _, found in compared):
+        raise ValueError(f"metric: nothing that was measured has {metric!r}")
+    return Picture(curves.comparison(compared, metric, by_share, theme, True, layout_of(style, **sizes)))
 
 
 def series_of(measured: Any) -> list[dict[str, Any]]:
