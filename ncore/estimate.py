@@ -14,7 +14,7 @@ from ncore.ufm.estimate import (
 )
 
 CACHED_NUMBERS = 2**17
-"""Trained numbers of all replicas of a batch that stay in a core's cache: beyond it a step gets no cheaper (`make bench`)."""
+"""Trained numbers of a batch that stay in a core's cache: with more of them a step is no cheaper (`make bench`)."""
 GPU_NUMBERS = 2**25
 """The same on a GPU, where only memory is in the way."""
 BATCH_BYTES = 2**30

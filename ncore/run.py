@@ -38,7 +38,7 @@ class Run(Protocol):
     classes: int
     layers: tuple[str, ...]
     """What is measured, in the order of the forward pass; the last one meets the classifier."""
-    diverged: Mapping[int, Diverged]
+    diverged: dict[int, Diverged]
     """Of experiments that are trained together those that have left the finite numbers, while others go on."""
 
     @property
