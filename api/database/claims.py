@@ -23,8 +23,8 @@ from ncore.faults import SpecError
 from ncore.spec import UfmSpec, stored_spec
 from ncore.ufm.together import kin
 
-READ_TOGETHER = 4
-"""Batches of specs that are read to make one, since other workers shall find their share, and not all may fit."""
+FEWEST_SHARES, MOST_SHARES = 2, 8
+"""So many batches of specs are read to make one: one for each worker, and more than one since not all may fit."""
 OVERLOOKED_SECONDS = 0.5
 """What has been queued for longer has found no free worker."""
 
@@ -84,13 +84,14 @@ def _others(session: Session, first: Experiment, kind: str) -> list[str]:
         .where(Experiment.crashes + 1 < get_settings().max_attempts)
         .order_by(Experiment.queued_at, Experiment.id)
     )
-    shared = kin(spec)
+    shared, workers = kin(spec), _workers(session, kind)
+    shares = min(MOST_SHARES, max(FEWEST_SHARES, workers))
     found = [
         experiment_id
-        for experiment_id, body in session.execute(query.limit(READ_TOGETHER * most))
+        for experiment_id, body in session.execute(query.limit(shares * most))
         if (other := _spec(body)) is not None and kin(other) == shared
     ]
-    share = math.ceil((len(found) + 1) / max(1, _workers(session, kind)))
+    share = math.ceil((len(found) + 1) / max(1, workers))
     free = query.with_only_columns(Experiment.id).where(Experiment.id.in_(found)).with_for_update(skip_locked=True)
     return list(session.scalars(free.limit(min(most, share) - 1)))
 
