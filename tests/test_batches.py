@@ -1,18 +1,23 @@
 """Experiments that are trained as one batch: the numbers of each are its own, and so is what becomes of it."""
 
 import math
+import os
+import signal
 import threading
 
 import pytest
-from conftest import wait_for
-from sqlalchemy import select
+from conftest import DATABASES, settings_for, wait_for
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from api.database import claims, sessions, states
 from api.database.clock import from_now
 from api.database.tables import Experiment, LogLine, MeasurementRow, WorkerRow, now
+from api.service import running
 from api.settings import get_settings
 from api.store import get_store
 from api.submission import row_of
+from ncore.client import Client
 from ncore.estimate import most_together
 from ncore.run import Diverged
 from ncore.series import key_of
@@ -308,3 +313,86 @@ def test_a_batch_gives_way_to_what_comes_before_it_and_goes_on_later(tables, mon
     assert {experiment(one).status for one in ids} == {"queued"}
     assert [row.id for row in claimed()] == [mine]
     assert {row.id for row in claimed()} == set(ids)
+
+
+def killed_in_the_middle(service, client, count: int, steps: int) -> None:
+    """The child that trains a batch is killed; what was submitted by itself meanwhile comes before the rest."""
+    base = with_changes(BASE, {"optimizer.steps": steps, "measure.points": 20})
+    made = client.sweep(base, {"regularization.weights": [0.001 + 1e-5 * i for i in range(count)]})
+    first = client.experiment(made.data["items"][0]["experiment"])
+    wait_for("the middle of the batch", lambda: first.refresh().data["progress"]["step"] > 0)
+    os.kill(int(first.data["worker"].partition(":")[2]), signal.SIGKILL)
+    client.submit(spec().model_dump(mode="json")).wait(progress=False, timeout_seconds=60)
+    assert made.refresh().data["statuses"].get("succeeded", 0) < count
+    made.wait(progress=False, timeout_seconds=60 + count)
+    assert_whole_sweep(service.settings.database, made.id, count)
+
+
+def assert_whole_sweep(database: str, sweep_id: str, count: int) -> None:
+    """Every experiment of it has succeeded once, with each measurement once; some were begun more than once."""
+    of_sweep = Experiment.sweep_id == sweep_id
+    ids = select(Experiment.id).where(of_sweep)
+    engine = sessions.make_engine(database)
+    try:
+        with Session(engine) as session:
+            rows = session.scalars(select(Experiment).where(of_sweep)).all()
+            ends = session.execute(
+                select(LogLine.experiment_id, func.count())
+                .where(LogLine.experiment_id.in_(ids), LogLine.event == "succeeded")
+                .group_by(LogLine.experiment_id)
+            ).all()
+            one = MeasurementRow.seq
+            numbers = select(MeasurementRow.experiment_id, func.count(one.distinct()), func.count())
+            stored = session.execute(
+                numbers.where(MeasurementRow.experiment_id.in_(ids)).group_by(MeasurementRow.experiment_id)
+            ).all()
+            last = session.scalars(
+                select(MeasurementRow).where(MeasurementRow.experiment_id == rows[-1].id).order_by(MeasurementRow.seq)
+            ).all()
+    finally:
+        engine.dispose()
+    assert [(row.status, len(row.result["verdict"])) for row in rows] == [("succeeded", 1)] * count
+    assert sorted(tuple(row) for row in ends) == sorted((row.id, 1) for row in rows)
+    expected = list(train(rows[-1].spec))
+    assert {tuple(row[1:]) for row in stored} == {(len(expected),) * 2}
+    assert len(stored) == count
+    named = {(m.seed, m.step): {key_of(*key): value for key, value in m.values.items()} for m in expected}
+    assert_alike({(row.seed, row.step): row.values for row in last}, named)
+    assert any(row.attempt > 1 for row in rows)
+
+
+def test_a_batch_whose_worker_is_killed_in_the_middle_loses_and_doubles_nothing(service, client):
+    killed_in_the_middle(service, client, 40, 30_000)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_thousand_whose_worker_is_killed_lose_and_double_nothing(kind, request, tmp_path):
+    with running(settings_for(kind, tmp_path, request)) as service, Client(service.url) as client:
+        killed_in_the_middle(service, client, 1000, 20_000)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_three_workers_share_ten_thousand_on_postgresql_and_a_real_broker(request, tmp_path):
+    settings = settings_for("postgresql", tmp_path, request, workers=3, threads=1, lease_seconds=10.0)
+    base = with_changes(BASE, {"optimizer.steps": 200, "measure.points": 3})
+    decays = [0.001 * 1.02**i for i in range(100)]
+    with running(settings) as service, Client(service.url) as client:
+        wait_for("three workers", lambda: len(client.request("GET", "/workers").json()["items"]) == 3)
+        made = client.sweep(base, {"regularization.weights": decays, "regularization.features": decays})
+        made.wait(progress=False, timeout_seconds=900)
+        engine = sessions.make_engine(settings.database)
+        try:
+            with Session(engine) as session:
+                shares = session.execute(
+                    select(Experiment.worker, func.count(), func.max(Experiment.attempt), func.max(Experiment.last_seq))
+                    .where(Experiment.sweep_id == made.id, Experiment.status == "succeeded")
+                    .group_by(Experiment.worker)
+                ).all()
+        finally:
+            engine.dispose()
+    assert sum(row[1] for row in shares) == 10_000
+    assert {tuple(row[2:]) for row in shares} == {(1, 3)}
+    assert len(shares) == 3
+    assert min(row[1] for row in shares) > 1000
