@@ -34,7 +34,7 @@ ENDS = 100
 """Experiments that one transaction ends."""
 PATIENCE_SECONDS = 60.0
 """After this long without the database the worker gives up, and the lease expires."""
-GIVE_WAY_SECONDS = 1.0
+GIVE_WAY_SECONDS = 0.5
 """So often a batch looks whether something that comes before it waits."""
 T = TypeVar("T")
 State = Mapping[str, Tensor]

@@ -25,7 +25,7 @@ from ncore.ufm.together import kin
 
 FEWEST_SHARES, MOST_SHARES = 2, 8
 """So many batches of specs are read to make one: one for each worker, and more than one since not all may fit."""
-OVERLOOKED_SECONDS = 0.5
+OVERLOOKED_SECONDS = 0.3
 """What has been queued for longer has found no free worker."""
 
 
