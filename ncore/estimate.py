@@ -16,7 +16,7 @@ from ncore.ufm.estimate import (
 CACHED_NUMBERS = 2**17
 """Trained numbers of a batch that stay in a core's cache: with more of them a step is no cheaper (`make bench`)."""
 GPU_NUMBERS = 2**25
-"""The same on a GPU, where only memory is in the way."""
+"""The same on a GPU, limited by memory. That it gains up to there is an assumption: none has been timed."""
 BATCH_BYTES = 2**30
 """Estimated memory of several experiments that are trained together; one alone may need more."""
 

@@ -6,6 +6,8 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -38,6 +40,7 @@ GIVE_WAY_SECONDS = 0.5
 """So often a batch looks whether something that comes before it waits."""
 T = TypeVar("T")
 State = Mapping[str, Tensor]
+SessionOf = Callable[[], AbstractContextManager[Session]]
 
 
 def run_next(worker: str, kind: str, gpu_grace_over: bool) -> None:
@@ -98,7 +101,7 @@ class Job:
         left = iter(ends.items())
         while some := dict(islice(left, ENDS)):
             told = {member.id: end for member, end in some.items() if end.status != "lost"}
-            held = self._transact(states.finish, told) if told else set()
+            held = self.transact(partial(states.finish, ends=told)) if told else set()
             for member, end in some.items():
                 self.lease.leave(member.id)
                 member.has_ended = True
@@ -114,7 +117,7 @@ class Job:
             while left and (not some or rows + len(left[-1][1].rows) <= BATCH_ROWS):
                 member, made = left.pop()
                 some[member.id], rows = made, rows + len(made.rows)
-            held = self._transact(states.save_measurements, some)
+            held = self.transact(partial(states.save_measurements, progress=some))
             for experiment_id in some.keys() - held:
                 self.lease.lose(experiment_id)
 
@@ -122,16 +125,17 @@ class Job:
         """A batch gives way to what comes before it and finds no free worker."""
         if len(self.members) > 1 and time.monotonic() - self._looked_at >= GIVE_WAY_SECONDS:
             self._looked_at = time.monotonic()
-            with reading() as session:
-                self.lease.gives_way = claims.is_awaited(session, self._first, self._kind)
+            self.lease.gives_way = self.transact(
+                partial(claims.is_awaited, running=self._first, kind=self._kind), reading
+            )
 
-    def _transact(self, work: Callable[[Session, Mapping[str, T]], set[str]], records: Mapping[str, T]) -> set[str]:
+    def transact(self, work: Callable[[Session], T], session_of: SessionOf = writing) -> T:
         """One transaction; tried again for a while, since a database that is restarted is back within seconds."""
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with writing() as session:
-                    return work(session, records)
+                with session_of() as session:
+                    return work(session)
             except (OperationalError, InterfaceError) as error:
                 if time.monotonic() > until or self.lease.is_lost:
                     raise

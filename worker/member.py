@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from torch import Tensor
 
 from api.database import journal
-from api.database.measurements import last_rows
-from api.database.sessions import reading, writing
+from api.database.measurements import MeasuredRow, last_rows
+from api.database.sessions import writing
 from api.database.states import Progress
 from api.database.tables import Experiment
 from api.store import StoreError, is_away, will_pass
@@ -25,6 +26,7 @@ from worker import checkpoint
 from worker.memory import is_out_of_memory
 
 log = logging.getLogger("ncore.worker")
+Reader = Callable[[Callable[[Session], Sequence[MeasuredRow]]], Sequence[MeasuredRow]]
 RETRY_SECONDS = 0.5
 INSTEAD = {checkpoint.CHECKPOINT: "the one before it", checkpoint.PREVIOUS: "the start"}
 """The checkpoints, and what is taken where one cannot be used."""
@@ -68,14 +70,13 @@ class Member:
         self.unstored = []
         return Progress(self.attempt, rows, self._kept_step, run.step, run.total, self._seq, eta_seconds, run.device)
 
-    def finals(self, spec: UfmSpec | NetworkSpec) -> Sequence[Measurement]:
-        """The last measurement of each seed; from the rows where an earlier attempt may have stored it."""
+    def finals(self, seeds: Sequence[int], read: Reader) -> Sequence[Measurement]:
+        """The last measurement of each seed; `read` from the rows where an earlier attempt may have stored it."""
         if self.attempt == 1:
-            return [self._last[seed] for seed in spec.seeds]
-        with reading() as session:
-            rows = last_rows(session, self.id)
+            return [self._last[seed] for seed in seeds]
+        rows = read(lambda session: last_rows(session, self.id))
         found = {seed: _measurement(seed, step, values) for seed, step, values in rows}
-        return [found[seed] for seed in spec.seeds]
+        return [found[seed] for seed in seeds]
 
     def checkpoints(self) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """The checkpoints that can be read, by name, the newest first."""

@@ -119,7 +119,8 @@ class Training:
         _at_once(lambda i: self._members[i].save_final(states[i]), range(len(states)))
         ends = {}
         for member, spec in zip(self._members, self._specs, strict=True):
-            result = outcome(spec, self._run, member.finals(spec))
+            finals = member.finals(spec.seeds, self._job.transact)
+            result = outcome(spec, self._run, finals)
             ends[member] = End(member.attempt, "succeeded", result, detail=self._run.left_out)
         self._job.end(ends)
         for member in self._members:

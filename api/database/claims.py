@@ -74,7 +74,9 @@ def _others(session: Session, first: Experiment, kind: str) -> list[str]:
     spec = None if first.crashes + 1 >= get_settings().max_attempts else _spec(first.spec)
     if spec is None:
         return []
-    most = min(get_settings().batch, most_together(spec, on_gpu=kind == "gpu" and first.queue == "gpu"))
+    on_gpu = kind == "gpu" and first.queue == "gpu"
+    fitting = most_together(spec, on_gpu)
+    most = min(get_settings().batch, fitting)
     if most == 1:
         return []
     query = (
@@ -89,7 +91,7 @@ def _others(session: Session, first: Experiment, kind: str) -> list[str]:
     found = [
         experiment_id
         for experiment_id, body in session.execute(query.limit(shares * most))
-        if (other := _spec(body)) is not None and kin(other) == shared
+        if (other := _spec(body)) is not None and kin(other) == shared and most_together(other, on_gpu) >= fitting
     ]
     share = math.ceil((len(found) + 1) / max(1, workers))
     free = query.with_only_columns(Experiment.id).where(Experiment.id.in_(found)).with_for_update(skip_locked=True)

@@ -172,6 +172,7 @@ def _each(session: Session, records: Mapping[str, Any], names: Sequence[str], **
 
 def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
     """A queued experiment is cancelled at once, a running one by its worker at the next step boundary."""
+    _lock(session, and_(which, Experiment.status.in_(("queued", "running"))))
     this = update(Experiment).where(which)
     _changed(
         session,
@@ -224,6 +225,7 @@ def requeue_from(session: Session, worker: str, cause: str) -> int:
 
 
 def _requeue(session: Session, lost: ColumnElement[bool], cause: str) -> int:
+    _lock(session, lost)
     limit = get_settings().max_attempts
     free = {"lease_until": None, "eta_seconds": None, "lost_workers": Experiment.lost_workers + 1}
     crashed = {"crashes": Experiment.crashes + 1, **free}
@@ -274,6 +276,15 @@ def to_send_again(session: Session) -> dict[str, list[str]]:
 
 def mark_sent(session: Session, experiment_ids: Sequence[str]) -> None:
     _rows(session, update(Experiment).where(Experiment.id.in_(experiment_ids)).values(sent_at=from_now()))
+
+
+def _lock(session: Session, which: ColumnElement[bool]) -> None:
+    """Locks rows that are to be changed, in the order of `held`, so that of two who change several none waits for ever.
+
+    (SQLite has one lock for all, which the transaction has.)
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(Experiment.id).where(which).order_by(Experiment.id).with_for_update())
 
 
 def _rows(session: Session, change: Update) -> int:

@@ -40,6 +40,7 @@ def kin(spec: UfmSpec | NetworkSpec) -> dict[str, Any] | None:
         directions = min(model["widths"][0], sum(spec.model.class_sizes))
         model["samples_per_class"] = {"directions": directions}
     return {
+        "seeds": len(spec.seeds),
         "model": model,
         "loss": spec.criterion.model_dump(exclude={"label_smoothing"}),
         "optimizer": spec.optimizer.model_dump(exclude=APART["optimizer"]),
