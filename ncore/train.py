@@ -57,7 +57,8 @@ def begin_together(
     torch, where a run of its own may call BLAS (`ncore.ufm.operations`), and sums are padded to the longest.
     Raises DeviceError.
     """
-    replicas = [(spec, seed) for spec in specs for seed in spec.seeds]
+    own = [spec.model_copy() for spec in specs]  # objects of their own, whoever gave one twice
+    replicas = [(spec, seed) for spec in own for seed in spec.seeds]
     device = pick_device(specs[0].device)
     return interruptible(lambda check: UfmRun(replicas, device, checkpoint=checkpoint, check=check), check)
 
