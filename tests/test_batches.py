@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.database import claims, sessions, states
 from api.database.clock import from_now
-from api.database.tables import Experiment, LogLine, MeasurementRow, WorkerRow, now
+from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, WorkerRow, now
 from api.service import running
 from api.settings import get_settings
 from api.store import get_store
@@ -159,6 +159,8 @@ def test_a_batch_fills_the_caches_and_one_of_large_experiments_is_one():
 
 def put(specs, **more) -> list[str]:
     with sessions.writing() as session:
+        if "sweep_id" in more:
+            session.add(Sweep(id=more["sweep_id"], name="", base={}, axes={}, total=len(specs)))
         return [row_of(session, one, **{"sweep_index": i, **more}).id for i, one in enumerate(specs)]
 
 

@@ -163,6 +163,7 @@ def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_told(reque
         assert [line["event"] for line in later["items"]] == ["failed"]
 
 
+@pytest.mark.nightly
 def test_an_experiment_that_outgrows_the_workers_memory_fails_alone(request, tmp_path):
     settings = settings_for("sqlite", tmp_path, request, worker_memory_bytes=3 * 2**30)
     with running(settings) as service, Client(service.url) as client:
@@ -185,7 +186,7 @@ if any("spawn_main" in word for word in sys.orig_argv):  # a child of a worker
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_child_that_takes_long_to_start_is_waited_for(request, tmp_path, monkeypatch):
     """Its modules may lie on a slow disk; Celery gives it 4 seconds."""
     (tmp_path / "site").mkdir()
@@ -200,13 +201,17 @@ def test_a_child_that_takes_long_to_start_is_waited_for(request, tmp_path, monke
         made.cancel()
 
 
+@pytest.mark.nightly
 def test_two_api_processes_and_three_workers_share_one_database(request, tmp_path):
     shared = {"artifacts": str(tmp_path / "artifacts")}
     settings = settings_for("postgresql", tmp_path / "one", request, workers=2, **shared)
     with running(settings) as first:
         other = settings.model_copy(update={"home": tmp_path / "two", "workers": 1, "broker_url": settings.broker})
         with running(other) as second, Client(first.url) as one, Client(second.url) as two:
-            made = [client.submit("fig1", {"optimizer.steps": 20_000}) for client in (one, two) * 8]
+            made = [  # of different shapes, so that each is trained alone
+                client.submit("fig1", {"optimizer.steps": 20_000, "model.widths": [20 + i]})
+                for i, client in enumerate((one, two) * 8)
+            ]
             for experiment in made:
                 assert experiment.wait(progress=False, timeout_seconds=90).data["attempt"] == 1
             assert len({experiment.data["worker"] for experiment in made}) == 3

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from api.database import states
 from api.database.clock import from_now
+from api.database.parts import VISIBLE
 from api.database.tables import Experiment, WorkerRow
 from api.database.workers import gpu_workers, is_alive
 from api.settings import get_settings
@@ -52,7 +53,7 @@ def _first(session: Session, kind: str, gpu_grace_over: bool) -> Experiment | No
 
 def _queued(session: Session, kind: str, gpu_grace_over: bool) -> Select[Experiment]:
     """What is queued for workers of this kind."""
-    query = select(Experiment).where(Experiment.status == "queued")
+    query = select(Experiment).where(Experiment.status == "queued", VISIBLE)
     if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over):
         query = query.where(Experiment.queue == "cpu")
     return query
@@ -81,7 +82,7 @@ def _others(session: Session, first: Experiment, kind: str) -> list[str]:
         return []
     query = (
         select(Experiment.id, Experiment.spec)
-        .where(Experiment.status == "queued", Experiment.priority == first.priority, Experiment.id != first.id)
+        .where(Experiment.status == "queued", VISIBLE, Experiment.priority == first.priority, Experiment.id != first.id)
         .where(Experiment.sweep_id == first.sweep_id, Experiment.queue == first.queue)
         .where(Experiment.crashes + 1 < get_settings().max_attempts)
         .order_by(Experiment.queued_at, Experiment.id)

@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session
 
 from api.database import journal
 from api.database.clock import from_now
+from api.database.parts import VISIBLE
 from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import queue_of
 from api.settings import get_settings
@@ -64,7 +65,7 @@ class End:
 
     attempt: int
     status: str
-    result: dict[str, Any] | None = None
+    result: Mapping[str, Any] | None = None
     error: str | None = None
     detail: str | None = None
 
@@ -265,7 +266,7 @@ def to_send_again(session: Session) -> dict[str, list[str]]:
     for queue in ("cpu", "gpu"):
         query = (
             select(Experiment.id)
-            .where(Experiment.status == "queued", Experiment.queue == queue)
+            .where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
             .where(or_(Experiment.sent_at.is_(None), ~lately))
             .order_by(Experiment.priority.desc(), Experiment.queued_at)
             .limit(WAKE_UPS)
