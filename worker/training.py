@@ -91,7 +91,9 @@ class Training:
         self._store()
         self._saved_at, step = time.monotonic(), self._run.step
         states = self._states(self._run.checkpoint())
-        if any(_at_once(lambda i: self._members[i].save(states[i], step), which)):
+        # whose lease is lost has not stored what it measured: a checkpoint beyond that would leave a gap
+        held = [i for i in which if self._job.lease.status(self._members[i].id) != "lost"]
+        if any(_at_once(lambda i: self._members[i].save(states[i], step), held)):
             self._saved_at = time.monotonic()
             self._store()
         return states
