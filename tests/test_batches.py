@@ -141,7 +141,6 @@ def test_who_diverges_in_a_batch_says_what_it_says_alone_and_harms_nobody():
         {"loss": "cross_entropy"},
         {"optimizer__form": "full"},
         {"model__samples_per_class": 1},
-        {"model__label_noise": 0.1},
         {"model__targets": [[1, 0, 0, 0], [0, 1, 0, 0]]},
     ],
 )
@@ -152,8 +151,7 @@ def test_what_differs_in_more_than_numbers_is_not_trained_together(changes):
 def test_a_batch_fills_the_caches_and_one_of_large_experiments_is_one():
     sizes = [most_together(spec(model__widths=[width])) for width in (4, 20, 100, 5000)]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] > 100
-    assert sizes[-1] == 1
+    assert (sizes[0] > 100, sizes[-1]) == (True, 1)
     assert most_together(spec(model__samples_per_class=10**6, model__widths=[20])) <= 16  # by memory
 
 
@@ -293,8 +291,9 @@ def test_each_of_a_batch_has_its_own_end_and_the_others_go_on_with_the_same_numb
 @on_sqlite
 def test_one_whose_file_cannot_be_written_fails_alone(tables):
     ids = put(many(4), sweep_id="s")
-    (get_store().root).mkdir(parents=True)
-    (get_store().root / ids[2]).touch()
+    root = get_store().root
+    root.mkdir(parents=True)
+    (root / ids[2]).touch()
     job.Job(claimed()).run()
     assert [experiment(one).status for one in ids] == ["succeeded", "succeeded", "failed", "succeeded"]
     assert "cannot be written" in experiment(ids[2]).error
@@ -397,5 +396,4 @@ def test_three_workers_share_ten_thousand_on_postgresql_and_a_real_broker(reques
             engine.dispose()
     assert sum(row[1] for row in shares) == 10_000
     assert {tuple(row[2:]) for row in shares} == {(1, 3)}
-    assert len(shares) == 3
-    assert min(row[1] for row in shares) > 1000
+    assert sorted(row[1] > 1000 for row in shares) == [True] * 3
