@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     resend_seconds: float = Field(
         default=5.0, ge=0.1, le=DAY_SECONDS, description="age at which a queued experiment is sent again"
     )
+    batch: int = Field(
+        default=256, ge=1, le=4096, description="most experiments that a worker trains as one batch; 1: each alone"
+    )
     max_attempts: int = Field(
         default=3,
         ge=1,

@@ -24,7 +24,7 @@ from ncore.verdict import verdicts
 LIVE_SECONDS = 0.1
 """Time after which `train` yields what it has."""
 
-__all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "outcome", "pick_device", "train"]
+__all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "begin_together", "outcome", "pick_device", "train"]
 
 
 def begin(
@@ -46,6 +46,22 @@ def begin(
     if check is not None:
         return interruptible(lambda check: _begin(spec, start, checkpoint, data_dir, check), check)
     return _begin(spec, start, checkpoint, data_dir, go_on)
+
+
+def begin_together(
+    specs: Sequence[UfmSpec], checkpoint: Mapping[str, Tensor] | None = None, check: Check = go_on
+) -> UfmRun:
+    """One run of several experiments whose `ncore.ufm.together.kin` is the same; at their start, or where the
+    checkpoint that was `joined` from theirs was taken.
+
+    An experiment's numbers are those of its own run but for rounding: the products of many replicas are one call of
+    torch, where a run of its own may call BLAS (`ncore.ufm.operations`), and sums are padded to the longest.
+    Raises DeviceError.
+    """
+    own = [spec.model_copy() for spec in specs]  # objects of their own, whoever gave one twice
+    replicas = [(spec, seed) for spec in own for seed in spec.seeds]
+    device = pick_device(specs[0].device)
+    return interruptible(lambda check: UfmRun(replicas, device, checkpoint=checkpoint, check=check), check)
 
 
 def _begin(
