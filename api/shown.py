@@ -36,6 +36,11 @@ class ExperimentOut(BaseModel):
     device: str | None
     error: str | None
     result: dict[str, Any] | None
+    sweep_id: str | None
+    priority: int
+    notes: str
+    archived: bool
+    updated_at: datetime | None
 
 
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:
