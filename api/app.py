@@ -16,6 +16,7 @@ from api.database.journal import log_to_stderr
 from api.reconciler import Reconciler
 from api.removal import Remover
 from api.routes import (
+    annotations,
     artifacts,
     dashboard,
     events,
@@ -87,6 +88,7 @@ def make_app() -> FastAPI:
     app.add_middleware(Gate)
     parts = (
         experiments,
+        annotations,
         listing,
         metrics,
         theory,

@@ -28,7 +28,7 @@ OPERATORS = ("=", "==", ":", "!=", "<", "<=", ">", ">=", "~")
 _TOKEN = re.compile(
     r"""(?P<time>\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)?)  # the only word with colons
     |(?P<quoted>"[^"]*"|'[^']*')|(?P<list>\[[^\]]*\])|(?P<operator>[<>!=]=|[<>=~:])|(?P<mark>[(),])
-    |(?P<word>[^\s()<>=!~:,"']+)|(?P<other>\S)""",
+    |(?P<word>[^\s()<>=!~:,"'\[][^\s()<>=!~:,"']*)|(?P<other>\S)""",
     re.VERBOSE,
 )
 _WORDS = ("and", "or", "not", "in")

@@ -11,7 +11,7 @@ from api.database import measurements, migrating, parts
 from api.database.sessions import get_engine, reading, writing
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
 from api.removal import Remover
-from api.routes.listing import list_experiments
+from api.routes.listing import Filter, list_experiments
 from api.settings import get_settings
 from api.shown import find
 from api.store import get_store
@@ -92,7 +92,7 @@ def test_what_a_request_has_left_is_finished_by_the_next_round(database):
 def test_a_draft_is_in_no_list_and_no_queue_until_its_sweep_is_whole(database):
     sweep = Sweep(id=new_id(), name="", base={}, axes={"loss": ["mse"]}, total=1)
     own = made(status=parts.DRAFT, sweep_id=sweep.id)
-    assert list_experiments().body == b'{"items":[],"next_cursor":null}'
+    assert list_experiments(Filter()).body == b'{"items":[],"next_cursor":null}'
     with writing() as session:
         parts.publish(session, sweep)
     with reading() as session:

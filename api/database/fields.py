@@ -95,7 +95,8 @@ def seconds_between(dialect: str, start: Any, end: Any) -> ColumnElement[Any]:
     """Seconds from one moment to another, null where one of them is."""
     if dialect == "postgresql":
         return cast(func.extract("epoch", end - start), Float)
-    return (func.julianday(end) - func.julianday(start)) * 86_400
+    days = func.julianday(end) - func.julianday(start)  # to about 0.05 ms
+    return func.round(days * 86_400, 3)
 
 
 class Fields:

@@ -66,10 +66,10 @@ class ExperimentPart(BaseModel):
     device: str | None = None
     error: str | None = None
     result: dict[str, Any] | None = None
-    notes: str | None = None
-    priority: int | None = None
-    archived: bool | None = None
     sweep_id: str | None = None
+    priority: int | None = None
+    notes: str | None = None
+    archived: bool | None = None
     curve: Curve | None = None
     values: dict[str, Any] | None = None
 
@@ -150,7 +150,8 @@ def list_experiments(
         after = None if cursor is None else place_of(cursor, sort)
         places = order.first(filters.chosen(session), limit + 1, after)
         read = [*(READ[name] for name in own if name in READ), *others.selected()]
-        rows, more = page(session.execute(_read(places, order, read)).mappings(), limit, _size)
+        with session.execute(_read(places, order, read)) as found:
+            rows, more = page(found.mappings(), limit, _size)
         items = [_shown(row, own) for row in rows]
         if columns:
             for item, values in zip(items, others.values(rows), strict=True):
