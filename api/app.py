@@ -16,7 +16,7 @@ from api.database.journal import log_to_stderr
 from api.reconciler import Reconciler
 from api.removal import Remover
 from api.routes import (
-    annotations,
+    annotation,
     artifacts,
     dashboard,
     events,
@@ -88,7 +88,7 @@ def make_app() -> FastAPI:
     app.add_middleware(Gate)
     parts = (
         experiments,
-        annotations,
+        annotation,
         listing,
         metrics,
         theory,
