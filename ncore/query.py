@@ -39,7 +39,8 @@ class QueryError(ValueError):
 
     def __init__(self, message: str, position: int, token: str = "") -> None:
         self.position, self.token = position, token
-        super().__init__(f"{message}; got {shortened(token) if token else 'its end'} at character {position + 1}")
+        got = f"got {shortened(token)}" if token else "the query ends"
+        super().__init__(f"{message}; {got} at character {position + 1}")
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class _Reader:
             return Comparison(field, reduction, "in", self._values())
         operator = self.now
         if operator.kind != "operator":
-            operator.refuse(f"expected one of {' '.join(OPERATORS)} in after {field.text}")
+            operator.refuse(f"expected one of {' '.join(OPERATORS)} in after {shortened(field.text)}")
         self._at += 1
         return Comparison(field, reduction, {"==": "="}.get(operator.text, operator.text), (self._value(),))
 

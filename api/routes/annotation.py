@@ -39,9 +39,9 @@ class Annotations(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: Annotated[Annotated[str, Field(max_length=200), Plain()] | None, Field(description="shown in lists")] = None
-    tags: Annotated[
-        Annotated[list[Label], Entries(0, MAX_TAGS)] | None, Field(description="words to find it by")
-    ] = None
+    tags: Annotated[Annotated[list[Label], Entries(0, MAX_TAGS)] | None, Field(description="words to find it by")] = (
+        None
+    )
     notes: Annotated[
         Annotated[str, Field(max_length=MAX_NOTES), AfterValidator(_lines)] | None, Field(description="Markdown")
     ] = None
