@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncore.outcome import Outcome
 from ncore.presets import Spec, as_spec
 from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
@@ -81,7 +82,7 @@ def train(
         yield from run.advance(LIVE_SECONDS)
 
 
-def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> dict[str, Any]:
+def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Outcome:
     """The `result` of a finished run; `final` holds the last measurement of each seed."""
     return {
         "final": [

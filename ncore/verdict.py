@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from ncore.outcome import Verdict
 from ncore.run import Measurement
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.structures import structure_of
@@ -30,14 +30,8 @@ AT_REST = 1e-6
 curved by the regularisers alone, is below this share of the objective."""
 
 
-def verdicts(
-    spec: UfmSpec | NetworkSpec, finals: Sequence[Measurement], classes: int | None = None
-) -> list[dict[str, Any]]:
-    """One entry for each last measurement: seed, `reached`, rank, dead_samples, objective, predicted, gap, note.
-
-    `gap` is (objective − predicted)/predicted, None where nothing is predicted, the prediction is 0, or the numbers
-    are not finite. `classes` is K of a network's data; a UFM's spec has it.
-    """
+def verdicts(spec: UfmSpec | NetworkSpec, finals: Sequence[Measurement], classes: int | None = None) -> list[Verdict]:
+    """One entry for each last measurement. `classes` is K of a network's data; a UFM's spec has it."""
     prediction = predict(spec)
     k = spec.model.classes if isinstance(spec, UfmSpec) else classes
     if k is None:
@@ -45,7 +39,7 @@ def verdicts(
     return [_verdict(spec, prediction, final, k) for final in finals]
 
 
-def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int) -> dict[str, Any]:
+def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int) -> Verdict:
     values, predicted = final.values, prediction.objective
     objective = values.get(("objective", None), math.nan)
     finite = math.isfinite(objective)

@@ -23,7 +23,7 @@ from api.database.parts import VISIBLE
 from api.database.sessions import reading
 from api.database.states import Status
 from api.database.tables import Experiment
-from api.shown import ExperimentOut, Progress
+from api.shown import ExperimentOut, Progress, Result
 from api.web.errors import PROBLEMS, refused
 from api.web.pages import READ_ROWS, cursor_at, page, place_of
 from api.web.parameters import MAX_CHOSEN
@@ -65,7 +65,7 @@ class ExperimentPart(BaseModel):
     worker: str | None = None
     device: str | None = None
     error: str | None = None
-    result: dict[str, Any] | None = None
+    result: Result | None = None
     sweep_id: str | None = None
     priority: int | None = None
     notes: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Annotated, Any
@@ -128,45 +127,41 @@ def submit_sweep(body: SweepBody, response: Response, idempotency_key: Key = Non
 
 
 def _insert(request: SweepRequest, key: str | None, digest: str) -> Sweep:
-    """Writes drafts, some at a time, and shows and queues them at once when all are there."""
+    """Writes the experiments, some at a time, and at last the row by which they are there for others."""
     total = check(request)
     with reading() as session:
         check_queue(session, total)
     sweep = Sweep(id=new_id(), total=total, idempotency_key=key, body_hash=digest, **request.model_dump())
     try:
-        first = _write_drafts(request, sweep.id)
+        first = _write_experiments(request, sweep.id)
         with writing() as session:
             check_queue(session, total)
-            parts.publish(session, sweep)
+            session.add(sweep)
+            session.flush()  # a key that was used before is found here
     except BaseException:
-        with writing() as session:
-            parts.take_out(session, Experiment.sweep_id == sweep.id)
+        parts.change_sweep(sweep.id, parts.take_out)
         raise
     wake(first)
     return sweep
 
 
-def _write_drafts(request: SweepRequest, sweep_id: str) -> Sequence[Experiment]:
+def _write_experiments(request: SweepRequest, sweep_id: str) -> Sequence[Experiment]:
     """Returns those that come first."""
-    body, numbered = body_of_request(request.base), enumerate(points(request))
+    body, numbered, turns = body_of_request(request.base), enumerate(points(request)), parts.Turns()
     first: list[Experiment] = []
     while some := [(index, _spec(body, point)) for index, point in islice(numbered, WRITTEN)]:
-        began = time.monotonic()
-        with writing() as session:
-            own = {"sweep_id": sweep_id, "status": parts.DRAFT}
-            rows = [row_of(session, spec, sweep_index=index, **own) for index, spec in some]
+        with turns.next() as session:
+            rows = [row_of(session, spec, sweep_id=sweep_id, sweep_index=index) for index, spec in some]
         first = first or rows[:WOKEN]
-        if len(some) == WRITTEN:
-            time.sleep(time.monotonic() - began)  # others get as much time at the database
     return first
 
 
 @router.post("/sweeps/{sweep_id}/cancel", response_model=SweepOut)
 def cancel_sweep(sweep_id: str) -> SweepOut:
     """Cancels what has not ended; what was measured stays."""
-    with writing() as session:
+    with reading() as session:
         find_sweep(session, sweep_id)
-        states.request_cancel(session, Experiment.sweep_id == sweep_id)
+    parts.change_sweep(sweep_id, states.request_cancel)
     return look(sweep_id)
 
 
@@ -179,5 +174,5 @@ def delete_sweep(sweep_id: str) -> None:
         running = session.scalar(select(func.count()).where(own, Experiment.status == "running")) or 0
         if running:
             raise Problem(409, f"{running} experiments of sweep {sweep_id} are running; cancel it first")
-        parts.take_out(session, own)
         session.delete(sweep)
+    parts.change_sweep(sweep_id, parts.take_out)

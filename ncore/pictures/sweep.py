@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
 
+from ncore.outcome import AsStored, Verdict
 from ncore.pictures import marks
 from ncore.pictures.axes import NUMBER_LABEL, Channel, Ordinate, powers_beside
 from ncore.pictures.curves import NO_TITLE, SCHEMA, SCREEN
@@ -223,4 +224,4 @@ class Item(BaseModel):
     status: str
     point: dict[str, Any]
     metrics: list[Level]
-    verdict: list[dict[str, Any]]
+    verdict: Annotated[list[Verdict], AsStored(list[Verdict])]

@@ -48,8 +48,8 @@ export function sweepTable(turn) {
     earlier.disabled = !at;
     later.disabled = at + PAGE >= total;
     pages.hidden = total <= PAGE && !at;
-    const range = `${(at + 1).toLocaleString()}–${Math.min(at + PAGE, total).toLocaleString()} of ${total.toLocaleString()}`;
-    if (where.textContent !== range) where.textContent = range;  // else it would be read aloud at each refresh
+    const here = `${(at + 1).toLocaleString()}–${Math.min(at + PAGE, total).toLocaleString()} of ${total.toLocaleString()}`;
+    if (where.textContent !== here) where.textContent = here;  // else it would be read aloud at each refresh
     const fresh = print([items, metric]);
     if (fresh === shown) return;
     shown = fresh;
