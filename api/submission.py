@@ -15,11 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api import broker
-from api.database import facts, journal, states, workers
+from api.database import journal, states, workers
 from api.database.names import folded
 from api.database.parts import VISIBLE
 from api.database.sessions import reading, writing
-from api.database.tables import Experiment, Fact, Sweep, new_id
+from api.database.tables import Experiment, Sweep, new_id
 from api.settings import get_settings
 from api.web.errors import Problem
 from ncore.estimate import measurements, memory_bytes, wants_gpu
@@ -132,6 +132,5 @@ def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experi
         **more,
     )
     session.add(row)
-    session.add_all(Fact(experiment_id=row.id, **fact) for fact in facts.of_spec(row.spec))
     journal.write(session, row.id, "submitted")
     return row

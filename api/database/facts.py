@@ -7,11 +7,11 @@ from statistics import median
 from typing import Any
 
 import orjson
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete, event, insert
 from sqlalchemy.orm import Session
 
 from api.database.measurements import last_rows
-from api.database.tables import Fact
+from api.database.tables import Experiment, Fact
 from ncore.series import metric_and_layer
 
 CONFIG, FINAL = "config.", "final."
@@ -28,6 +28,12 @@ def of_spec(spec: Mapping[str, Any]) -> list[Values]:
     """The facts of a spec as it is stored: a leaf each, and how many seeds there are."""
     found = list(_leaves(CONFIG, {name: value for name, value in spec.items() if name not in OWN_COLUMNS}))
     return [*found, {"name": "seeds", "number": float(len(spec.get("seeds", ())))}]
+
+
+@event.listens_for(Experiment, "after_insert")
+def _note_spec(_: Any, connection: Connection, row: Experiment) -> None:
+    """Writes the facts of an experiment's spec with its row, whoever adds it."""
+    connection.execute(insert(Fact), [as_row(row.id, fact) for fact in of_spec(row.spec)])
 
 
 def _leaves(before: str, spec: Mapping[str, Any]) -> Iterator[Values]:
@@ -107,4 +113,4 @@ def note_end(session: Session, experiment_id: str, verdicts: Sequence[Mapping[st
     session.execute(delete(Fact).where(Fact.experiment_id == experiment_id, is_of_end))
     found = of_end([values for _, _, values in last_rows(session, experiment_id)], verdicts)
     if found:
-        session.execute(Fact.__table__.insert(), [as_row(experiment_id, fact) for fact in found])  # type: ignore[attr-defined]
+        session.connection().execute(insert(Fact), [as_row(experiment_id, fact) for fact in found])

@@ -46,7 +46,7 @@ export async function show({ node: page, signal, search, top }) {
   const remember = () => keep({ ...state, columns: state.columns.join() === STANDARD.join() ? "" : state.columns.join() });
   const filters = () => Object.fromEntries(Object.entries({ q: state.q, where: state.where, status: state.status, archived: state.archived })
     .filter(([, value]) => value));
-  /** The order in the API's words; a column that is not there any more sorts nothing. */
+  /** The order in the API's words. @returns {Record<string, string>} */
   const order = () => {
     const falling = state.sort.startsWith("-") ? "-" : "", key = state.sort.replace("-", "");
     const field = key === "name" ? key : columnsOf([key])[0].field;

@@ -3,9 +3,8 @@
 
 import { ask } from "../server/api.js";
 import { element, tags } from "./element.js";
-import { duration, number, progress, status, time } from "./format.js";
+import { duration, number, progress, status, time, words } from "./format.js";
 import { spark } from "./spark.js";
-import { words } from "./format.js";
 
 /** @typedef {import("./runs.js").Run} Run */
 /** @typedef {{ key: string, name: string, kind: string, field: string, cell: (run: Run) => import("./element.js").Children }} Column
