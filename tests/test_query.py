@@ -162,6 +162,7 @@ FOUND = {
     "loss:cross_entropy": [],
     "seeds = 2 and attempt:0": ["three"],
     "priority <= -1 or progress > 0.5": [],
+    "attempt > 0.5 and step < 1e300": ["four", "Two", "one"],
     "archived:true": ["five"],
     "archived in (true, false)": ["five", "four", "three", "Two", "one"],
     "archived:true and notes ~ HERE": ["five"],

@@ -48,7 +48,7 @@ class Field:
 
 
 def own_fields(dialect: str) -> dict[str, Field]:
-    """Those of the row, by name."""
+    """Those of the row, by name. Whole numbers are compared as fractions: PostgreSQL would round what is asked for."""
     fields = [
         Field("id", "text", Experiment.id.expression),
         Field("name", "text", Experiment.name.expression),
@@ -60,9 +60,9 @@ def own_fields(dialect: str) -> dict[str, Field]:
         Field("error", "text", Experiment.error.expression),
         Field("status", "status", Experiment.status.expression),
         Field("tag", "tags", Experiment.tags.expression),
-        Field("priority", "number", Experiment.priority.expression),
-        Field("attempt", "number", Experiment.attempt.expression),
-        Field("step", "number", Experiment.step.expression),
+        Field("priority", "number", cast(Experiment.priority, Float)),
+        Field("attempt", "number", cast(Experiment.attempt, Float)),
+        Field("step", "number", cast(Experiment.step, Float)),
         Field("progress", "number", _progress()),
         Field("duration", "seconds", seconds_between(dialect, Experiment.started_at, _end())),
         Field("created", "time", Experiment.created_at.expression),
