@@ -71,7 +71,7 @@ class ExperimentPart(BaseModel):
     notes: str | None = None
     archived: bool | None = None
     curve: Curve | None = None
-    values: dict[str, Any] | None = None
+    values: dict[str, datetime | float | str | list[str] | None] | None = None
 
 
 class Page(BaseModel):
