@@ -8,7 +8,7 @@ from conftest import fresh_database
 from fastapi import Response
 from sqlalchemy import event, func, select
 
-from api.database import measurements, migrating, parts, states
+from api.database import curves, measurements, migrating, parts, states
 from api.database.sessions import get_engine, reading, writing
 from api.database.sweeps import advances
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
@@ -199,3 +199,19 @@ def test_series_read_seed_by_seed_are_those_that_are_read_at_once(database, monk
     assert list(measurements.series_of(own, [2], 30, 0, ["loss"], [])) == [
         {"metric": "loss", "layer": None, "seed": 2, "steps": list(range(10)), "values": [1.0] * 5 + [None] + [1.0] * 4}
     ]
+
+
+def test_a_picture_of_many_rows_is_made_of_steps_at_equal_distances_with_all_their_seeds(database, monkeypatch):
+    own = made()
+    with writing() as session:
+        session.add_all(
+            MeasurementRow(experiment_id=own, seed=seed, step=7 * i, seq=2 * i + seed, values={"nc1 h1": i + seed})
+            for i in range(98)
+            for seed in range(2)
+        )
+    for most, every in ((1000, 1), (196, 1), (195, 2), (40, 5), (2, 98)):
+        monkeypatch.setattr(curves, "MOST_ROWS", most)
+        with reading() as session:
+            [points] = curves.load_curves(session, own, ["nc1"]).values()
+        chosen = sorted({*range(0, 98, every), 97})
+        assert [tuple(point) for point in points] == [(7 * i, i + 0.5, i, i + 1, 2) for i in chosen]

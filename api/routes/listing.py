@@ -21,13 +21,13 @@ from api.database.names import folded
 from api.database.ordering import DEFAULT, Order, order_of
 from api.database.parts import VISIBLE
 from api.database.sessions import reading
-from api.database.states import Status
 from api.database.tables import Experiment
 from api.shown import ExperimentOut, Progress, Result
 from api.web.errors import PROBLEMS, refused
 from api.web.pages import READ_ROWS, cursor_at, page, place_of
 from api.web.parameters import MAX_CHOSEN
 from ncore.query import MAX_LENGTH, QueryError, parse
+from ncore.status import Status
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 MAX_PAGE = 200

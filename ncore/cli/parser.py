@@ -14,9 +14,9 @@ import orjson
 import ncore
 from ncore.cli.examples import examples_of
 from ncore.cli.options import add_options
+from ncore.status import ENDED
 
 LONGEST_DAYS = 100_000
-ENDED = ("succeeded", "failed", "cancelled")
 COMMANDS = {
     "up": ("service.hand_over", "start the whole service here and keep it running until Ctrl-C"),
     "migrate": ("service.hand_over", "bring the database to this version's tables"),

@@ -11,7 +11,7 @@ import { comparison } from "../parts/comparison.js";
 import { curves } from "../parts/curves.js";
 import { depth } from "../parts/depth.js";
 import { element, fill, nameOf, problem, table, title } from "../parts/element.js";
-import { duration, ended, number, progress, status, time } from "../parts/format.js";
+import { duration, ended, number, progress, retried, status, time } from "../parts/format.js";
 import { artifacts, logs } from "../parts/logs.js";
 import { finals } from "../parts/spec.js";
 import { specTable } from "../parts/spec_table.js";
@@ -96,7 +96,7 @@ export async function show({ node: page, signal, search, id }) {
     about.archive, remove);
   const header = () => {
     cancel.disabled = ended(item.status);
-    retry.disabled = !["failed", "cancelled"].includes(item.status);
+    retry.disabled = !retried(item.status);
     remove.disabled = item.status === "running";
     about.show(/** @type {any} */ (item));
     fill(result, item.result?.verdict.length ? verdictList(item.result.verdict) : null,
