@@ -21,9 +21,9 @@ from api.database.facts import FINAL
 from api.database.fields import Field, Fields
 from api.database.names import folded
 from api.database.ordering import check_reduction
-from api.database.states import STATUSES
 from api.database.tables import Experiment, Fact, Sweep
 from ncore.query import Comparison, Condition, Every, Not, Some, Token
+from ncore.status import STATUSES
 
 Sql = ColumnElement[bool]
 ORDERS: dict[str, Callable[[Any, Any], Sql]] = {
