@@ -11,6 +11,7 @@ from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
 from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
 from ncore.theory import predict
 from ncore.theory.comparison import predicted_series
+from ncore.theory.nc0 import has_law
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,13 @@ class PictureSetting:
     over: Abscissa = field(default_factory=Abscissa)
     panels: tuple[str, ...] = UFM_PANELS
     steps: int = 0
+    tested: bool = False
+    """Whether the layers are measured on the test set too, as NAME@test."""
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The layers of the series."""
+        return (*self.layers, *(f"{layer}@test" for layer in self.layers if self.tested))
 
     def shown(self, ends: Mapping[tuple[str, str | None], object]) -> list[str]:
         """The panels where none are chosen: without histograms of metrics that are not among the last values `ends`."""
@@ -50,4 +58,6 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
         over = Abscissa(log=spec.measure.spacing == "log")
     else:
         over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
-    return PictureSetting(name, told, spec.model.measured, predicted, over, NETWORK_PANELS, steps)
+    decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
+    panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
+    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, spec.measure.test)
