@@ -18,6 +18,7 @@ from api.database.journal import log_to_stderr
 from api.reconciler import Reconciler
 from api.removal import Remover
 from api.routes import (
+    annotation,
     artifacts,
     dashboard,
     events,
@@ -94,6 +95,7 @@ def make_app() -> FastAPI:
     parts = (
         experiments,
         external,
+        annotation,
         listing,
         metrics,
         theory,

@@ -43,6 +43,11 @@ class ExperimentOut(BaseModel):
     device: str | None
     error: str | None
     result: Result | None
+    sweep_id: str | None
+    priority: int
+    notes: str
+    archived: bool
+    updated_at: datetime | None
 
 
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:

@@ -61,6 +61,7 @@ __all__ = [
 
 MAX_SEEDS = 1024
 MAX_TAGS = 32
+MAX_PRIORITY = 100
 MAX_PATH = 8
 """Parts of a dotted path: more than any field has."""
 
@@ -110,7 +111,9 @@ class BaseSpec(NamedSpec):
         default=(0,), description="one run for each", examples=[[0, 1, 2]]
     )
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N", examples=["cpu"])
-    priority: Int = Field(default=0, ge=-100, le=100, description="in the queue: the highest first", examples=[10])
+    priority: Int = Field(
+        default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="in the queue: the highest first", examples=[10]
+    )
 
     @property
     def criterion(self) -> Loss:

@@ -128,7 +128,19 @@ def test_what_an_older_version_has_stored_is_answered_as_it_is():
     stored = {"final": [{"seed": 0, "metrics": []}], "verdict": [{"seed": 0, "reached": "?"}], "more": [1.5]}
     now = datetime.now(UTC)
     row = Experiment(
-        id="x", name="", tags=[], status="succeeded", spec={}, created_at=now, step=1, total=1, attempt=1, result=stored
+        id="x",
+        name="",
+        tags=[],
+        status="succeeded",
+        spec={},
+        created_at=now,
+        step=1,
+        total=1,
+        attempt=1,
+        result=stored,
+        priority=0,
+        notes="",
+        archived=False,
     )
     assert json.loads(shown(row).model_dump_json())["result"] == stored
     schemas = app.openapi()["components"]["schemas"]

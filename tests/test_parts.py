@@ -14,7 +14,7 @@ from api.database.sweeps import advances
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
 from api.removal import Remover
 from api.routes import sweeps
-from api.routes.listing import list_experiments
+from api.routes.listing import Filter, list_experiments
 from api.settings import get_settings
 from api.shown import find
 from api.store import get_store
@@ -103,7 +103,7 @@ def test_experiments_are_in_no_list_and_no_queue_while_their_sweep_is_not_there(
             session.rollback()
         with reading() as session:
             counted = advances(session, [sweep.id])[sweep.id].statuses == {"queued": 1}
-        return [due, claimed, counted, own in list_experiments().body.decode()]
+        return [due, claimed, counted, own in list_experiments(Filter()).body.decode()]
 
     assert seen() == [False] * 4
     with reading() as session, pytest.raises(Problem, match="there is no experiment"):

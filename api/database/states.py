@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from api.database import journal
+from api.database import facts, journal
 from api.database.clock import from_now
 from api.database.parts import VISIBLE
 from api.database.tables import Experiment, MeasurementRow, now
@@ -332,8 +332,10 @@ def _rows(session: Session, change: Update) -> int:
 
 def _changed(session: Session, change: Update, event: str, detail: str | None = None) -> list[str]:
     """The rows that the change has changed, each with a line in its log."""
-    columns = (Experiment.id, Experiment.attempt, Experiment.worker)
+    columns = (Experiment.id, Experiment.attempt, Experiment.worker, Experiment.last_seq, Experiment.result)
     rows = session.execute(change.returning(*columns).execution_options(synchronize_session=False)).all()
-    for experiment_id, attempt, worker in rows:
+    for experiment_id, attempt, worker, last_seq, result in rows:
         journal.write(session, experiment_id, event, attempt=attempt, worker=worker, detail=detail)
+        if event in ENDED and last_seq:
+            facts.note_end(session, experiment_id, (result or {}).get("verdict", ()))
     return [experiment_id for experiment_id, *_ in rows]

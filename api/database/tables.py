@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     case,
+    false,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -91,6 +92,11 @@ class Experiment(Table):
     """`gpu` for what a GPU worker should have, else `cpu`."""
     sweep_id: Mapped[str | None] = mapped_column(String(32))
     sweep_index: Mapped[int | None] = mapped_column(Integer)
+    notes: Mapped[str] = mapped_column(Text, server_default="", default="")
+    """Markdown."""
+    archived: Mapped[bool] = mapped_column(default=False, server_default=false())
+    updated_at: Mapped[datetime | None]
+    """When name, tags, notes, priority or `archived` were changed last; None: as submitted."""
 
     @hybrid_property
     def source(self) -> str:
@@ -139,6 +145,28 @@ class MeasurementRow(Table):
     values: Mapped[dict[str, Any]]
 
     __table_args__ = (Index("ix_measurements_experiment_id_seq", "experiment_id", "seq"),)
+
+
+class Fact(Table):
+    """One value of an experiment under the name that queries know: `config.…`, `final.…` and a few of their own.
+
+    A number, a text (true and false too, and lists as JSON), or both, where a list has only one number in it. A final
+    value is the median over the seeds, between `low` and `high`.
+    """
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[float | None] = mapped_column(Float)
+    text: Mapped[str | None] = mapped_column(String(200))
+    low: Mapped[float | None] = mapped_column(Float)
+    high: Mapped[float | None] = mapped_column(Float)
+
+    __table_args__ = (
+        Index("ix_facts_experiment_id", "experiment_id"),
+        {"sqlite_with_rowid": False},  # the values of one name lie side by side
+    )
 
 
 class LogLine(Table):

@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 
 import ncore
+from ncore.cli.examples import examples_of
+from ncore.cli.options import add_options
 from ncore.status import ENDED
 
 LONGEST_DAYS = 100_000
@@ -24,11 +26,17 @@ COMMANDS = {
     "submit": ("commands.submit", "submit a spec or a preset"),
     "sweep": ("sweep.sweep", "submit one experiment for each combination of values"),
     "sweeps": ("sweep.sweeps", "list sweeps, newest first"),
-    "list": ("commands.list_", "list experiments, newest first"),
+    "list": ("listing.list_", "list experiments, newest first, or those that a query chooses"),
     "show": ("commands.show", "show an experiment: final values, beside predicted ones, and verdict"),
     "watch": ("commands.watch", "follow an experiment to its end"),
     "cancel": ("commands.cancel", "cancel an experiment"),
     "retry": ("commands.retry", "go on with a failed or cancelled experiment"),
+    "compare": ("listing.compare", "parameters that differ and final values, side by side; with --out one picture"),
+    "figure": ("figure.figure", "save the picture of experiments"),
+    "open": ("annotations.open_", "open an experiment, or the list, in the browser"),
+    "tag": ("annotations.tag", "show, add and remove tags of an experiment"),
+    "note": ("annotations.note", "show or write the notes of an experiment"),
+    "archive": ("annotations.archive", "hide experiments from lists that do not ask for them"),
     "export": ("commands.export", "save an experiment's spec, series, theory and picture into a folder"),
     "logs": ("admin.logs", "the events of an experiment, a line each"),
     "workers": ("admin.workers", "which workers there are, on what, and what runs there"),
@@ -38,6 +46,7 @@ COMMANDS = {
     "theory": ("commands.theory", "what the theory predicts for a spec or a preset"),
     "run": ("commands.run", "run a spec or a preset here, without a service"),
     "measure": ("measure.measure", "the metrics of features that were saved, or of a model's checkpoints"),
+    "completion": ("completion.completion", "print what makes a shell complete the command"),
 }
 """Each command's module and function, imported only when it is called, and what its help says."""
 
@@ -59,14 +68,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", help="the service (default: NCORE_URL, else http://127.0.0.1:8000)")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     parts = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    made = {name: parts.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()}
+    made = {
+        name: parts.add_parser(
+            name, help=text, description=text, epilog=examples_of(name), formatter_class=argparse.RawTextHelpFormatter
+        )
+        for name, (_, text) in COMMANDS.items()
+    }
     for name in ("submit", "theory", "run", "sweep"):
         made[name].add_argument("spec", help="a JSON file or a preset's name", metavar="FILE|PRESET")
         made[name].add_argument(
             "--set", action="append", default=[], type=_change, metavar="PATH=VALUE", dest="changes"
         )
-    for name in ("show", "watch", "cancel", "retry", "delete", "export", "logs"):
-        made[name].add_argument("id", metavar="ID")
+    for name in ("show", "watch", "export", "logs", "tag", "note"):
+        made[name].add_argument("id", metavar="ID", help="an experiment's id, or its beginning")
+    for name in ("cancel", "retry", "delete", "archive", "figure", "compare"):
+        made[name].add_argument("ids", metavar="ID", nargs="+", help="ids of experiments, or their beginnings")
+    add_options(made)
     made["submit"].add_argument("--wait", action="store_true", help="follow it to its end")
     made["sweep"].add_argument(
         "--axis", action="append", required=True, type=_axis, metavar="PATH=[…]", dest="axes", help="values of a field"
@@ -76,12 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     made["sweep"].add_argument("--metric", default="objective", help="of the table and the picture")
     made["sweep"].add_argument("--out", help="file of the picture: .svg, .png, .pdf")
     made["up"].add_argument("--port", type=int, help="port of the API (default: NCORE_PORT, else 8000)")
-    made["list"].add_argument("--status")
-    made["list"].add_argument("--tag")
-    made["list"].add_argument("--q", help="text in the name")
-    made["list"].add_argument("--limit", type=int, default=20)
     made["sweeps"].add_argument("--limit", type=int, default=20)
-    made["delete"].add_argument("--sweep", action="store_true", help="ID is a sweep's")
+    made["delete"].add_argument("--sweep", action="store_true", help="they are sweeps' ids")
     made["prune"].add_argument("--days", type=_days, required=True, help="ended more than so many days ago")
     made["prune"].add_argument("--status", choices=ENDED, help="only these (default: all that have ended)")
     made["prune"].add_argument("--tag", help="only those with this tag")
@@ -121,6 +134,20 @@ def _measure_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image-size", type=int, default=32, help="side that images are scaled to")
     parser.add_argument("--layers", nargs="+", help="names of modules, or patterns (default: the classifier's input)")
     parser.add_argument("--classifier", help="name of the last linear map (default: the last nn.Linear)")
+
+
+def options_of() -> dict[str, list[str]]:
+    """{command: its options, and ID or SPEC where it takes one}: what a shell completes."""
+    found: dict[str, list[str]] = {}
+    for action in _parser()._actions:  # noqa: SLF001 (argparse has no other way to ask)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for name, parser in action.choices.items():
+                actions = parser._actions  # noqa: SLF001
+                places = ["ID" for one in actions if one.metavar == "ID"] + [
+                    "SPEC" for one in actions if one.metavar == "FILE|PRESET"
+                ]
+                found[name] = [*(flag for one in actions for flag in one.option_strings), *places]
+    return found
 
 
 class _Version(argparse.Action):

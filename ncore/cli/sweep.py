@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from rich.table import Table
 
+from ncore.cli.output import put
 from ncore.cli.terminal import console, faults, new_table, number, sweeps_table
 from ncore.client import Client, Sweep
 
@@ -28,7 +29,7 @@ def sweep(given: Namespace) -> int:
 
 def sweeps(given: Namespace) -> int:
     with Client(given.url) as client:
-        console.print(sweeps_table(client.sweeps(given.limit)))
+        put(given, client.sweeps(given.limit), sweeps_table)
     return 0
 
 

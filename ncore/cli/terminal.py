@@ -65,12 +65,25 @@ def final_table(final: Sequence[Mapping[str, Any]], title: str = "final values",
     return table
 
 
-def experiments_table(items: Iterable[Mapping[str, Any]]) -> Table:
-    table = new_table("id", "name", "status", "progress", "submitted", "device")
+def shown_finals(result: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The main final values, each the mean over the seeds, by "final.METRIC.LAYER"; and the verdict."""
+    found: dict[str, list[float]] = {}
+    for m in (m for one in (result or {}).get("final", []) for m in one["metrics"]):
+        if m["metric"] in SHOWN_METRICS and m["value"] is not None:
+            found.setdefault(".".join(filter(None, ("final", m["metric"], m["layer"]))), []).append(m["value"])
+    reached = dict.fromkeys(verdict["reached"] for verdict in (result or {}).get("verdict", []))
+    verdict = {"final.verdict": ", ".join(reached)} if reached else {}
+    return {**{name: sum(values) / len(values) for name, values in found.items()}, **verdict}
+
+
+def experiments_table(items: Iterable[Mapping[str, Any]], fields: Sequence[str] = ()) -> Table:
+    """A row for each; `fields` are more columns, which the API was asked for."""
+    table = new_table("id", "name", "status", "progress", "submitted", "device", *fields, right=fields)
     for item in items:
         at = item["progress"]
         share = f"{100 * at['step'] // at['total']} %" if at["total"] else ""
-        table.add_row(item["id"], item["name"], item["status"], share, moment(item["created_at"]), item["device"] or "")
+        front = (item["id"], item["name"], item["status"], share, moment(item["created_at"]), item["device"] or "")
+        table.add_row(*front, *(_plain(item.get("values", {}).get(name, item.get(name))) for name in fields))
     return table
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import html
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -111,7 +112,8 @@ class Client:
         return items
 
     def experiments(self, limit: int | None = None, **filters: Any) -> Iterator[Experiment]:
-        """Newest first; filters as in GET /experiments (status, tag, kind, q)."""
+        """Newest first; filters as in GET /experiments: status, tag, kind, q, archived, `where` (a query such as
+        "nc1.h1 < 1e-6 and tag:paper"), sort, columns (which `data` has then, those of queries as its `values`)."""
         cursor, given = None, 0
         while True:
             page = min(200, 200 if limit is None else limit - given)
@@ -122,6 +124,21 @@ class Client:
             given, cursor = given + len(answer["items"]), answer["next_cursor"]
             if cursor is None or given == limit:
                 return
+
+    def compare(self, experiments: Iterable[Experiment | str], path: str | Path, **options: Any) -> Path:
+        """Saves one metric of several experiments as a picture; options as in GET /compare."""
+        path = Path(path)
+        ids = [one if isinstance(one, str) else one.id for one in experiments]
+        form = path.suffix.removeprefix(".") or "svg"
+        answer = self.request("GET", f"/compare.{form}", params={"experiment": ids, **options})
+        path.write_bytes(answer.content)
+        return path
+
+    def fields(self) -> list[dict[str, Any]]:
+        """What `where`, `sort` and `columns` of `experiments` know: name and kind, and of a parameter whether it
+        `differs` between experiments."""
+        items: list[dict[str, Any]] = self.request("GET", "/fields").json()["items"]
+        return items
 
     def theory(
         self,

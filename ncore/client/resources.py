@@ -187,6 +187,11 @@ class Experiment(Resource):
         """Saves everything about it as one zip file: spec, result, series, pictures, versions."""
         return self._client.transport.save(f"{self._path}/export.zip", Path(path))
 
+    def annotate(self, **changes: Any) -> Experiment:
+        """Changes name, tags, notes (Markdown), priority, or `archived`; None clears. Raises ApiError (422)."""
+        self.data = self._client.request("PATCH", self._path, json=changes, repeatable=True).json()
+        return self
+
     def retry(self) -> Experiment:
         """A failed or cancelled one goes on from its checkpoint."""
         self.data = self._client.request("POST", f"{self._path}/retry").json()
