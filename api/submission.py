@@ -60,12 +60,12 @@ def _gib(n: float) -> str:
     return f"{n / 2**30:{'.3g' if n < 1000 * 2**30 else '.0f'}} GiB"
 
 
-def wake(rows: Sequence[Experiment]) -> None:
-    """Calls a worker for each, after the commit; when the broker is away the reconciler does it later."""
+def wake(rows: Sequence[tuple[str, str]]) -> None:
+    """Calls a worker for each (id, queue), after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
-        kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}
-    reached = takewhile(lambda row: broker.send(row.id, kinds[row.queue]), rows)  # one that fails takes seconds
-    sent = [row.id for row in reached]
+        kinds = {queue: workers.queue_of(session, queue) for queue in {queue for _, queue in rows}}
+    reached = takewhile(lambda row: broker.send(row[0], kinds[row[1]]), rows)  # one that fails takes seconds
+    sent = [experiment_id for experiment_id, _ in reached]
     if sent:
         with writing() as session:
             states.mark_sent(session, sent)
@@ -116,20 +116,24 @@ def check_queue(session: Session, more: int) -> None:
         raise Problem(429, detail, headers={"Retry-After": "30"})
 
 
+def values_of(spec: UfmSpec | NetworkSpec) -> dict[str, Any]:
+    """What the row of a new experiment holds of its spec, and its id."""
+    return {
+        "id": new_id(),
+        "name": spec.name,
+        "search": folded(spec.name),
+        "kind": spec.model.kind,
+        "tags": list(spec.tags),
+        "spec": spec.model_dump(mode="json"),
+        "total": spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
+        "priority": spec.priority,
+        "queue": "gpu" if wants_gpu(spec) else "cpu",
+    }
+
+
 def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experiment:
     """The new row of an experiment, queued."""
-    row = Experiment(
-        id=new_id(),
-        name=spec.name,
-        search=folded(spec.name),
-        kind=spec.model.kind,
-        tags=list(spec.tags),
-        spec=spec.model_dump(mode="json"),
-        total=spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
-        priority=spec.priority,
-        queue="gpu" if wants_gpu(spec) else "cpu",
-        **more,
-    )
+    row = Experiment(**values_of(spec), **more)
     session.add(row)
     journal.write(session, row.id, "submitted")
     return row

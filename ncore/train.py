@@ -17,6 +17,8 @@ from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.stopping import Check, Stopped, go_on, interruptible
+from ncore.sweeps.summary import summary_of
+from ncore.theory import predict
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
@@ -82,8 +84,12 @@ def train(
 
 
 def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> dict[str, Any]:
-    """The `result` of a finished run; `final` holds the last measurement of each seed."""
-    return {
+    """The `result` of a finished run; `final` holds the last measurement of each seed.
+
+    Its `summary` (ncore.sweeps.summary) is what tables of sweeps read; the service keeps it in a column of its own.
+    """
+    prediction = predict(spec)
+    result = {
         "final": [
             {
                 "seed": m.seed,
@@ -94,11 +100,12 @@ def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement])
             }
             for m in final
         ],
-        "verdict": verdicts(spec, list(final), run.classes),
+        "verdict": verdicts(spec, list(final), run.classes, prediction),
         "engine": run.engine,
         "device": run.device,
         "versions": provenance(run.device),
     }
+    return {**result, "summary": summary_of(prediction, result)}
 
 
 def pick_device(asked: str) -> str:

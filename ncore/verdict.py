@@ -31,14 +31,17 @@ curved by the regularisers alone, is below this share of the objective."""
 
 
 def verdicts(
-    spec: UfmSpec | NetworkSpec, finals: Sequence[Measurement], classes: int | None = None
+    spec: UfmSpec | NetworkSpec,
+    finals: Sequence[Measurement],
+    classes: int | None = None,
+    prediction: Prediction | None = None,
 ) -> list[dict[str, Any]]:
     """One entry for each last measurement: seed, `reached`, rank, dead_samples, objective, predicted, gap, note.
 
     `gap` is (objective − predicted)/predicted, None where nothing is predicted, the prediction is 0, or the numbers
-    are not finite. `classes` is K of a network's data; a UFM's spec has it.
+    are not finite. `classes` is K of a network's data; a UFM's spec has it. `prediction`: that of the spec, if known.
     """
-    prediction = predict(spec)
+    prediction = predict(spec) if prediction is None else prediction
     k = spec.model.classes if isinstance(spec, UfmSpec) else classes
     if k is None:
         raise ValueError("classes: must be given for a network")

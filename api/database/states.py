@@ -92,8 +92,11 @@ def finish(
 ) -> bool:
     """Ends a lease that is held: a terminal `status`, or queued again (a worker that has to stop gives it back).
 
-    `detail` is for the log, e.g. a traceback.
+    `detail` is for the log, e.g. a traceback. The `summary` of a result goes into a column of its own.
     """
+    if "summary" in (values.get("result") or {}):
+        result = dict(values["result"])
+        values |= {"summary": result.pop("summary"), "result": result}
     ended = {"finished_at": from_now()} if status in ENDED else {"sent_at": None}
     change = leased(experiment_id, attempt).values(status=status, lease_until=None, eta_seconds=None, **ended, **values)
     event = status if status in ENDED else "given back"

@@ -6,7 +6,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, String, Text, TypeDecorator, false
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -75,6 +75,10 @@ class Experiment(Table):
     """`gpu` for what a GPU worker should have, else `cpu`."""
     sweep_id: Mapped[str | None] = mapped_column(String(32))
     sweep_index: Mapped[int | None] = mapped_column(Integer)
+    point: Mapped[dict[str, Any] | None]
+    """Of a sweep's combination: {dotted path: value}."""
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What tables and pictures of a sweep read: `ncore.sweeps.summary`."""
 
     __table_args__ = (
         Index("ix_experiments_created_at_id", "created_at", "id"),
@@ -84,7 +88,10 @@ class Experiment(Table):
 
 
 class Sweep(Table):
-    """One experiment for each combination of the values of `axes`, {dotted path: values}, set in the spec `base`."""
+    """One experiment for each combination of the values of `axes`, {dotted path: values}, set in the spec `base`.
+
+    `request` is how they were asked for. While it is `refining`, more are added when all have ended: `round` of it.
+    """
 
     __tablename__ = "sweeps"
 
@@ -94,6 +101,9 @@ class Sweep(Table):
     base: Mapped[dict[str, Any]]
     axes: Mapped[dict[str, Any]]
     total: Mapped[int] = mapped_column(Integer)
+    request: Mapped[dict[str, Any] | None]
+    refining: Mapped[bool] = mapped_column(default=False, server_default=false())
+    round: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     body_hash: Mapped[str | None] = mapped_column(String(64))
 
