@@ -171,6 +171,11 @@ class Axes:
             return over, None, facet
         return over, y or (free[0] if free else None), facet
 
+    def is_averaged(self, view: View) -> bool:
+        """Whether places of the picture are means over axes that move a boundary."""
+        drawn = {ruler.path for ruler in (view.x, view.y, view.facet) if ruler is not None}
+        return any(len(ruler.values) > 1 for path, ruler in self.rulers.items() if path not in {*drawn, SEEDS})
+
     def theory(self, drawn: Sequence[str], values: Mapping[str, Any]) -> Theory:
         """With axes that are not drawn at their first values, and `values` of a panel."""
         fixed = {
@@ -208,7 +213,7 @@ def _facets(axes: Axes, view: View, cells: Sequence[Cell], boundary: bool) -> li
 
 
 def _with_boundaries(axes: Axes, view: View, facet: Facet, values: Mapping[str, Any], boundary: bool) -> Facet:
-    if not boundary:
+    if not boundary or axes.is_averaged(view):
         return facet
     drawn = [view.x.path, *([view.y.path] if view.y else [])]
     theory = axes.theory(drawn, values)

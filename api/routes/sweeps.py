@@ -63,7 +63,7 @@ def submit_sweep(body: SweepBody, idempotency_key: Key = None) -> Any:
 def cancel_sweep(sweep_id: str) -> Any:
     """Cancels what has not ended, and adds no more; what was measured stays."""
     with writing() as session:
-        find_sweep(session, sweep_id).refining = False
+        find_sweep(session, sweep_id, lock=True).refining = False
         states.request_cancel(session, Experiment.sweep_id == sweep_id)
     return look(sweep_id)
 
@@ -72,7 +72,7 @@ def cancel_sweep(sweep_id: str) -> Any:
 def delete_sweep(sweep_id: str) -> None:
     """Deletes it with its experiments, their measurements and files. 409 while any of them runs."""
     with writing() as session:
-        sweep = find_sweep(session, sweep_id)
+        sweep = find_sweep(session, sweep_id, lock=True)
         own = Experiment.sweep_id == sweep_id
         running = session.scalar(select(func.count()).where(own, Experiment.status == "running")) or 0
         if running:

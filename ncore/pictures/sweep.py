@@ -75,7 +75,7 @@ def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
     drawable = [value for value in known if value > 0 or not is_log]
     name = view.quantity.name(view.seeds)
     y = Ordinate.over(name, [*(row[key] for row in rows for key in ("low", "high")), *drawable], is_log)
-    x = _abscissa(symbol_of(over), [row["x"] for row in rows])
+    x = _abscissa(symbol_of(over), [row["x"] for row in rows], view.x.is_spread)
     color: Channel = {"value": style.colours[0]}
     if len(layers) > 1:
         color = marks.field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
@@ -104,7 +104,7 @@ def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
 def line_title(facets: Sequence[Facet], view: View) -> str:
     """What the lines show, and how predictions are drawn."""
     cells = [cell for facet in facets for cell in facet.cells]
-    known = {cell.predicted for cell in cells if cell.predicted is not None}
+    known = [cell.predicted for cell in cells if cell.predicted is not None]
     values = [end for cell in cells for end in (cell.low, cell.high) if end is not None]
     drawable = any(value > 0 for value in known) or (known and not is_over_decades(values))
     return f"{view.quantity.title(view.seeds)}{', predicted dashed' if drawable else ', predicted: 0' if known else ''}"
@@ -118,11 +118,11 @@ def _shares(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
         counts[key] = counts.get(key, 0) + 1
     if not counts:
         return {"layer": [marks.note("nothing has ended yet", view.style, view.layout, tables)]}
-    rows = [{"x": x, "value": words(name), "experiments": count} for (x, name), count in counts.items()]
+    rows: list[Row] = [{"x": x, "value": words(name), "experiments": n} for (x, name), n in counts.items()]
     texts = list(dict.fromkeys(map(value_text, view.x.values)))
     x = marks.field("x", "nominal", title=symbol_of(view.x.path), sort=None, scale={"domain": texts})
     y = marks.field("experiments", "quantitative", title="experiments", axis={"tickMinStep": 1})
-    color = category_color(sorted({row["value"] for row in rows}), view)
+    color = category_color(sorted({words(name) for _, name in counts}), view)
     shown = {"x": symbol_of(view.x.path), "value": view.quantity.metric, "experiments": "experiments"}
     return {
         "data": tables.add(rows),
@@ -229,18 +229,19 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if len(known) == len(values) and known else None
 
 
-def _abscissa(title: str, values: Sequence[Any]) -> Channel:
+def _abscissa(title: str, values: Sequence[Any], is_spread: bool) -> Channel:
     """An axis for numbers, logarithmic where they cover decades, a tick at each of few; else a place for each value."""
     if not all(map(is_number, values)):
         return marks.field("x", "nominal", title=title, sort=None, axis={"labelAngle": 0, "labelLimit": LABEL_PIXELS})
-    scale = {"nice": False, "padding": 12, **scale_type(values)}
+    scale = {"nice": False, "padding": 12, **scale_type(values, is_spread)}
     ticks = sorted(set(values))
     some = {"values": ticks} if len(ticks) <= MOST_TICKS else {}
     return marks.field("x", "quantitative", title=title, scale=scale, axis={"labelExpr": NUMBER_LABEL, **some})
 
 
-def scale_type(values: Sequence[float]) -> dict[str, Any]:
-    return {"type": "log"} if is_over_decades(values) else {"type": "linear", "zero": False}
+def scale_type(values: Sequence[float], is_spread: bool = False) -> dict[str, Any]:
+    """Logarithmic over decades, and where the values were asked for by equal ratios."""
+    return {"type": "log"} if is_over_decades(values) or is_spread else {"type": "linear", "zero": False}
 
 
 def is_over_decades(values: Sequence[float]) -> bool:

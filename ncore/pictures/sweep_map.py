@@ -32,7 +32,7 @@ MOST_LABELS = 20
 """Most tick labels on one axis of a heat map."""
 WRITTEN = 12
 """Cells along an axis of a grid that has its values written into them."""
-SHORT_NUMBER = "format(toNumber(datum.label), '.4~g')"
+SHORT_NUMBER = "format(toNumber(datum.label), '.3~g')"
 SMALL_NUMBER = "format(datum.value, abs(datum.value) < 1e-3 && datum.value != 0 ? '.1~e' : '.3~g')"
 SQUARE = 60
 """Area of a point of a sample, in square pixels."""
@@ -73,13 +73,13 @@ def _map(cells: Sequence[Cell], facet: Facet, view: View, color: Channel, tables
     places = {"x": _places("x", view.x, turned=True), "y": _places("y", view.y, last_first=True)}
     parts: list[dict[str, Any]] = [{"mark": "rect", "encoding": {"color": color, "tooltip": _tooltip(rows, view)}}]
     if small:
-        parts.append(_written(rows, view))
-    chart = {"data": data, "encoding": places, "layer": parts}
-    lines = _boundaries(facet, view, tables)
-    if not lines:
-        return chart
-    outer = {"data": data, "encoding": places, "layer": [{"layer": parts}, *lines]}
-    return {**outer, "resolve": {"scale": {"x": "independent", "y": "independent"}}}
+        parts.append(_written(rows, places, view))
+    return {
+        "data": data,
+        "encoding": places,
+        "layer": [*parts, *_boundaries(facet, view, tables)],
+        "resolve": {"scale": {"x": "independent", "y": "independent"}},
+    }
 
 
 def _rows(cells: Sequence[Cell], view: View) -> list[Row]:
@@ -121,15 +121,16 @@ def _color(values: Sequence[float | str], view: View) -> Channel:
     return marks.field("value", "quantitative", title=view.quantity.name(view.seeds), scale=scale, legend=legend)
 
 
-def _written(rows: Sequence[Row], view: View) -> marks.Part:
+def _written(rows: Sequence[Row], places: dict[str, Channel], view: View) -> marks.Part:
     """The values in their cells, light on the dark half of the scale."""
     numbers = [row["value"] for row in rows]
     low, high = min(numbers), max(numbers)
     middle = math.sqrt(low * high) if is_over_decades(numbers) else (low + high) / 2
     mark = {"type": "text", "fontSize": view.layout.label_size - 1}
-    text = {"field": "value", "type": "quantitative", "format": ".2~g"}
+    text = {"field": "value", "type": "quantitative", "format": ".3~g"}
     color = {"value": "#1b1f24", "condition": {"test": f"datum.value < {middle!r}", "value": "#ffffff"}}
-    return {"mark": mark, "encoding": {"text": text, "color": color}}
+    same = {name: {**place, "axis": None} for name, place in places.items()}  # scales are each layer's own
+    return {"mark": mark, "encoding": {**same, "text": text, "color": color}}
 
 
 def _boundaries(facet: Facet, view: View, tables: Tables) -> list[marks.Part]:
@@ -176,7 +177,8 @@ def _names(
             named.append({**longest[len(longest) // 2], "label": curve.label})
     mark = {
         "type": "text", "fontSize": view.layout.label_size + 1, "fontWeight": "bold", "dx": 6, "dy": -8,
-        "align": "left", "color": view.style.boundary, "stroke": view.style.background, "strokeWidth": 3, "strokeOpacity": 0.85,
+        "align": "left", "color": view.style.boundary, "stroke": view.style.background,
+        "strokeWidth": 3, "strokeOpacity": 0.85,
     }  # fmt: skip
     front = {**mark, "strokeWidth": 0}
     data, encoding = tables.add(named), {**at, "text": marks.field("label", "nominal")}
@@ -201,7 +203,7 @@ def _scatter(cells: Sequence[Cell], facet: Facet, view: View, color: Channel, ta
 
 
 def _real_axis(name: str, ruler: Ruler) -> Channel:
-    scale = {"nice": False, "padding": 8, **scale_type([float(value) for value in ruler.values])}
+    scale = {"nice": False, "padding": 8, **scale_type([float(value) for value in ruler.values], ruler.is_spread)}
     return marks.field(name, "quantitative", title=symbol_of(ruler.path), scale=scale, axis={"labelExpr": NUMBER_LABEL})
 
 

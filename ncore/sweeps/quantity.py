@@ -17,6 +17,8 @@ VERDICT, GAP, RANK = "verdict", "gap", "rank"
 STEPS = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_./:@+-]*)\s*<\s*([0-9.eE+-]+)")
 SHARE = re.compile(r"verdict\s*=\s*([a-z0-9_]+)")
 FAILED = "failed"
+ROUNDING = 1e-12
+"""Of the relative gap: a smaller one is 0, and no scale is stretched by it."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Quantity:
         if self.metric == VERDICT:
             return self._of_verdict(experiment, point, summary)
         if self.metric == GAP:
-            return _of_values(experiment, point, [one.get(GAP) for one in summary["verdict"]], seeds)
+            gaps = [one.get(GAP) for one in summary["verdict"]]
+            return _of_values(experiment, point, [gap and (0.0 if abs(gap) < ROUNDING else gap) for gap in gaps], seeds)
         found = []
         for key, values in summary["levels"].items():
             metric, own = metric_and_layer(key)

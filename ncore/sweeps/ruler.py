@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+FEW = 3
+"""Values of which nothing is said of their distances."""
+
 
 def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -50,9 +53,9 @@ class Ruler:
         return replace(self, free=False)
 
     @property
-    def is_log(self) -> bool:
-        """Whether the values are nearer to equal ratios than to equal distances."""
-        return _is_log(self.values)
+    def is_spread(self) -> bool:
+        """Whether several numbers are nearer to equal ratios than to equal distances."""
+        return len(self.values) > FEW and self.is_ordered and _is_log(self.values)
 
     @property
     def ends(self) -> tuple[float, float]:

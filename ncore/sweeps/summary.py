@@ -47,7 +47,8 @@ def _over(values: Sequence[float]) -> list[float | None]:
 
 def _of_verdict(verdict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     reached = Counter(one["reached"] for one in verdict)
-    numbers = {name: [one[name] for one in verdict if one.get(name) is not None] for name in ("rank", "gap")}
+    at_zero = [{**one, "rank": 0} if one["reached"] == "zero" else one for one in verdict]  # of what is left of them
+    numbers = {name: [one[name] for one in at_zero if one.get(name) is not None] for name in ("rank", "gap")}
     return {
         "reached": max(sorted(reached), key=reached.__getitem__) if reached else None,
         **{name: median(values) if values else None for name, values in numbers.items()},
