@@ -12,7 +12,7 @@ from ncore.pictures import marks
 from ncore.pictures.axes import NUMBER_LABEL, Channel, Ordinate, powers_beside
 from ncore.pictures.curves import NO_TITLE, SCHEMA
 from ncore.pictures.marks import Row, Tables, tooltip_of
-from ncore.pictures.symbols import symbol_of
+from ncore.pictures.symbols import axis_title
 from ncore.pictures.themes import Layout, Theme
 from ncore.pictures.titles import title_of
 from ncore.sweeps.boundary import Curve
@@ -63,7 +63,7 @@ def value_text(value: Any) -> str:
 
 def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
     """The value at each place of the axis `x`, a line for each layer, predictions dashed, boundaries as rules."""
-    style, layout, over = view.style, view.layout, view.x.path
+    style, layout = view.style, view.layout
     if view.quantity.is_category:
         return _shares(facet, view, tables)
     rows = _averaged(facet.cells, view)
@@ -75,13 +75,13 @@ def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
     drawable = [value for value in known if value > 0 or not is_log]
     name = view.quantity.name(view.seeds)
     y = Ordinate.over(name, [*(row[key] for row in rows for key in ("low", "high")), *drawable], is_log)
-    x = _abscissa(symbol_of(over), [row["x"] for row in rows], view.x.is_spread)
+    x = _abscissa(axis_title(view.x.columns), [row["x"] for row in rows], view.x.is_spread)
     color: Channel = {"value": style.colours[0]}
     if len(layers) > 1:
         color = marks.field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
     is_quantity = x["type"] == "quantitative"
     rows = [{**row, "x": row["x"] if is_quantity else str(row["x"]), **_drawn(row, y)} for row in rows]
-    data, shown = tables.add(rows), _shown(rows, symbol_of(over), name)
+    data, shown = tables.add(rows), _shown(rows, axis_title(view.x.columns), name)
     parts = [
         {"data": data, "mark": {"type": "rule", "opacity": 0.4, "strokeWidth": 3},
          "encoding": {"x": x, "y": y.channel("low", layout), "y2": {"field": "high"}, "color": color}},
@@ -120,10 +120,10 @@ def _shares(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
         return {"layer": [marks.note("nothing has ended yet", view.style, view.layout, tables)]}
     rows: list[Row] = [{"x": x, "value": words(name), "experiments": n} for (x, name), n in counts.items()]
     texts = list(dict.fromkeys(map(value_text, view.x.values)))
-    x = marks.field("x", "nominal", title=symbol_of(view.x.path), sort=None, scale={"domain": texts})
+    x = marks.field("x", "nominal", title=axis_title(view.x.columns), sort=None, scale={"domain": texts})
     y = marks.field("experiments", "quantitative", title="experiments", axis={"tickMinStep": 1})
     color = category_color(sorted({words(name) for _, name in counts}), view)
-    shown = {"x": symbol_of(view.x.path), "value": view.quantity.metric, "experiments": "experiments"}
+    shown = {"x": axis_title(view.x.columns), "value": view.quantity.metric, "experiments": "experiments"}
     return {
         "data": tables.add(rows),
         "mark": "bar",
@@ -143,7 +143,7 @@ def category_color(names: Sequence[str], view: View) -> Channel:
 
 
 def words(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace("etf", "ETF")
 
 
 def _rules(crossings: Sequence[Crossing], view: View, x: Channel, tables: Tables) -> list[marks.Part]:

@@ -22,7 +22,7 @@ from ncore.pictures.sweep import (
     whole,
     words,
 )
-from ncore.pictures.symbols import symbol_of
+from ncore.pictures.symbols import axis_title
 from ncore.sweeps.quantity import Cell, together
 from ncore.sweeps.ruler import Ruler, is_number
 
@@ -72,12 +72,11 @@ def _map(cells: Sequence[Cell], facet: Facet, view: View, color: Channel, tables
     small = max(len(_texts(view.x)), len(_texts(view.y))) <= WRITTEN and not view.quantity.is_category
     places = {"x": _places("x", view.x, turned=True), "y": _places("y", view.y, last_first=True)}
     parts: list[dict[str, Any]] = [{"mark": "rect", "encoding": {"color": color, "tooltip": _tooltip(rows, view)}}]
-    if small:
-        parts.append(_written(rows, places, view))
+    texts = [_written(rows, places, view)] if small else []
     return {
         "data": data,
         "encoding": places,
-        "layer": [*parts, *_boundaries(facet, view, tables)],
+        "layer": [*parts, *_boundaries(facet, view, tables), *texts],
         "resolve": {"scale": {"x": "independent", "y": "independent"}},
     }
 
@@ -100,7 +99,11 @@ def _rows(cells: Sequence[Cell], view: View) -> list[Row]:
 
 def _tooltip(rows: Sequence[Row], view: View) -> list[Channel]:
     assert view.y is not None  # noqa: S101
-    names = {"at_x": symbol_of(view.x.path), "at_y": symbol_of(view.y.path), "value": view.quantity.name(view.seeds)}
+    names = {
+        "at_x": axis_title(view.x.columns),
+        "at_y": axis_title(view.y.columns),
+        "value": view.quantity.name(view.seeds),
+    }
     return tooltip_of(names, rows)
 
 
@@ -204,7 +207,9 @@ def _scatter(cells: Sequence[Cell], facet: Facet, view: View, color: Channel, ta
 
 def _real_axis(name: str, ruler: Ruler) -> Channel:
     scale = {"nice": False, "padding": 8, **scale_type([float(value) for value in ruler.values], ruler.is_spread)}
-    return marks.field(name, "quantitative", title=symbol_of(ruler.path), scale=scale, axis={"labelExpr": NUMBER_LABEL})
+    return marks.field(
+        name, "quantitative", title=axis_title(ruler.columns), scale=scale, axis={"labelExpr": NUMBER_LABEL}
+    )
 
 
 def _texts(ruler: Ruler) -> list[str]:
@@ -221,7 +226,7 @@ def _places(name: str, ruler: Ruler, turned: bool = False, last_first: bool = Fa
     if all(map(is_number, ruler.values)):
         axis["labelExpr"] = SHORT_NUMBER
     scale = {"domain": texts[::-1] if last_first else texts}
-    return marks.field(name, "nominal", title=symbol_of(ruler.path), scale=scale, axis=axis)
+    return marks.field(name, "nominal", title=axis_title(ruler.columns), scale=scale, axis=axis)
 
 
 __all__ = ["sweep_figure", "value_text"]

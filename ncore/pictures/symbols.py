@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 SYMBOLS = {
     "regularization.weights": "λ_W",
     "regularization.features": "λ_H",
@@ -22,6 +25,17 @@ SYMBOLS = {
 }
 ENTRIES = {"model.samples_per_class": "n_{}", "regularization.weights": "λ_W{}", "model.widths": "d_{}"}
 """Of an entry of a list, counted from 1."""
+
+
+MOST_NAMED = 3
+
+
+def axis_title(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Of paths that move together: joined by = where their values are the same."""
+    first, *others = columns
+    names = [symbol_of(path) for path in columns]
+    names = names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], "…"]
+    return (" = " if all(list(columns[path]) == list(columns[first]) for path in others) else ", ").join(names)
 
 
 def symbol_of(path: str) -> str:

@@ -141,7 +141,7 @@ def _label(threshold: Threshold | None, name: str) -> str:
 
 LABELS = {
     "gamma": "γ = γ_c",
-    "lambda_b": "λ_b critical",
+    "lambda_b": "λ_b = γ/(γ_c − γ)",
     "n_B": "n_B = N²λ_Wλ_H",
     "mu": "μ critical",
     "kappa": "κ = 1",
