@@ -58,7 +58,8 @@ def crossings(theory: Theory, x: Ruler) -> list[tuple[str, str, float]]:
 
 def curves(theory: Theory, x: Ruler, y: Ruler) -> list[Curve]:
     """Every boundary over two axes: found column by column, or row by row where only the rows are continuous."""
-    x, y = _refined(theory, x, y), _refined(theory, y, x)
+    x = _refined(theory, x, y)
+    y = _refined(theory, y, x)
     if not y.is_continuous:
         if not x.is_continuous:
             return []

@@ -10,7 +10,7 @@ from statistics import fmean, median
 from typing import Any, Literal
 
 from ncore.series import metric_and_layer
-from ncore.sweeps.summary import COLUMNS, Summary
+from ncore.sweeps.summary import COLUMNS, Summary, rank_of
 
 OverSeeds = Literal["mean", "median", "share"]
 VERDICT, GAP, RANK = "verdict", "gap", "rank"
@@ -95,6 +95,8 @@ class Quantity:
         if self.metric == GAP:
             gaps = [one.get(GAP) for one in summary["verdict"]]
             return _of_values(experiment, point, [gap and (0.0 if abs(gap) < ROUNDING else gap) for gap in gaps], seeds)
+        if self.metric == RANK and layer is None and summary["rank"] is not None:
+            return _of_values(experiment, point, list(map(rank_of, summary["verdict"])), seeds)
         found = []
         for key, values in summary["levels"].items():
             metric, own = metric_and_layer(key)

@@ -82,9 +82,12 @@ class Ruler:
 
 
 def interpolated(values: Sequence[float], at: float) -> float:
-    """Between neighbours, by equal ratios where the values are such; beyond the ends as between the last two."""
+    """Between neighbours, by equal ratios where the values are such; beyond the ends as between the last two.
+
+    At the values themselves as they are: whole numbers stay whole.
+    """
     place = max(0, min(len(values) - 2, math.floor(at)))
-    low, high, share = float(values[place]), float(values[place + 1]), at - place
+    low, high, share = values[place], values[place + 1], at - place
     if share in (0, 1):
         return high if share else low
     return low * (high / low) ** share if _is_log(values) else low + share * (high - low)

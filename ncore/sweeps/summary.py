@@ -47,12 +47,18 @@ def _over(values: Sequence[float]) -> list[float | None]:
 
 def _of_verdict(verdict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     reached = Counter(one["reached"] for one in verdict)
-    at_zero = [{**one, "rank": 0} if one["reached"] == "zero" else one for one in verdict]  # of what is left of them
-    numbers = {name: [one[name] for one in at_zero if one.get(name) is not None] for name in ("rank", "gap")}
+    numbers = {"rank": list(map(rank_of, verdict)), "gap": [one.get("gap") for one in verdict]}
+    known = {name: [value for value in values if value is not None] for name, values in numbers.items()}
     return {
         "reached": max(sorted(reached), key=reached.__getitem__) if reached else None,
-        **{name: median(values) if values else None for name, values in numbers.items()},
+        **{name: median(values) if values else None for name, values in known.items()},
     }
+
+
+def rank_of(verdict: Mapping[str, Any]) -> int | None:
+    """The rank that a seed ended at; 0 at zero, where the numerical rank is that of what is left of the start."""
+    rank: int | None = verdict.get("rank")
+    return 0 if verdict["reached"] == "zero" else rank
 
 
 def depth(key: tuple[str, str | None]) -> int:
