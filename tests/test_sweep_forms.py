@@ -2,6 +2,7 @@
 adaptive one goes on; and that the presets' runs lie on the side that theory says."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from ncore.pictures.sweep_map import sweep_figure
 from ncore.pictures.themes import THEMES, Layout
 from ncore.spec import SpecError, with_changes
 from ncore.sweeps.boundary import Theory, crossings, curves
-from ncore.sweeps.plan import Plan, SweepRequest
+from ncore.sweeps.plan import Plan, Refine, SweepRequest
 from ncore.sweeps.presets import SWEEPS, expanded
 from ncore.sweeps.quantity import Cell, Quantity
 from ncore.sweeps.refine import Refinement, key_of
@@ -34,10 +35,13 @@ def plan(**forms) -> Plan:
 
 def fault_of(**forms) -> dict:
     with pytest.raises(SpecError) as caught:
-        made = plan(**forms)
-        for point in made.points():
-            made.spec(point)
+        specs_of(forms)
     return caught.value.errors[0]
+
+
+def specs_of(forms) -> list:
+    made = plan(**forms)
+    return [made.spec(point) for point in made.points()]
 
 
 def log(low, high, points):
@@ -55,7 +59,7 @@ def test_a_range_has_its_ends_and_equal_steps_or_ratios(low, high, points, spaci
     values = plan(axes={"model.init_scale": axis}).axes["model.init_scale"]
     assert (values[0], values[-1]) == (low, high)
     shown = [math.log(value) for value in values] if spacing == "log" else values
-    steps = [other - one for one, other in zip(shown, shown[1:], strict=False)]
+    steps = [other - one for one, other in pairwise(shown)]
     assert steps == pytest.approx([(shown[-1] - shown[0]) / (len(values) - 1)] * len(steps), rel=1e-6, abs=1e-11)
 
 
@@ -73,13 +77,13 @@ def test_every_value_meets_every_other_paths_move_together_and_samples_fill_thei
         "model.classes": {"from": 2, "to": 9},
     }
     for method in ("random", "sobol"):
-        sample = {"points": 100, "method": method, "box": box, "seed": 3}
+        sample = {"points": 128, "method": method, "box": box, "seed": 3}
         drawn = list(plan(sample=sample).points())
         assert drawn == list(plan(sample=sample).points())
         assert {point["loss"] for point in drawn} == {"mse", "cross_entropy"}
         assert all(0.001 <= point[W] <= 1 and point["model.classes"] in range(2, 10) for point in drawn)
-    decades = [math.floor(math.log10(point[W])) for point in drawn]
-    assert all(abs(decades.count(d) - 100 / 3) <= 2 for d in (-3, -2, -1))  # Sobol's points are even
+    quarters = [int(4 * (math.log10(point[W]) + 3) / 3) for point in drawn]
+    assert [quarters.count(i) for i in range(4)] == [32] * 4  # Sobol's points are even
 
 
 def test_whole_numbers_are_rounded_where_a_field_takes_no_others_and_entries_of_lists_are_paths():
@@ -187,7 +191,7 @@ def test_over_depths_each_has_its_own_threshold_and_over_one_axis_it_is_a_place(
 
 def test_an_adaptive_sweep_finds_a_boundary_to_a_hundredth_with_a_tenth_of_the_runs():
     made = plan(axes={W: log(0.01, 0.1, 9), H: log(0.01, 0.1, 9)}, refine={"metric": "rank", "budget": 2000})
-    refinement = Refinement(made, made_refine(made, 2000))
+    refinement = Refinement(made, Refine(metric="rank", budget=2000))
 
     def side(point):
         return float(point[W] * point[H] ** 2 < 3e-5)
@@ -204,31 +208,23 @@ def test_an_adaptive_sweep_finds_a_boundary_to_a_hundredth_with_a_tenth_of_the_r
     for decay in (0.0142, 0.0298, 0.061):  # along a column the answer changes between neighbours a hundredth apart
         column = min((point[W] for point in points), key=lambda value: abs(math.log(value / decay)))
         rows = sorted(point[H] for point in points if point[W] == column)
-        ends = [(one, other) for one, other in zip(rows, rows[1:], strict=False)
+        ends = [(one, other) for one, other in pairwise(rows)
                 if side({W: column, H: one}) != side({W: column, H: other})]  # fmt: skip
         assert any(math.log(other / one) <= 0.02 * math.log(10) for one, other in ends)
     assert refinement.due(known) == []
 
 
-def made_refine(made, budget):
-    from ncore.sweeps.plan import Refine
-
-    del made
-    return Refine(metric="rank", budget=budget)
-
-
 def test_an_adaptive_sweep_stops_at_whole_numbers_and_at_its_budget():
     sizes = "model.samples_per_class"
     made = plan(axes={sizes: {"from": 2, "to": 50, "points": 5}}, refine={"metric": "rank"})
-    refinement, known = Refinement(made, made_refine(made, 500)), {}
+    refinement, known = Refinement(made, Refine(metric="rank", budget=500)), {}
     due = list(made.points())
     while due:
         known |= {key_of(point): float(point[sizes] < 23) for point in due}
         due = refinement.due(known)
     assert {f"[({sizes!r}, {n})]" for n in (22, 23)} <= known.keys()
-    assert (
-        len(Refinement(made, made_refine(made, 6)).due({key_of(p): float(p[sizes] < 23) for p in made.points()})) == 1
-    )
+    first = {key_of(point): float(point[sizes] < 23) for point in made.points()}
+    assert len(Refinement(made, Refine(metric="rank", budget=6)).due(first)) == 1
 
 
 SMALL = {
