@@ -143,7 +143,7 @@ def category_color(names: Sequence[str], view: View) -> Channel:
 
 
 def words(name: str) -> str:
-    return name.replace("_", " ").replace("etf", "ETF")
+    return name.replace("_", " ").replace("etf", "ETF").replace("srg", "SRG")
 
 
 def _rules(crossings: Sequence[Crossing], view: View, x: Channel, tables: Tables) -> list[marks.Part]:
