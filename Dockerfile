@@ -44,4 +44,4 @@ COPY --from=wheel /dist /tmp/dist
 RUN /opt/ncore/bin/pip install --no-deps --no-index /tmp/dist/*.whl \
  && ln -s "$(python -c 'from ncore.cli.service import service_folder; print(service_folder())')" /opt/ncore/service
 USER ncore
-CMD ["python", "-m", "worker"]
+CMD ["ncore", "worker"]

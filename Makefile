@@ -47,6 +47,8 @@ lint: $(READY) ## what CI checks besides the tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell
+	@$(BIN)/oxlint --quiet api/static
+	@$(BIN)/deno check --quiet --no-remote --no-npm api/static/app.js api/static/pages/docs.js
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir .site
 
 docs: $(READY) ## the reference pages, made from the code, and the site in ./site

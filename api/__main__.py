@@ -36,9 +36,19 @@ def up(given: Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     with running(settings) as service:
         console.print(f"ncore is at {service.url} (data and logs in {settings.home}); Ctrl-C stops it")
+        warn_of_open_doors(service.settings)
         stop.wait()
         console.print("stopping ...")
     return 0
+
+
+def warn_of_open_doors(settings: Settings) -> None:
+    """On the terminal too: nobody reads the log of the API before something has happened."""
+    from api.web.hosts import open_doors
+
+    warning = open_doors(settings)
+    if warning is not None:
+        faults.print(f"WARNING: {warning}", style="bold red")
 
 
 def migrate(_: Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -37,8 +38,8 @@ from api.routes import sweep_plots as sweep_pictures
 from api.settings import get_settings
 from api.web import errors
 from api.web.document import document_of
-from api.web.gate import Gate, warn_of_open_doors
-from api.web.hosts import is_public
+from api.web.gate import Gate
+from api.web.hosts import open_doors
 from api.web.parameters import known_parameters
 from ncore.series import PARQUET
 
@@ -46,9 +47,9 @@ from ncore.series import PARQUET
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     log_to_stderr()
-    settings = get_settings()
-    if is_public(settings, settings.host):
-        warn_of_open_doors(f"{settings.host}:{settings.port}")
+    warning = open_doors(get_settings())
+    if warning is not None:
+        logging.getLogger("ncore.api").warning(warning)
     raise_descriptor_limit()
     reconciler = Reconciler()
     reconciler.start()

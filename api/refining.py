@@ -7,7 +7,6 @@ import logging
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
-from api.database.parts import DRAFT
 from api.database.sessions import reading, writing
 from api.database.sweeps import rows_of
 from api.database.tables import Experiment, Sweep
@@ -24,7 +23,7 @@ ADDED = 200
 
 def refine_sweeps() -> None:
     """A round for each sweep that waits for one. Several processes may do it: a round is written once."""
-    unended = exists().where(Experiment.sweep_id == Sweep.id, Experiment.status.in_(("queued", "running", DRAFT)))
+    unended = exists().where(Experiment.sweep_id == Sweep.id, Experiment.status.in_(("queued", "running")))
     with reading() as session:
         found = session.scalars(select(Sweep).where(Sweep.refining, ~unended)).all()
         asked = [(sweep, _due(session, sweep)) for sweep in found]
@@ -50,7 +49,7 @@ def _add(sweep: Sweep, plan: Plan, points: list[Point]) -> None:
     try:
         with reading() as session:
             last = session.scalar(select(func.max(Experiment.sweep_index)).where(Experiment.sweep_id == sweep.id))
-        rows = rows_of_points(plan, sweep.id, (last or 0) + 1, points)
+        rows = rows_of_points(plan, sweep.id, enumerate(points, (last or 0) + 1))
     except SpecError as error:  # a value between two good ones that is not
         log.warning("sweep=%s is not refined further: %s", sweep.id, error)
         rows = []

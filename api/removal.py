@@ -16,23 +16,18 @@ from api.store import get_store
 REQUEST_SECONDS = 1.0
 """How long a request takes part in it before it answers."""
 ROUND_SECONDS = 2.0
-PAUSE_SECONDS = 0.01
 log = logging.getLogger("ncore.api")
 
 
 def remove(experiment_id: str, seconds: float = REQUEST_SECONDS) -> bool:
-    """Deletes what it can in about so long; whether all is gone. Others get as much time at the database."""
+    """Deletes what it can in about so long; whether all is gone."""
     get_store().remove_all(experiment_id)
-    until = time.monotonic() + seconds
+    turns, until = parts.Turns(), time.monotonic() + seconds
     while True:
-        began = time.monotonic()
-        with writing() as session:
+        with turns.next() as session:
             is_left = parts.delete_part(session, experiment_id)
-        if not is_left:
-            return True
-        if time.monotonic() > until:
-            return False
-        time.sleep(max(PAUSE_SECONDS, time.monotonic() - began))
+        if not is_left or time.monotonic() > until:
+            return not is_left
 
 
 class Remover(threading.Thread):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.database.states import STATUSES, Status
+from api.database.parts import VISIBLE
+from api.database.states import Status
 from api.database.tables import Experiment, Sweep
 from api.web.errors import not_found
+from ncore.outcome import AsStored, Outcome
 
 
 class Progress(BaseModel):
     step: int
     total: int
     eta_seconds: float | None
+
+
+Result = Annotated[Outcome, AsStored(Outcome)]
 
 
 class ExperimentOut(BaseModel):
@@ -35,13 +41,15 @@ class ExperimentOut(BaseModel):
     worker: str | None
     device: str | None
     error: str | None
-    result: dict[str, Any] | None
+    result: Result | None
 
 
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:
     """The row; with `lock` no worker claims it until the end of the transaction. Raises the 404."""
-    row = session.get(Experiment, experiment_id, populate_existing=True, with_for_update=lock)
-    if row is None or row.status not in STATUSES:
+    query = select(Experiment).where(Experiment.id == experiment_id, VISIBLE)
+    query = query.with_for_update() if lock else query
+    row = session.scalar(query.execution_options(populate_existing=True))
+    if row is None:
         raise not_found("experiment", experiment_id)
     return row
 

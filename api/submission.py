@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from api import broker
 from api.database import journal, states, workers
 from api.database.names import folded
+from api.database.parts import VISIBLE
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment, Sweep, new_id
 from api.settings import get_settings
@@ -110,7 +111,7 @@ def _made_before(table: type[Submitted], key: str | None, digest: str) -> Submit
 def check_queue(session: Session, more: int) -> None:
     """Raises the 429 where the queue has no room for so many more."""
     limit = get_settings().max_queued
-    queued = session.scalar(select(func.count()).select_from(Experiment).where(Experiment.status == "queued")) or 0
+    queued = session.scalar(select(func.count(Experiment.id)).where(Experiment.status == "queued", VISIBLE)) or 0
     if queued + more > limit:
         detail = f"{queued} experiments are queued, the limit is NCORE_MAX_QUEUED = {limit}; try again later"
         raise Problem(429, detail, headers={"Retry-After": "30"})

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -57,7 +56,7 @@ def _check_limits(plan: Plan, spec: Spec, point: Point) -> None:
 
 
 def insert_sweep(request: SweepRequest, key: str | None, digest: str) -> Sweep:
-    """Writes drafts, some at a time, and shows and queues them at once when all are there."""
+    """Writes the experiments, some at a time, and at last the row by which they are there for others."""
     plan = Plan(request)
     check(plan)
     with reading() as session:
@@ -74,41 +73,35 @@ def insert_sweep(request: SweepRequest, key: str | None, digest: str) -> Sweep:
         body_hash=digest,
     )
     try:
-        first = _write_drafts(plan, sweep.id)
+        first = _write_experiments(plan, sweep.id)
         with writing() as session:
             check_queue(session, plan.total)
-            parts.publish(session, sweep)
+            session.add(sweep)
+            session.flush()  # a key that was used before is found here
     except BaseException:
-        with writing() as session:
-            parts.take_out(session, Experiment.sweep_id == sweep.id)
+        parts.change_sweep(sweep.id, parts.take_out)
         raise
     wake(first)
     return sweep
 
 
-def _write_drafts(plan: Plan, sweep_id: str) -> list[tuple[str, str]]:
+def _write_experiments(plan: Plan, sweep_id: str) -> list[tuple[str, str]]:
     """Id and queue of those that come first."""
-    numbered = enumerate(plan.points())
+    numbered, turns = enumerate(plan.points()), parts.Turns()
     first: list[tuple[str, str]] = []
-    while some := list(_rows(plan, sweep_id, islice(numbered, WRITTEN), status=parts.DRAFT)):
-        began = time.monotonic()
-        with writing() as session:
+    while some := rows_of_points(plan, sweep_id, islice(numbered, WRITTEN)):
+        with turns.next() as session:
             write_rows(session, some)
         first += [(row["id"], row["queue"]) for row in some[: max(0, WOKEN - len(first))]]
-        if len(some) == WRITTEN:
-            time.sleep(time.monotonic() - began)  # others get as much time at the database
     return first
 
 
-def _rows(plan: Plan, sweep_id: str, numbered: Iterable[tuple[int, Point]], **more: Any) -> Iterator[dict[str, Any]]:
-    for index, point in numbered:
-        own = {"sweep_id": sweep_id, "sweep_index": index, "point": point}
-        yield {**values_of(plan.spec(point)), **own, **more}
-
-
-def rows_of_points(plan: Plan, sweep_id: str, start: int, points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Rows of further combinations of a sweep, queued, numbered from `start`."""
-    return list(_rows(plan, sweep_id, enumerate(points, start), status="queued"))
+def rows_of_points(plan: Plan, sweep_id: str, numbered: Iterable[tuple[int, Point]]) -> list[dict[str, Any]]:
+    """The rows of combinations with these numbers, queued."""
+    return [
+        {**values_of(plan.spec(point)), "sweep_id": sweep_id, "sweep_index": number, "point": point}
+        for number, point in numbered
+    ]
 
 
 def write_rows(session: Session, rows: Sequence[dict[str, Any]]) -> None:

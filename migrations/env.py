@@ -8,7 +8,8 @@ from api.settings import get_settings
 
 engine = make_engine(context.config.attributes.get("url") or get_settings().database)
 with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=Table.metadata, render_as_batch=True, compare_type=True)
+    # never in batch mode: on SQLite it would drop the old table, and with it what refers to its rows
+    context.configure(connection=connection, target_metadata=Table.metadata, compare_type=True)
     with context.begin_transaction():
         context.run_migrations()
 engine.dispose()

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ncore.outcome import Ended, Outcome
 from ncore.presets import Spec, as_spec
 from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
@@ -83,13 +84,13 @@ def train(
         yield from run.advance(LIVE_SECONDS)
 
 
-def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> dict[str, Any]:
+def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Ended:
     """The `result` of a finished run; `final` holds the last measurement of each seed.
 
     Its `summary` (ncore.sweeps.summary) is what tables of sweeps read; the service keeps it in a column of its own.
     """
     prediction = predict(spec)
-    result = {
+    result: Outcome = {
         "final": [
             {
                 "seed": m.seed,
@@ -105,7 +106,7 @@ def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement])
         "device": run.device,
         "versions": provenance(run.device),
     }
-    return {**result, "summary": summary_of(prediction, result)}
+    return {**result, "summary": summary_of(prediction, result["final"], result["verdict"])}
 
 
 def pick_device(asked: str) -> str:

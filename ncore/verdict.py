@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from ncore.outcome import Verdict
 from ncore.run import Measurement
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.structures import structure_of
@@ -35,11 +35,10 @@ def verdicts(
     finals: Sequence[Measurement],
     classes: int | None = None,
     prediction: Prediction | None = None,
-) -> list[dict[str, Any]]:
-    """One entry for each last measurement: seed, `reached`, rank, dead_samples, objective, predicted, gap, note.
+) -> list[Verdict]:
+    """One entry for each last measurement. `classes` is K of a network's data; a UFM's spec has it.
 
-    `gap` is (objective − predicted)/predicted, None where nothing is predicted, the prediction is 0, or the numbers
-    are not finite. `classes` is K of a network's data; a UFM's spec has it. `prediction`: that of the spec, if known.
+    `prediction` is that of the spec, where it is known already.
     """
     prediction = predict(spec) if prediction is None else prediction
     k = spec.model.classes if isinstance(spec, UfmSpec) else classes
@@ -48,7 +47,7 @@ def verdicts(
     return [_verdict(spec, prediction, final, k) for final in finals]
 
 
-def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int) -> dict[str, Any]:
+def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int) -> Verdict:
     values, predicted = final.values, prediction.objective
     objective = values.get(("objective", None), math.nan)
     finite = math.isfinite(objective)

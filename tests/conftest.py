@@ -39,6 +39,7 @@ STARTERS = ("subprocess", "running(", "postgresql", "ncore_process", "multiproce
 """Words of test files that start processes: `make test-fast` leaves them out."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the runner reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes of the tests one has all of a service on one database, so that it is started once."""
     for item in items:
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(f"service on {database}" if shared else item.path.name))
         if shared or any(word in _text_of(item.path) for word in STARTERS):
             item.add_marker(pytest.mark.process)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fails where the runner does not know the groups: each of its processes would start every service."""
+    if session.items and getattr(session.config.option, "loadgroup", False):
+        assert all("@" in item.nodeid for item in session.items), "pytest-xdist ignores xdist_group"
 
 
 @cache

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import DATABASES, fresh_database, quick_settings, settings_for, wait_for
+from conftest import fresh_database, quick_settings, settings_for, wait_for
 from test_faults import LONG, assert_equals_an_uninterrupted_run
 
 from api.service import running
@@ -54,8 +54,7 @@ def shown(client: Client, experiment_id: str) -> tuple:
     return experiment.data, experiment.series(), client.request("GET", f"{path}/final.safetensors").content
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
 def test_a_backup_taken_while_an_experiment_runs_is_a_whole_service_again(database, request, tmp_path):
     first, second, backup = (tmp_path / name for name in ("first", "second", "backup"))
     settings = settings_for(database, first, request)

@@ -43,8 +43,9 @@ def rows_of(path):
     return sorted(csv.reader(io.StringIO(path.read_text())))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("spec", "panels"), [("fig4", UFM_PANELS), (DIGITS, NETWORK_PANELS)])
+@pytest.mark.parametrize(
+    ("spec", "panels"), [pytest.param("fig4", UFM_PANELS, marks=pytest.mark.nightly), (DIGITS, NETWORK_PANELS)]
+)
 def test_running_the_spec_of_a_bundle_gives_the_same_numbers_to_the_last_digit(service, tmp_path, spec, panels):
     with Client(service.url) as client:
         made = client.submit(spec, SHORT if spec == "fig4" else {}).wait(progress=False, timeout_seconds=120)

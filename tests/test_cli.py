@@ -37,7 +37,6 @@ def test_submit_and_wait_prints_the_id_and_measured_beside_predicted(at):
     assert ncore("watch", experiment_id, env=at).returncode == 0
 
 
-@pytest.mark.slow
 def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     experiment_id = ncore("submit", "fig3", *SETS, "--wait", env=at).stdout.split()[0]
     assert ncore("export", experiment_id, "--out", str(tmp_path / "a"), env=at).returncode == 0
@@ -52,7 +51,6 @@ def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     assert (tmp_path / "b" / "picture.svg").read_text().startswith("<svg")
 
 
-@pytest.mark.slow
 def test_run_needs_no_service_and_tells_of_divergence(tmp_path):
     nowhere = {"NCORE_URL": "http://127.0.0.1:9"}
     done = ncore("run", "fig1", *SETS, env=nowhere)
@@ -66,7 +64,6 @@ def test_run_needs_no_service_and_tells_of_divergence(tmp_path):
     assert ncore("list", env=nowhere).returncode == 1
 
 
-@pytest.mark.slow
 def test_bad_input_is_named_with_exit_status_two(at, tmp_path):
     bad = ncore("submit", "fig1", "--set", "model.classes=1", env=at)
     assert bad.returncode == 2
@@ -249,7 +246,6 @@ def test_show_tells_accuracy_and_nc_values_of_a_network(at):
         assert word in shown
 
 
-@pytest.mark.slow
 def test_the_demo_agrees_with_the_theory(tmp_path, request):
     settings = settings_for("sqlite", tmp_path, request)
     done = ncore_process("demo", env=environment(settings))

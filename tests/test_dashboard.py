@@ -265,7 +265,7 @@ def test_an_experiment_is_duplicated_and_deleted(page, served):
     expect(page.get_by_text("a copy of me")).to_be_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 def test_every_page_is_accessible_small_fits_a_phone_and_asks_nobody_else(browser, served, ended, swept, scheme):
     page = browser.new_page(viewport={"width": 360, "height": 780}, color_scheme=scheme)
     asked: list[str] = []

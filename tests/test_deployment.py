@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 from api.settings import Settings
@@ -68,3 +69,10 @@ def test_our_containers_are_read_only_and_without_rights():
 def test_the_cpu_file_leaves_out_exactly_what_reserves_a_gpu():
     left_out = yaml.safe_load((ROOT / "docker-compose.cpu.yml").read_text())["services"]
     assert set(left_out) == {name for name, service in SERVICES.items() if "deploy" in service}
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "docs/ncore.service", "docs/ncore-worker.service"])
+def test_no_service_is_started_from_modules_of_the_current_folder(name):
+    started = re.findall(r"^(?:CMD|ExecStart).*", (ROOT / name).read_text(), re.M)
+    assert started
+    assert not [line for line in started if re.search(r"python\W+-m\W", line)]

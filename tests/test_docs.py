@@ -25,7 +25,6 @@ def blocks(name):
     return re.findall(r"^```bash\n(.*?)^```", (DOCS / name).read_text(), re.M | re.S)
 
 
-@pytest.mark.slow
 def test_the_example_runs_against_a_service(service, tmp_path):
     environment = {**os.environ, "NCORE_URL": service.url, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
     command = [sys.executable, DOCS / "example.py"]
@@ -40,7 +39,6 @@ def test_the_example_runs_against_a_service(service, tmp_path):
     assert (tmp_path / "nc1.svg").read_text().startswith("<svg")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not shutil.which("curl") and os.environ.get("CI") != "true",
     reason="the examples call curl, which is not here; CI installs it",

@@ -54,7 +54,6 @@ def assert_equals_an_uninterrupted_run(experiment) -> None:
     assert count == sum(len(series) for series in stored.values())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
 def test_workers_broker_and_api_are_killed_and_no_point_is_missing_or_doubled(database, request, tmp_path):
     settings = settings_for(database, tmp_path, request, workers=2, max_attempts=10)
@@ -90,7 +89,6 @@ def is_up(url: str) -> bool:
         return False
 
 
-@pytest.mark.slow
 def test_a_database_that_goes_down_and_comes_back_costs_no_attempt(tmp_path):
     with open_folder() as folder, started_postgresql(folder) as database:
         settings = quick_settings(tmp_path, database.get_uri())
@@ -172,7 +170,6 @@ def kill_its_worker(experiment) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 @pytest.mark.parametrize(("kept", "database"), [("measurements", "postgresql"), ("checkpoints", "sqlite")])
 def test_crashes_with_progress_between_them_are_not_summed_up(kept, database, request, tmp_path):
     by_measurements = kept == "measurements"
@@ -195,7 +192,6 @@ def test_crashes_with_progress_between_them_are_not_summed_up(kept, database, re
 
 
 @pytest.mark.nightly
-@pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite"])
 def test_measuring_the_same_again_from_an_old_checkpoint_is_no_progress(database, request, tmp_path):
     settings = settings_for(database, tmp_path, request)
@@ -239,7 +235,9 @@ def test_a_worker_that_is_told_to_stop_gives_its_experiment_back_with_a_checkpoi
         assert_equals_an_uninterrupted_run(made)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, *(pytest.param(how, marks=pytest.mark.nightly) for how in (signal.SIGINT, signal.SIGTERM))]
+)
 def test_the_service_ends_with_its_parent_and_leaves_no_process_behind(how, request, tmp_path):
     port = free_port("127.0.0.1")
     settings = settings_for("sqlite", tmp_path, request)

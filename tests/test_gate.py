@@ -12,6 +12,7 @@ import uvicorn
 from conftest import settings_for, wait_for
 from pydantic import ValidationError
 
+from api.__main__ import warn_of_open_doors
 from api.service import environment, free_port, running
 from api.settings import Settings
 from api.web import hosts
@@ -219,3 +220,19 @@ def test_a_read_only_token_reads_and_changes_nothing(request, tmp_path):
             assert f"not {method} {path}" in refused.json()["detail"]
             assert client.request(method, path).status_code == 401
         assert client.get(f"/experiments/{made}", headers=writer).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "tokens", "is_warned"),
+    [
+        ("0.0.0.0", "", True),
+        ("::", "", True),
+        ("192.0.2.7", "", True),
+        ("0.0.0.0", "t", False),
+        ("127.0.0.1", "", False),
+    ],
+)
+def test_who_starts_a_service_for_everybody_is_warned_on_the_terminal(host, tokens, is_warned, tmp_path, capsys):
+    warn_of_open_doors(Settings(home=tmp_path, host=host, tokens=tokens, port=8123))
+    told = capsys.readouterr().err
+    assert told.startswith(f"WARNING: ANYBODY who reaches {host}:8123") if is_warned else told == ""

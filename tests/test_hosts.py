@@ -146,7 +146,7 @@ def assert_whole(experiment: Experiment) -> None:
     assert stored == expected
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_host_that_is_cut_off_and_joined_again_loses_and_doubles_nothing(tmp_path):
     if reason := why_not():
         pytest.skip(reason)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import httpx
 import orjson
-import pytest
 from conftest import settings_for
 
 from api.service import running
@@ -54,7 +53,6 @@ async def listen_all(url, path):
     return heard, sorted(waits)
 
 
-@pytest.mark.slow
 def test_two_hundred_listeners_get_every_measurement_within_a_second_and_the_api_stays_quick(request, tmp_path):
     settings = settings_for("sqlite", tmp_path, request)
     with running(settings) as service, Client(service.url) as client:

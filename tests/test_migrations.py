@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from conftest import DATABASES, fresh_database
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, func, inspect, select, text
 from sqlalchemy.orm import Session
 
 from api.database.migrating import alembic_config
@@ -24,6 +26,8 @@ INSERT INTO experiments (id, name, kind, tags, status, spec, created_at, queued_
     cancel_requested, last_seq)
 VALUES ('old', 'n', 'ufm', '[]', 'queued', '{}', :at, :at, 0, 9, 3, 2, :no, 2)
 """
+
+A_VALUE = {str: "old", int: 7, float: 0.5, bool: False, datetime: datetime.fromisoformat("2026-01-01"), dict: {}}
 
 
 @pytest.fixture(params=DATABASES)
@@ -71,6 +75,53 @@ def test_what_the_first_release_has_stored_is_there_after_the_upgrade_and_after_
         assert (row.crashes, row.lost_workers, row.kept_step) == (2, 2, -1)
         assert session.get(MeasurementRow, ("old", 0, 9)).values == {"nc1 h1": 0.5}
     engine.dispose()
+
+
+def test_no_migration_loses_rows_that_refer_to_others(url):
+    """A table that is dropped and made anew takes along what refers to it: every step up and down, with full tables."""
+    config, engine = alembic_config(url), make_engine(url)
+    revisions = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+    command.upgrade(config, revisions[0])
+    with engine.begin() as connection:
+        connection.execute(text(FIRST_RELEASE), {"at": datetime.fromisoformat("2026-01-01"), "no": False})
+        rows = "INSERT INTO measurements VALUES ('old', 0, 0, 1, '2026-01-01', '{}')"
+        connection.execute(text(rows))
+    full = counts(engine)
+    for revision in revisions[1:]:
+        command.upgrade(config, revision)
+        left = counts(engine)
+        assert {table: left[table] for table in full} == full, revision
+        fill_what_refers(engine)
+        full = counts(engine)
+    assert {table for table, count in full.items() if count} >= {"experiments", "measurements", "log_lines"}
+    for revision in revisions[-2::-1]:
+        command.downgrade(config, revision)
+        left = counts(engine)
+        assert left == {table: full[table] for table in left}, revision
+    for revision in revisions[1:]:
+        command.upgrade(config, revision)
+        assert counts(engine)["measurements"] == full["measurements"]
+    engine.dispose()
+    for path in Path(config.get_main_option("script_location")).rglob("*.py"):
+        assert "as_batch" not in path.read_text(), path
+        assert "batch_alter" not in path.read_text(), path
+
+
+def fill_what_refers(engine):
+    """A row in each table that refers to an experiment, and has none of it yet."""
+    with engine.begin() as connection:
+        tables = MetaData()
+        tables.reflect(connection)
+        for table in tables.tables.values():
+            if table.foreign_keys and connection.scalar(select(func.count()).select_from(table)) == 0:
+                row = {c.name: A_VALUE[c.type.python_type] for c in table.columns if not c.nullable}
+                connection.execute(table.insert().values(row))
+
+
+def counts(engine) -> dict[str, int]:
+    with engine.connect() as connection:
+        names = inspect(connection).get_table_names()
+        return {name: connection.scalar(text(f"SELECT count(*) FROM {name}")) for name in names}
 
 
 def test_processes_that_migrate_at_once_wait_for_each_other(request, tmp_path, database):

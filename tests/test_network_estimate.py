@@ -78,8 +78,10 @@ print(peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own peak, in /proc")
 @pytest.mark.parametrize(
     ("model", "samples", "batch"),
-    [({"kind": "mlp", "widths": [2048, 2048]}, 600, 500), ({"kind": "convnet", "channels": [64, 64]}, 100, 400)],
-    ids=["mlp", "convnet"],
+    [
+        pytest.param({"kind": "mlp", "widths": [2048, 2048]}, 600, 500, id="mlp"),
+        pytest.param({"kind": "convnet", "channels": [64, 64]}, 100, 400, id="convnet", marks=pytest.mark.nightly),
+    ],
 )
 def test_a_process_that_trains_needs_about_as_much(model, samples, batch):
     body = {"model": model, "data": {"name": "synthetic", "samples_per_class": samples, "image_size": 32}}

@@ -163,7 +163,6 @@ FAULTS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_told_by_the_experiment_its_log_and_the_command(client, data_dir, fault):
     changes, told = FAULTS[fault]
@@ -181,7 +180,6 @@ def test_a_data_directory_that_is_gone_is_named(client, data_dir):
     assert (put_right.data["attempt"], put_right.data["error"]) == (2, None)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="a worker limits its memory (RLIMIT_DATA) on Linux only")
 def test_more_memory_than_the_worker_has_is_told_with_what_to_lower(client):
     large = {"model": {"kind": "convnet", "channels": [64]}, "measure": {"points": 2}, "optimizer.batch_size": 4096}

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 from conftest import wait_for
 
 from api.app import app
+from api.database.tables import Experiment
+from api.shown import shown
+from ncore import outcome
 
 
 @pytest.mark.nightly  # minutes: what it writes at the bounds of every list and union is large
@@ -60,6 +64,11 @@ def test_a_client_that_is_generated_from_the_document_submits_waits_and_reads(se
     with client:
         run = submit_experiment.sync(client=client, body=fig1)
         wait_for("its end", lambda: str(get_experiment.sync(run.id, client=client).status) == "succeeded", seconds=60)
+        result = get_experiment.sync(run.id, client=client).result
+        assert [(one.seed, one.step) for one in result.final] == [(0, 50), (1, 50), (2, 50)]
+        assert {one.metric for one in result.final[0].metrics} >= {"objective", "nc1"}
+        assert [(one.seed, one.predicted is not None) for one in result.verdict] == [(0, True), (1, True), (2, True)]
+        assert result.versions.additional_properties["ncore"]
         series = get_metrics.sync(run.id, client=client, metric=["objective"]).series
         assert [(one.seed, one.steps[-1]) for one in series] == [(0, 50), (1, 50), (2, 50)]
 
@@ -96,3 +105,31 @@ def properties_in(schema):
     if isinstance(schema, list):
         for part in schema:
             yield from properties_in(part)
+
+
+def test_what_an_older_version_has_stored_is_answered_as_it_is():
+    """Results are typed in the document, and pass through the service untouched."""
+    stored = {"final": [{"seed": 0, "metrics": []}], "verdict": [{"seed": 0, "reached": "?"}], "more": [1.5]}
+    now = datetime.now(UTC)
+    row = Experiment(
+        id="x", name="", tags=[], status="succeeded", spec={}, created_at=now, step=1, total=1, attempt=1, result=stored
+    )
+    assert json.loads(shown(row).model_dump_json())["result"] == stored
+    schemas = app.openapi()["components"]["schemas"]
+    fields = {name: set(schemas[name]["properties"]) for name in ("Outcome", "Final", "FinalValue", "Verdict")}
+    assert fields == {
+        kind.__name__: set(kind.__annotations__)
+        for kind in (outcome.Outcome, outcome.Final, outcome.FinalValue, outcome.Verdict)
+    }
+    for name, field in (("ExperimentOut", "result"), ("ExperimentPart", "result")):
+        assert {"$ref": "#/components/schemas/Outcome"} in schemas[name]["properties"][field]["anyOf"]
+    assert schemas["Item"]["properties"]["verdict"]["items"] == {"$ref": "#/components/schemas/Verdict"}
+
+
+def test_no_answer_is_an_object_of_anything_where_its_fields_are_known():
+    """Only what users shape themselves may be so: specs, sweeps' axes and points, by JSON's own types."""
+    free = {"spec", "base", "axes", "point", "set"}
+    schemas = app.openapi()["components"]["schemas"]
+    for name, schema in schemas.items():
+        for field, inner in schema.get("properties", {}).items():
+            assert field in free or '"additionalProperties": true' not in json.dumps(inner), f"{name}.{field}"

@@ -5,12 +5,15 @@ from datetime import timedelta
 import httpx
 import pytest
 from conftest import fresh_database
-from sqlalchemy import func, select
+from fastapi import Response
+from sqlalchemy import event, func, select
 
-from api.database import measurements, migrating, parts
+from api.database import measurements, migrating, parts, states
 from api.database.sessions import get_engine, reading, writing
+from api.database.sweeps import advances
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
 from api.removal import Remover
+from api.routes import sweeps
 from api.routes.listing import list_experiments
 from api.settings import get_settings
 from api.shown import find
@@ -77,8 +80,8 @@ def test_a_deleted_experiment_is_gone_at_once_and_its_rows_in_short_parts(databa
 
 def test_what_a_request_has_left_is_finished_by_the_next_round(database):
     sweep_id = new_id()
-    young = made(status=parts.DRAFT, sweep_id=sweep_id)
-    old = made(status=parts.DRAFT, sweep_id=sweep_id, created_at=now() - timedelta(hours=1))
+    young = made(sweep_id=sweep_id)
+    old = made(sweep_id=sweep_id, created_at=now() - timedelta(hours=1))
     taken = made(10, status=parts.DELETING)
     get_store().save(taken, "checkpoint.pt", lambda path: path.write_bytes(b"x"))
     Remover()._round()
@@ -89,20 +92,69 @@ def test_what_a_request_has_left_is_finished_by_the_next_round(database):
     assert count(MeasurementRow) == 0
 
 
-def test_a_draft_is_in_no_list_and_no_queue_until_its_sweep_is_whole(database):
+def test_experiments_are_in_no_list_and_no_queue_while_their_sweep_is_not_there(database):
     sweep = Sweep(id=new_id(), name="", base={}, axes={"loss": ["mse"]}, total=1)
-    own = made(status=parts.DRAFT, sweep_id=sweep.id)
-    assert list_experiments().body == b'{"items":[],"next_cursor":null}'
+    own = made(sweep_id=sweep.id)
+
+    def seen() -> list[bool]:
+        with writing() as session:
+            due = states.to_send_again(session)["cpu"] == [own]
+            claimed = states.claim(session, "w", "cpu") is not None
+            session.rollback()
+        with reading() as session:
+            counted = advances(session, [sweep.id])[sweep.id].statuses == {"queued": 1}
+        return [due, claimed, counted, own in list_experiments().body.decode()]
+
+    assert seen() == [False] * 4
+    with reading() as session, pytest.raises(Problem, match="there is no experiment"):
+        find(session, own)
     with writing() as session:
-        parts.publish(session, sweep)
-    with reading() as session:
-        assert find(session, own).status == "queued"
+        session.add(sweep)
+    assert seen() == [True] * 4
     with writing() as session:
         parts.forget_empty_sweep(session, sweep.id)
         assert session.get(Sweep, sweep.id) is not None
         parts.take_out(session, Experiment.id == own)
         parts.forget_empty_sweep(session, sweep.id)
         assert session.get(Sweep, sweep.id) is None
+    assert seen() == [False] * 4
+
+
+def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatch):
+    """However large it is: each part is bounded, and all parts together do the whole."""
+    monkeypatch.setattr(parts, "PART_EXPERIMENTS", 3)
+    monkeypatch.setattr(sweeps, "WRITTEN", 3)
+    changed: list[int] = []
+    monkeypatch.setattr(sweeps, "wake", lambda rows: None)
+    really = states._changed
+
+    def counted(*change) -> int:  # sqlite3 counts no rows that an update returns
+        changed.append(really(*change))
+        return changed[-1]
+
+    monkeypatch.setattr(states, "_changed", counted)
+
+    @event.listens_for(get_engine(), "after_cursor_execute")
+    def count_changes(connection, cursor, statement, *_):
+        if statement.startswith(("UPDATE experiments", "DELETE", "INSERT INTO experiments")) and cursor.rowcount > 0:
+            changed.append(cursor.rowcount)
+
+    base = {"preset": "fig1", "set": {"optimizer.steps": 5}}
+    made = sweeps.submit_sweep({"base": base, "axes": {"seeds": [[i] for i in range(8)]}}, Response())
+    assert made.statuses == {"queued": 8}
+    with writing() as session:
+        running = states.claim(session, "w", "cpu").id
+    cancelled = sweeps.cancel_sweep(made.id)
+    assert cancelled.statuses == {"cancelled": 7, "running": 1}
+    with writing() as session:
+        assert states.renew(session, running, 1) == (True, True)
+        states.finish(session, running, 1, "cancelled")
+    assert sum(changed) >= 16
+    sweeps.delete_sweep(made.id)
+    assert max(changed) <= 3
+    with reading() as session:
+        assert set(session.scalars(select(Experiment.status))) == {parts.DELETING}
+        assert session.scalars(select(Sweep.id)).all() == []
 
 
 def test_a_sweep_is_deleted_with_its_experiments_once_none_runs(client):

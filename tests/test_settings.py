@@ -125,7 +125,6 @@ def test_where_the_api_cannot_listen_is_said_before_anything_starts(tmp_path, ho
     assert not list(tmp_path.glob("logs/*"))
 
 
-@pytest.mark.slow
 def test_the_service_runs_with_odd_settings_in_an_odd_place(tmp_path, monkeypatch):
     """IPv6, a token that is not ASCII, a home of special characters and too long a path for a socket; and in a folder
     with files that are named as ours and as what we use, in an environment with others' settings."""

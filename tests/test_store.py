@@ -96,6 +96,7 @@ def test_a_url_of_no_known_kind_is_named():
         FsspecStore("gopher://x")
 
 
+@pytest.mark.nightly
 def test_a_killed_worker_goes_on_from_the_checkpoint_in_the_store(s3, request, tmp_path, monkeypatch):
     for name, value in s3.items():
         monkeypatch.setenv(name, value)

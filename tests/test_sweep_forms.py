@@ -281,7 +281,7 @@ def test_a_summary_has_the_seeds_predictions_and_what_most_have_reached():
         for i in range(3)
     ]
     verdict = [{"reached": r, "rank": 4, "gap": g} for r, g in (("zero", 0.1), ("between", 0.2), ("zero", 0.4))]
-    found = summary_of(predict(spec), {"final": final, "verdict": verdict})
+    found = summary_of(predict(spec), final, verdict)
     assert found["levels"]["nc1 h1"][:4] == [2.5, 1.0, 4.0, 2.5]
     assert found["levels"]["objective"] == [pytest.approx(0.4), 0.2, 0.7, 0.3, predict(spec).objective]
     assert (found["reached"], found["rank"], found["gap"]) == ("zero", 0, 0.2)

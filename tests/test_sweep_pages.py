@@ -85,6 +85,7 @@ def test_the_faults_of_a_sweep_are_shown_beside_their_field(page, served, provok
     expect(page.locator("#axes-faults")).to_be_empty()
 
 
+@pytest.mark.nightly
 def test_a_long_sweep_is_paged_through_and_cancelled_by_keyboard_through_a_lost_server(page, served, provoked):
     with Client(served.url) as client:
         made = client.sweep("fig1", {"seeds": [[i] for i in range(120)]}, {**LONG, "name": ""})

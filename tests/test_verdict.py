@@ -18,7 +18,6 @@ def of_run(name: str, **changes) -> list[dict]:
     return verdicts(spec, [m for m in train(spec) if m.step == spec.optimizer.steps])
 
 
-@pytest.mark.slow
 def test_the_frames_of_figures_one_to_three():
     for name, frame in (("fig1", "orthogonal_frame"), ("fig2", "simplex_etf"), ("fig3", "orthogonal_frame")):
         found = of_run(name)
@@ -73,7 +72,6 @@ def test_rank_deficient_minima_are_named_with_their_rank_and_lie_on_the_ladder()
     assert one["reached"] == "not_converged"
 
 
-@pytest.mark.slow
 def test_dead_samples_are_counted():
     found = of_run("fig4", seeds=[4], **{"model.init_scale": 0.1, "optimizer.steps": 30_000})
     assert found[0]["reached"] == "dead_samples"

@@ -162,6 +162,7 @@ def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_told(reque
         assert [line["event"] for line in later["items"]] == ["failed"]
 
 
+@pytest.mark.nightly
 def test_an_experiment_that_outgrows_the_workers_memory_fails_alone(request, tmp_path):
     settings = settings_for("sqlite", tmp_path, request, worker_memory_bytes=3 * 2**30)
     with running(settings) as service, Client(service.url) as client:
@@ -184,7 +185,7 @@ if any("spawn_main" in word for word in sys.orig_argv):  # a child of a worker
 """
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_child_that_takes_long_to_start_is_waited_for(request, tmp_path, monkeypatch):
     """Its modules may lie on a slow disk; Celery gives it 4 seconds."""
     (tmp_path / "site").mkdir()
@@ -199,6 +200,7 @@ def test_a_child_that_takes_long_to_start_is_waited_for(request, tmp_path, monke
         made.cancel()
 
 
+@pytest.mark.nightly
 def test_two_api_processes_and_three_workers_share_one_database(request, tmp_path):
     shared = {"artifacts": str(tmp_path / "artifacts")}
     settings = settings_for("postgresql", tmp_path / "one", request, workers=2, **shared)

@@ -1,4 +1,5 @@
-"""`python -m worker`: a worker on this machine, with a child for each GPU, or NCORE_WORKERS children on the CPU."""
+"""`ncore worker`, that is `python -P -m worker`: a worker on this machine, with a child for each GPU, or NCORE_WORKERS
+children on the CPU. Without `-P` Python takes a `worker.py` or an `api/` of the current folder, before this is read."""
 
 from __future__ import annotations
 

@@ -1,33 +1,49 @@
-"""What takes long is written and deleted in parts, each a short transaction, so that nobody else waits for it.
+"""What takes long is written, changed and deleted in parts, each a short transaction, so that nobody waits for it.
 
-Meanwhile an experiment is a draft, or is being deleted: two statuses that no list, no reader and no worker knows. A
-sweep's own row is written last and deleted first: it says whether its drafts are to be queued or to be deleted.
+A sweep's own row is written last and deleted first, and its experiments are there for lists, readers and workers only
+while it stands: so a sweep comes and goes as a whole. An experiment that is being deleted has a status of its own.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, delete, exists, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
+from api.database.sessions import reading, writing
 from api.database.tables import Experiment, MeasurementRow, Sweep, now
 
-DRAFT, DELETING = "draft", "deleting"
-VISIBLE = Experiment.status.not_in((DRAFT, DELETING))
+DELETING = "deleting"
+_HAS_SWEEP = or_(Experiment.sweep_id.is_(None), exists().where(Sweep.id == Experiment.sweep_id))
+VISIBLE = and_(Experiment.status != DELETING, _HAS_SWEEP)
 DRAFT_AGE = timedelta(minutes=10)
-"""A draft as old as this is of a request that has died."""
+"""An experiment as old as this whose sweep is not there is of a request that has died."""
 PART_ROWS = 2000
 """Measurements that one transaction deletes: some hundredths of a second."""
+PART_EXPERIMENTS = 100
+"""Experiments that one transaction changes."""
+PAUSE_SECONDS = 0.01
 
 
-def publish(session: Session, sweep: Sweep) -> None:
-    """Queues all drafts of a sweep and shows the sweep, at once."""
-    session.add(sweep)
-    session.flush()  # a key that was used before is found here
-    drafts = update(Experiment).where(Experiment.sweep_id == sweep.id, Experiment.status == DRAFT)
-    session.execute(drafts.values(status="queued").execution_options(synchronize_session=False))
+class Turns:
+    """Transactions one after the other, between which others get as much time at the database."""
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    @contextmanager
+    def next(self) -> Iterator[Session]:
+        time.sleep(max(0.0, self._not_before - time.monotonic()))
+        began = time.monotonic()
+        with writing() as session:
+            yield session
+        ended = time.monotonic()
+        self._not_before = ended + max(PAUSE_SECONDS, ended - began)
 
 
 def take_out(session: Session, which: ColumnElement[bool]) -> int:
@@ -37,6 +53,16 @@ def take_out(session: Session, which: ColumnElement[bool]) -> int:
     return cast(CursorResult[Any], session.execute(change)).rowcount
 
 
+def change_sweep(sweep_id: str, change: Callable[[Session, ColumnElement[bool]], object]) -> None:
+    """Makes a change to all experiments of a sweep, some in each transaction."""
+    with reading() as session:
+        ids = session.scalars(select(Experiment.id).where(Experiment.sweep_id == sweep_id)).all()
+    turns = Turns()
+    for begin in range(0, len(ids), PART_EXPERIMENTS):
+        with turns.next() as session:
+            change(session, Experiment.id.in_(ids[begin : begin + PART_EXPERIMENTS]))
+
+
 def forget_empty_sweep(session: Session, sweep_id: str) -> None:
     """A sweep is gone with the last of its experiments."""
     is_used = exists().where(Experiment.sweep_id == sweep_id, Experiment.status != DELETING)
@@ -44,8 +70,9 @@ def forget_empty_sweep(session: Session, sweep_id: str) -> None:
 
 
 def to_delete(session: Session, limit: int) -> list[str]:
-    """Experiments that are to be deleted, with the drafts of requests that have died."""
-    take_out(session, (Experiment.status == DRAFT) & (Experiment.created_at < now() - DRAFT_AGE))
+    """Experiments that are to be deleted, among them what requests that have died have left of sweeps."""
+    left = select(Experiment.id).where(~_HAS_SWEEP, Experiment.created_at < now() - DRAFT_AGE)
+    take_out(session, Experiment.id.in_(session.scalars(left.limit(limit)).all()))
     return list(session.scalars(select(Experiment.id).where(Experiment.status == DELETING).limit(limit)))
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from api.database import journal
 from api.database.clock import from_now
+from api.database.parts import VISIBLE
 from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import gpu_workers, queue_of
 from api.settings import get_settings
@@ -33,7 +34,7 @@ def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True)
     where one was there in the last weeks it may be starting just now, and is waited for until `gpu_grace_over`.
     """
     order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
-    candidates = select(Experiment.id).where(Experiment.status == "queued")
+    candidates = select(Experiment.id).where(Experiment.status == "queued", VISIBLE)
     if kind == "gpu":
         order.insert(1, case((Experiment.queue == "gpu", 0), else_=1))
     elif gpu_workers(session, alive=gpu_grace_over):
@@ -196,7 +197,7 @@ def to_send_again(session: Session) -> dict[str, list[str]]:
     for queue in ("cpu", "gpu"):
         query = (
             select(Experiment.id)
-            .where(Experiment.status == "queued", Experiment.queue == queue)
+            .where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
             .where(or_(Experiment.sent_at.is_(None), ~lately))
             .order_by(Experiment.priority.desc(), Experiment.queued_at)
             .limit(WAKE_UPS)

@@ -102,7 +102,11 @@ def _completed(session: Session, sweep_id: str, row: Row) -> Row:
     spec, result = session.execute(select(Experiment.spec, Experiment.result).where(Experiment.id == row.id)).one()
     axes = session.scalar(select(Sweep.axes).where(Sweep.id == sweep_id)) or {}
     point = {path: at(spec, path) for path in axes} if row.point is None else row.point
-    summary = summary_of(prediction_of(spec), result) if result and row.summary is None else row.summary
+    summary = (
+        summary_of(prediction_of(spec), result["final"], result["verdict"])
+        if result and row.summary is None
+        else row.summary
+    )
     return row._replace(point=point, summary=summary)
 
 

@@ -6,7 +6,7 @@ import csv
 import platform
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -88,7 +88,7 @@ def _write(session: Session, experiment_id: str, folder: Path, convert: Converte
     prediction = theory_of(session, row)
     missing = _write_pictures(session, experiment, folder / "pictures", convert)
     _write_series(session, experiment_id, folder)
-    used = (experiment.result or {}).get("versions")
+    used: Mapping[str, Any] | None = (row.result or {}).get("versions")
     parts: dict[str, Any] = {
         "experiment": experiment.model_dump(mode="json"),
         "spec": experiment.spec,
@@ -103,7 +103,7 @@ def _write(session: Session, experiment_id: str, folder: Path, convert: Converte
     (folder / "README.md").write_text(cleaned(text), encoding="utf-8")
 
 
-def _command(used: dict[str, Any] | None) -> str:
+def _command(used: Mapping[str, Any] | None) -> str:
     threads = "" if used is None else f"OMP_NUM_THREADS={used['threads']} "
     device = "" if used is None or "cuda" in used else " --set device=cpu"
     return f"{threads}ncore run spec.json{device} --out again"

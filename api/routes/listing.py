@@ -16,7 +16,7 @@ from api.database.parts import VISIBLE
 from api.database.sessions import reading
 from api.database.states import Status
 from api.database.tables import Experiment
-from api.shown import ExperimentOut, Progress
+from api.shown import ExperimentOut, Progress, Result
 from api.web.errors import PROBLEMS
 from api.web.pages import READ_ROWS, cursor_of, page, position
 
@@ -49,7 +49,7 @@ class ExperimentPart(BaseModel):
     worker: str | None = None
     device: str | None = None
     error: str | None = None
-    result: dict[str, Any] | None = None
+    result: Result | None = None
 
 
 class Page(BaseModel):

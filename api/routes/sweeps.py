@@ -64,7 +64,7 @@ def cancel_sweep(sweep_id: str) -> Any:
     """Cancels what has not ended, and adds no more; what was measured stays."""
     with writing() as session:
         find_sweep(session, sweep_id, lock=True).refining = False
-        states.request_cancel(session, Experiment.sweep_id == sweep_id)
+    parts.change_sweep(sweep_id, states.request_cancel)
     return look(sweep_id)
 
 
@@ -77,5 +77,5 @@ def delete_sweep(sweep_id: str) -> None:
         running = session.scalar(select(func.count()).where(own, Experiment.status == "running")) or 0
         if running:
             raise Problem(409, f"{running} experiments of sweep {sweep_id} are running; cancel it first")
-        parts.take_out(session, own)
         session.delete(sweep)
+    parts.change_sweep(sweep_id, parts.take_out)

@@ -15,7 +15,7 @@ from api.database.migrating import migrated
 from api.settings import get_settings
 from api.web import hosts, incoming
 from api.web.errors import Problem, answer
-from api.web.hosts import is_public
+from api.web.hosts import open_doors
 
 log = logging.getLogger("ncore.api")
 
@@ -77,19 +77,14 @@ class Gate:
     def _warn_once(self, scope: Scope) -> None:
         """Where the server was started without our settings, only a connection tells where it listens."""
         address = (scope.get("server") or ("",))[0]
-        if not self._has_warned and address and is_public(get_settings(), address):
+        warning = None if self._has_warned or not address else open_doors(get_settings(), address)
+        if warning is not None:
             self._has_warned = True
-            warn_of_open_doors(address)
+            log.warning(warning)
 
 
 class _NoMoreWanted(OSError):  # noqa: N818 (no error)
     """Ends an answer as a client does that hangs up."""
-
-
-def warn_of_open_doors(address: str) -> None:
-    log.warning(
-        "ANYBODY who reaches %s can submit, read and delete here: set NCORE_TOKENS, or listen at 127.0.0.1", address
-    )
 
 
 def _check(scope: Scope) -> None:

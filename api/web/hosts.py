@@ -37,6 +37,14 @@ def is_public(settings: Settings, host: str) -> bool:
     return not settings.asks_for_tokens and not is_loopback(host_of(host) or host.strip("[]"))
 
 
+def open_doors(settings: Settings, listening: str | None = None) -> str | None:
+    """The warning of who listens for everybody, at the settings' address or at the one that a connection has."""
+    if not is_public(settings, listening or settings.host):
+        return None
+    address = listening or f"{settings.host}:{settings.port}"
+    return f"ANYBODY who reaches {address} can submit, read and delete here: set NCORE_TOKENS, or listen at 127.0.0.1"
+
+
 def refusal(settings: Settings, scope: Scope) -> Problem | None:
     """The 403 for a name that is not ours, and for a change that another site's page asks for; else None."""
     headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]

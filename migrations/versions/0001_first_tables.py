@@ -40,9 +40,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("idempotency_key"),
     )
-    with op.batch_alter_table("experiments", schema=None) as batch_op:
-        batch_op.create_index("ix_experiments_created_at_id", ["created_at", "id"], unique=False)
-        batch_op.create_index("ix_experiments_status_queued_at", ["status", "queued_at"], unique=False)
+    op.create_index("ix_experiments_created_at_id", "experiments", ["created_at", "id"])
+    op.create_index("ix_experiments_status_queued_at", "experiments", ["status", "queued_at"])
 
     op.create_table(
         "measurements",
@@ -55,17 +54,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["experiment_id"], ["experiments.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("experiment_id", "seed", "step"),
     )
-    with op.batch_alter_table("measurements", schema=None) as batch_op:
-        batch_op.create_index("ix_measurements_experiment_id_seq", ["experiment_id", "seq"], unique=False)
+    op.create_index("ix_measurements_experiment_id_seq", "measurements", ["experiment_id", "seq"])
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("measurements", schema=None) as batch_op:
-        batch_op.drop_index("ix_measurements_experiment_id_seq")
-
     op.drop_table("measurements")
-    with op.batch_alter_table("experiments", schema=None) as batch_op:
-        batch_op.drop_index("ix_experiments_status_queued_at")
-        batch_op.drop_index("ix_experiments_created_at_id")
-
     op.drop_table("experiments")

@@ -10,7 +10,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # not in batch mode: it would make SQLite drop the old table, and with it what refers to its rows
     op.add_column("experiments", sa.Column("priority", sa.Integer(), server_default="0", nullable=False))
     op.add_column("experiments", sa.Column("queue", sa.String(length=8), server_default="cpu", nullable=False))
     op.drop_index("ix_experiments_status_queued_at", table_name="experiments")

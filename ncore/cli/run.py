@@ -9,6 +9,7 @@ import orjson
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from ncore.cli.terminal import comparison_table, console, faults, final_table, verdict_lines
+from ncore.outcome import Outcome
 from ncore.presets import spec_of
 from ncore.run import Measurement
 from ncore.series import as_series, csv_parts
@@ -45,7 +46,7 @@ def run_here(body: Any, out: Path | None) -> int:
     return status
 
 
-def _trained(spec: UfmSpec | NetworkSpec, measured: list[Measurement]) -> tuple[dict[str, Any] | None, int, int]:
+def _trained(spec: UfmSpec | NetworkSpec, measured: list[Measurement]) -> tuple[Outcome | None, int, int]:
     """Adds to `measured` while it trains. (result, None where it did not end well; steps in all; exit status)."""
     from ncore.run import DeviceError, Diverged
 
@@ -84,7 +85,7 @@ def _last(measured: list[Measurement]) -> list[dict[str, Any]]:
 
 
 def _save(
-    out: Path, spec: UfmSpec | NetworkSpec, found: list[dict[str, Any]], result: dict[str, Any] | None, steps: int
+    out: Path, spec: UfmSpec | NetworkSpec, found: list[dict[str, Any]], result: Outcome | None, steps: int
 ) -> None:
     from ncore.pictures import curves  # slow to import, and only needed here
     from ncore.pictures.files import rendered

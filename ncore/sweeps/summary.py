@@ -22,7 +22,9 @@ COLUMNS = ("mean", "low", "high", "median", "predicted")
 UFM_LEVEL = re.compile(r"h(\d+)")
 
 
-def summary_of(prediction: Prediction, result: Mapping[str, Any]) -> Summary:
+def summary_of(
+    prediction: Prediction, final: Sequence[Mapping[str, Any]], verdict: Sequence[Mapping[str, Any]]
+) -> Summary:
     """{"levels": {"metric layer": values in the order of COLUMNS}, "verdict": […], "reached", "rank", "gap"}.
 
     `reached` is what most seeds have reached, `rank` and `gap` are medians over the seeds. The levels of a UFM stand in
@@ -30,13 +32,12 @@ def summary_of(prediction: Prediction, result: Mapping[str, Any]) -> Summary:
     """
     known = predicted_series(prediction)
     found: dict[tuple[str, str | None], list[float]] = {}
-    for seed in result.get("final", []):
+    for seed in final:
         for one in seed["metrics"]:
             values = found.setdefault((one["metric"], one["layer"]), [])
             if one["value"] is not None and math.isfinite(one["value"]):
                 values.append(one["value"])
     levels = {key_of(*key): [*_over(found[key]), known.get(key)] for key in sorted(found, key=depth)}
-    verdict = result.get("verdict", [])
     return {"levels": levels, "verdict": verdict, **_of_verdict(verdict)}
 
 

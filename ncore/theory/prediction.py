@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ncore.spec import UfmSpec
 from ncore.theory.boundaries import Threshold
@@ -41,13 +41,13 @@ class Prediction(BaseModel):
     singular_values: list[float] | None = None
     rank: int | None = None
     gram: dict[str, list[list[float]]] | None = None
-    levels: dict[str, dict[str, float]] = {}
+    levels: dict[str, dict[str, float]] = Field(default_factory=dict)
     global_minimum: bool | None = None
     better_known: BetterKnown | None = None
     certificate: float | None = None
-    boundaries: list[Threshold] = []
-    limits: dict[str, dict[str, dict[str, float]]] = {}
-    notes: list[str] = []
+    boundaries: list[Threshold] = Field(default_factory=list)
+    limits: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
 
 
 def unknown(note: str, **known: object) -> Prediction:

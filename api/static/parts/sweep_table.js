@@ -54,8 +54,8 @@ export function sweepTable(turn, order) {
     earlier.disabled = !at;
     later.disabled = at + PAGE >= total;
     pages.hidden = total <= PAGE && !at;
-    const range = `${Math.min(at + 1, total).toLocaleString()}–${Math.min(at + PAGE, total).toLocaleString()} of ${total.toLocaleString()}`;
-    if (where.textContent !== range) where.textContent = range;  // else it would be read aloud at each refresh
+    const here = `${Math.min(at + 1, total).toLocaleString()}–${Math.min(at + PAGE, total).toLocaleString()} of ${total.toLocaleString()}`;
+    if (where.textContent !== here) where.textContent = here;  // else it would be read aloud at each refresh
     const fresh = print([items, metric, sort]);
     if (fresh === shown) return;
     shown = fresh;
