@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from api.web.bodies import parsed, sound
 from ncore.client.bodies import sweep_body
+from ncore.pictures.axes import Ordinate
+from ncore.pictures.marks import beside
 from ncore.pictures.sweep import Facet, View
 from ncore.pictures.sweep_map import sweep_figure
 from ncore.pictures.themes import THEMES, Layout
@@ -326,3 +328,13 @@ def test_a_map_opens_single_experiments_writes_small_grids_and_draws_boundaries_
     kinds = [mark if isinstance(mark, str) else mark.get("type") for mark in marks]
     assert (kinds[0], kinds[-1], kinds.count("line")) == ("rect", "text", 2)
     assert chart["encoding"]["x"]["title"] == "λ_W"
+
+
+@pytest.mark.parametrize("values", [[0.3171, 0.2631], [0.5, 0.5001, 0.502], [0.9, 0.1], [0.262, 0.261]])
+def test_labels_of_predicted_levels_never_cover_each_other(values):
+    layout = Layout()
+    y = Ordinate.over("NC3", [0.26, 1.3, *values], log=True)
+    lines = [(1 - y.height(value)) * layout.height for value in values]
+    places = sorted(beside(lines, layout))
+    assert all(other - one >= layout.label_size for one, other in pairwise(places))
+    assert all(0 <= place <= layout.height for place in places)
