@@ -177,15 +177,26 @@ def _names(
         own = [[row for row in rows if row["piece"] == i] for i, (one, _) in enumerate(pieces) if one is curve]
         longest = max(own, key=len, default=[])
         if longest:
-            named.append({**longest[len(longest) // 2], "label": curve.label})
+            place = longest[len(longest) // 2]
+            named.append({**place, "label": curve.label, **_aside(longest, place, curve.label, view)})
     mark = {
-        "type": "text", "fontSize": view.layout.label_size + 1, "fontWeight": "bold", "dx": 6, "dy": -8,
-        "align": "left", "color": view.style.boundary, "stroke": view.style.background,
-        "strokeWidth": 3, "strokeOpacity": 0.85,
+        "type": "text", "fontSize": view.layout.label_size + 1, "fontWeight": "bold", "align": "left",
+        "dx": {"expr": "datum.dx"}, "dy": {"expr": "datum.dy"}, "color": view.style.boundary,
+        "stroke": view.style.background, "strokeWidth": 3, "strokeOpacity": 0.85,
     }  # fmt: skip
     front = {**mark, "strokeWidth": 0}
     data, encoding = tables.add(named), {**at, "text": marks.field("label", "nominal")}
     return {"layer": [{"data": data, "mark": one, "encoding": encoding} for one in (mark, front)]}
+
+
+def _aside(piece: Sequence[Row], place: Row, label: str, view: View) -> Row:
+    """Pixels from a place of a curve to its name: above where the curve falls, below where it rises, and inside."""
+    assert view.y is not None  # noqa: S101
+    rises = (piece[-1]["v"] - piece[0]["v"]) * (piece[-1]["u"] - piece[0]["u"]) > 0
+    span = view.x.values if view.scattered else range(len(_texts(view.x)) + 1)
+    is_right = place["u"] > span[0] + 0.7 * (span[-1] - span[0])
+    wide = 0.6 * (view.layout.label_size + 1) * len(label)
+    return {"dx": -wide if is_right else 6, "dy": 16 if rises or is_right else -8}
 
 
 def _real(row: Row, view: View) -> Row:
