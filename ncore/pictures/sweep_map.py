@@ -217,7 +217,9 @@ def _scatter(cells: Sequence[Cell], facet: Facet, view: View, color: Channel, ta
 
 
 def _real_axis(name: str, ruler: Ruler) -> Channel:
-    scale = {"nice": False, "padding": 8, **scale_type([float(value) for value in ruler.values], ruler.is_spread)}
+    values = [float(value) for value in ruler.values]
+    ends = {"domain": [min(values), max(values)]}
+    scale = {"nice": False, "padding": 8, **ends, **scale_type(values, ruler.is_spread)}
     return marks.field(
         name, "quantitative", title=axis_title(ruler.columns), scale=scale, axis={"labelExpr": NUMBER_LABEL}
     )

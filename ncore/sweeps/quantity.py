@@ -100,9 +100,11 @@ class Quantity:
         found = []
         for key, values in summary["levels"].items():
             metric, own = metric_and_layer(key)
+            if metric != self.metric or (layer is not None and own != layer):
+                continue
             known = dict(zip(COLUMNS, values, strict=True))
             value = known["median" if seeds == "median" else "mean"]
-            if metric == self.metric and (layer is None or own == layer) and value is not None:
+            if value is not None:
                 found.append(Cell(experiment, point, own or "", value, known["low"], known["high"], known["predicted"]))
         return found
 
