@@ -24,6 +24,7 @@ from api.web.etag import UNCHANGED, Tag
 from api.web.pages import READ_ROWS, cursor_of, page, position
 from api.web.parameters import Layers, Metrics
 from ncore.kinds.fields import Plain
+from ncore.outcome import AsStored, Verdict
 from ncore.series import PARQUET, csv_lines, metric_and_layer, parquet_of
 from ncore.sweeps.summary import COLUMNS, Summary, depth
 
@@ -53,7 +54,7 @@ class Item(BaseModel):
     index: int
     point: dict[str, Any]
     metrics: list[Level]
-    verdict: list[dict[str, Any]]
+    verdict: Annotated[list[Verdict], AsStored(list[Verdict])]
 
 
 class SweepShort(BaseModel):

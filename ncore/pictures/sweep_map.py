@@ -163,7 +163,7 @@ def _lines(
     data, layers = tables.add(rows), []
     detail = marks.field("piece", "nominal")
     for colour, stroke in ((view.style.background, 4.5), (view.style.boundary, 2.0)):
-        mark = {"type": "line", "strokeWidth": stroke, "color": colour, "clip": True, "tooltip": None}
+        mark = {"type": "line", "strokeWidth": stroke, "color": colour, "clip": True}
         layers.append({"data": data, "mark": mark, "encoding": {**at, "detail": detail}})
     return [*layers, _names(facet, view, at, rows, pieces, tables)]
 
