@@ -10,7 +10,7 @@ from ncore.pictures.caption import caption
 from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
 from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
 from ncore.theory import predict
-from ncore.theory.comparison import predicted_series
+from ncore.theory.comparison import predicted_series, series_of_levels
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class PictureSetting:
     over: Abscissa = field(default_factory=Abscissa)
     panels: tuple[str, ...] = UFM_PANELS
     steps: int = 0
+    limits: Mapping[str, Mapping[tuple[str, str | None], float]] = field(default_factory=dict)
+    """By name: geometries that the minimum tends to, as values like those of `predicted`."""
 
     def shown(self, ends: Mapping[tuple[str, str | None], object]) -> list[str]:
         """The panels where none are chosen: without histograms of metrics that are not among the last values `ends`."""
@@ -38,13 +40,15 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
     A network trains its seeds one after the other, so that its total is that of all; a UFM trains them at once.
     Networks that are measured each few epochs are drawn over epochs.
     """
-    predicted = predicted_series(predict(spec))
+    prediction = predict(spec)
+    predicted = predicted_series(prediction)
     name, told = name or spec.name, caption(spec, seeds)
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
         over = Abscissa(log=spec.measure.spacing == "log")
         more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
-        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total)
+        limits = {name: series_of_levels(levels) for name, levels in prediction.limits.items()}
+        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total, limits)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
