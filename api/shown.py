@@ -10,10 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.database.parts import VISIBLE
-from api.database.states import Status
 from api.database.tables import Experiment, Sweep
 from api.web.errors import not_found
 from ncore.outcome import AsStored, Outcome
+from ncore.status import Status
 
 
 class Progress(BaseModel):

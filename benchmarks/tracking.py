@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import insert, select
 
 from api.database.sessions import get_engine, reading, writing
-from api.database.states import store
+from api.database.states import save_measurements
 from api.database.tables import Experiment
 from api.service import environment, running
 from api.settings import Settings, get_settings
@@ -105,7 +105,9 @@ def _stored(client: Client, size: Size) -> tuple[float, str]:
              "values": dict.fromkeys(METRICS, step * 0.5)} for step in steps
         ]  # fmt: skip
         with writing() as session:
-            held = store(session, made.id, attempt, rows, kept_step=steps[-1], last_seq=10 + steps[-1], step=steps[-1])
+            held = save_measurements(
+                session, made.id, attempt, rows, kept_step=steps[-1], last_seq=10 + steps[-1], step=steps[-1]
+            )
             assert held
     seconds = time.perf_counter() - began
     with writing() as session:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import settings_for
+from conftest import settings_for, wait_for
 
 from api.app import app
 from api.service import running
 
 SEEDS, POINTS, METRICS = 4, 50_000, 20
+LONGEST_SECONDS = 0.3
 READS = [
     path
     for path, operations in app.openapi()["paths"].items()
@@ -78,12 +79,9 @@ def resident_mb(pid: int, kind: str) -> float:
 @pytest.mark.nightly
 @pytest.mark.parametrize("path", READS)
 def test_a_read_of_the_largest_takes_little_memory_and_stands_in_nobodys_way(large, path):
+    """Counted is the processor's time of the event loop while /healthz waits: whoever else computes on the machine."""
     service, made = large
     pid = service.children["api"].process.pid
-    at_rest: list[float] = []  # what this machine needs, whoever else computes on it
-    resting = threading.Event()
-    threading.Timer(2.0, resting.set).start()
-    watch(service.url, at_rest, resting)
     for variant in VARIANTS.get(path, [""]):
         url = (
             service.url
@@ -92,7 +90,7 @@ def test_a_read_of_the_largest_takes_little_memory_and_stands_in_nobodys_way(lar
         )
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
         before, waits, done = resident_mb(pid, "VmRSS"), [], threading.Event()
-        watcher = threading.Thread(target=watch, args=(service.url, waits, done))
+        watcher = threading.Thread(target=watch, args=(service.url, pid, waits, done))
         watcher.start()
         try:
             with httpx.stream("GET", url, timeout=120) as answer:
@@ -103,16 +101,54 @@ def test_a_read_of_the_largest_takes_little_memory_and_stands_in_nobodys_way(lar
             done.set()
             watcher.join()
         assert resident_mb(pid, "VmHWM") - before < 300, url
-        assert slowest(waits) < 0.5 + 3 * slowest(at_rest), url
+        assert max(waits, default=0.0) < LONGEST_SECONDS, url
 
 
-def slowest(waits: list[float]) -> float:
-    """All but the last twentieth are faster."""
-    return sorted(waits)[-1 - len(waits) // 20] if waits else 0.0
+def loop_seconds(pid: int) -> float:
+    """Processor time of the API's first thread, whose event loop answers everybody."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
-def watch(url: str, waits: list[float], done: threading.Event) -> None:
+def watch(url: str, pid: int, waits: list[float], done: threading.Event) -> None:
+    """Adds what the event loop has computed while each call of /healthz waited for its turn."""
     while not done.wait(0.05):
-        began = time.monotonic()
-        httpx.get(f"{url}/healthz", timeout=60)
-        waits.append(time.monotonic() - began)
+        before = loop_seconds(pid)
+        assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+        waits.append(loop_seconds(pid) - before)
+
+
+@pytest.mark.nightly
+def test_others_write_while_the_largest_is_deleted(large):
+    service, made = large
+    waits: list[float] = []
+    done = threading.Event()
+    writer = threading.Thread(target=write_on, args=(service.settings.home / "ncore.db", waits, done))
+    writer.start()
+    try:
+        assert httpx.delete(f"{service.url}/experiments/{made}", timeout=60).status_code == 204
+        wait_for("the end of its rows", lambda: rows_of(service.settings.home / "ncore.db", made) == 0, seconds=240)
+    finally:
+        done.set()
+        writer.join()
+    late = [one for one in waits if one > LONGEST_SECONDS]
+    assert len(late) <= len(waits) // 20, sorted(late)  # of a machine on which others compute
+    assert max(waits) < 5, "a transaction as long as the whole"
+
+
+def write_on(path: Path, waits: list[float], done: threading.Event) -> None:
+    with sqlite3.connect(path, timeout=60, isolation_level=None) as database:
+        while not done.wait(0.02):
+            began = time.monotonic()
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("UPDATE workers SET seen_at = seen_at")
+            database.execute("COMMIT")
+            waits.append(time.monotonic() - began)
+    database.close()
+
+
+def rows_of(path: Path, experiment_id: str) -> int:
+    with sqlite3.connect(path, timeout=60) as database:
+        query = "SELECT count(*) FROM measurements WHERE experiment_id = ?"
+        (count,) = database.execute(query, (experiment_id,)).fetchone()
+    database.close()
+    return count

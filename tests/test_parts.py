@@ -9,7 +9,7 @@ from conftest import fresh_database
 from sqlalchemy import event, func, select
 
 from api import refining, sweep_submission
-from api.database import measurements, migrating, parts, states
+from api.database import curves, measurements, migrating, parts, states
 from api.database.sessions import get_engine, reading, writing
 from api.database.sweeps import advances, first_succeeded, rows_of
 from api.database.sweeps import count as count_of
@@ -288,3 +288,19 @@ def test_a_table_is_sorted_filtered_and_counted_by_the_database(database, monkey
         with pytest.raises(Problem) as caught:
             order(**wrong)
         assert [fault["field"] for fault in caught.value.errors] == [*wrong]
+
+
+def test_a_picture_of_many_rows_is_made_of_steps_at_equal_distances_with_all_their_seeds(database, monkeypatch):
+    own = made()
+    with writing() as session:
+        session.add_all(
+            MeasurementRow(experiment_id=own, seed=seed, step=7 * i, seq=2 * i + seed, values={"nc1 h1": i + seed})
+            for i in range(98)
+            for seed in range(2)
+        )
+    for most, every in ((1000, 1), (196, 1), (195, 2), (40, 5), (2, 98)):
+        monkeypatch.setattr(curves, "MOST_ROWS", most)
+        with reading() as session:
+            [points] = curves.load_curves(session, own, ["nc1"]).values()
+        chosen = sorted({*range(0, 98, every), 97})
+        assert [tuple(point) for point in points] == [(7 * i, i + 0.5, i, i + 1, 2) for i in chosen]

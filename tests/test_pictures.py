@@ -382,3 +382,10 @@ def test_the_histogram_counts_every_seed_once_beside_the_prediction():
     assert [row["from"] for row in made["datasets"][rule]] == [pytest.approx(least)]
     assert len(ncore.pictures.figure("fig3", series).vega_lite["concat"]) == 4
     vl_convert.vegalite_to_svg(made)
+
+
+@pytest.mark.parametrize("font", ['"', "a<b", "a>b", "a&b", 'x" onload="y', "a;b", "a{b}", "a\\b"])
+def test_a_font_that_would_break_out_of_the_picture_is_refused(font):
+    with pytest.raises(ValueError, match="font: must be a family of fonts"):
+        layout_of(font=font)
+    assert layout_of(font="'Noto Sans CJK', 明朝, A-1.5+").font.startswith("'Noto")

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import orjson
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import ColumnElement, Select, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from api.database.tables import MeasurementRow
 from ncore.pictures.points import CurvePoint, Key, Thinner
 
 STREAMED_ROWS = 1000
+MOST_ROWS = 100_000
+"""Rows that a picture is made of: about a second's work."""
 
 
 def load_curves(
@@ -24,17 +26,24 @@ def load_curves(
 ) -> dict[Key, list[CurvePoint]]:
     """Median and range over the seeds of these metrics, thinned; of some layers and seeds, all if empty.
 
-    Metrics that have no layer are read whatever `layers` are.
+    Metrics that have no layer are read whatever `layers` are. Of more than `MOST_ROWS` rows only every so many steps is
+    read, the first and the last among them: an extreme between them is not seen.
     """
     wanted = [MeasurementRow.experiment_id == experiment_id]
     if seeds:
         wanted.append(MeasurementRow.seed.in_(seeds))
-    steps = session.scalar(select(func.count(MeasurementRow.step.distinct())).where(*wanted)) or 0
+    steps, rows = session.execute(
+        select(func.count(MeasurementRow.step.distinct()), func.count(MeasurementRow.step)).where(*wanted)
+    ).one()
+    every = -(-rows // MOST_ROWS)
+    if every > 1:
+        wanted.append(MeasurementRow.step.in_(_every(every, steps, wanted)))
+        steps = -(-(steps - 1) // every) + 1
     # as text, of which orjson makes numbers several times as fast
     query = select(MeasurementRow.step, cast(MeasurementRow.values, Text)).where(*wanted).order_by(MeasurementRow.step)
-    rows = session.execute(query.execution_options(yield_per=STREAMED_ROWS))
+    found_rows = session.execute(query.execution_options(yield_per=STREAMED_ROWS))
     thinner, seen, keys = Thinner(steps), set[str](), dict[str, Key]()
-    for step, group in groupby(rows, lambda row: row[0]):
+    for step, group in groupby(found_rows, lambda row: row[0]):
         found: dict[Key, list[float]] = {}
         for _, text in group:
             values = orjson.loads(text)
@@ -47,6 +56,16 @@ def load_curves(
                     found.setdefault(key, []).append(value)
         thinner.add(step, found)
     return thinner.curves()
+
+
+def _every(every: int, steps: int, wanted: Sequence[ColumnElement[bool]]) -> Select[int]:
+    """The first of the steps, each that comes so many after one of these, and the last."""
+    number = func.row_number().over(order_by=MeasurementRow.step)
+    numbered = (
+        select(MeasurementRow.step, number.label("number")).where(*wanted).group_by(MeasurementRow.step).subquery()
+    )
+    is_chosen = ((numbered.c.number - 1) % every == 0) | (numbered.c.number == steps)
+    return select(numbered.c.step).where(is_chosen)
 
 
 def _key(name: str, metrics: Sequence[str], layers: Sequence[str]) -> Key | None:

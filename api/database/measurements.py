@@ -59,15 +59,12 @@ def load(
     metrics: Sequence[str] = (),
     layers: Sequence[str] = (),
     seeds: Sequence[int] = (),
-    points: int | None = None,
 ) -> tuple[list[Series], int]:
-    """The same at once, and the last `seq`. With `points` only so many steps, evenly chosen, are read."""
+    """The same at once, and the last `seq`."""
     chosen = MeasurementRow.experiment_id == experiment_id, MeasurementRow.seq > since
     query = select(*COLUMNS_READ).where(*chosen)
     if seeds:
         query = query.where(MeasurementRow.seed.in_(seeds))
-    if points is not None:
-        query = query.where(MeasurementRow.step.in_(_chosen_steps(session, experiment_id, points)))
     last = session.scalar(select(func.max(MeasurementRow.seq)).where(*chosen)) or since
     return list(_as_series(_rows(session, query), metrics, layers)), last
 
@@ -90,15 +87,6 @@ def latest(session: Session, experiment_id: str) -> list[Series]:
 def _rows(session: Session, query: Select[int, int, dict[str, Any]]) -> Iterable[MeasuredRow]:
     ordered = query.order_by(MeasurementRow.seed, MeasurementRow.step)
     return session.execute(ordered.execution_options(yield_per=STREAMED_ROWS))
-
-
-def _chosen_steps(session: Session, experiment_id: str, count: int) -> list[int]:
-    """At most `count` of the steps, both ends included: the same for all seeds."""
-    query = select(MeasurementRow.step).where(MeasurementRow.experiment_id == experiment_id).distinct()
-    steps = session.scalars(query.order_by(MeasurementRow.step)).all()
-    if len(steps) <= count:
-        return list(steps)
-    return [steps[i * (len(steps) - 1) // (count - 1)] for i in range(count)]
 
 
 class _Columns:

@@ -7,7 +7,7 @@ to change a row one finds nothing to change. Terminal states are final, but for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,10 +19,8 @@ from api.database.parts import VISIBLE
 from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import gpu_workers, queue_of
 from api.settings import get_settings
+from ncore.status import ENDED, RETRIED
 
-Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-STATUSES = get_args(Status)
-ENDED = ("succeeded", "failed", "cancelled")
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
 
@@ -122,7 +120,7 @@ def retry(session: Session, experiment_id: str) -> bool:
     """A failed or cancelled experiment goes on from its checkpoint."""
     change = (
         update(Experiment)
-        .where(Experiment.id == experiment_id, Experiment.status.in_(("failed", "cancelled")))
+        .where(Experiment.id == experiment_id, Experiment.status.in_(RETRIED))
         .values(
             status="queued",
             queued_at=from_now(),

@@ -13,12 +13,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from api.database.sessions import reading
-from api.database.states import ENDED
 from api.database.tables import Experiment
 from api.shown import find
 from api.store import get_store
 from api.web.errors import PROBLEMS, Problem, not_found
 from ncore.faults import shortened
+from ncore.status import ENDED
 
 router = APIRouter(tags=["artifacts"], responses=PROBLEMS)
 NAMES = ("checkpoint.pt", "final.safetensors")

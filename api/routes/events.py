@@ -11,10 +11,10 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 
 from api.database.sessions import reading
-from api.database.states import ENDED
 from api.feeds import WATCH, event
 from api.shown import find
 from api.web.errors import PROBLEMS
+from ncore.status import ENDED
 
 router = APIRouter(tags=["events"], responses=PROBLEMS)
 PING_SECONDS = 15.0

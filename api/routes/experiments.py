@@ -13,6 +13,7 @@ from api.submission import Key, check_limits, check_queue, once, row_of, wake
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS, Problem
 from ncore.presets import spec_of
+from ncore.status import ENDED
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 
@@ -53,7 +54,7 @@ def cancel_experiment(experiment_id: str) -> ExperimentOut:
     """Stops it at the next step boundary; what was measured stays. 409 when it has ended."""
     with writing() as session:
         row = find(session, experiment_id)
-        if row.status in states.ENDED and row.status != "cancelled":
+        if row.status in ENDED and row.status != "cancelled":
             raise Problem(409, f"experiment {experiment_id} has ended ({row.status}); there is nothing to cancel")
         states.request_cancel(session, Experiment.id == experiment_id)
         return shown(find(session, experiment_id))

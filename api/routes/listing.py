@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 from api.database.names import folded
 from api.database.parts import VISIBLE
 from api.database.sessions import reading
-from api.database.states import Status
 from api.database.tables import Experiment
 from api.shown import ExperimentOut, Progress, Result
 from api.web.errors import PROBLEMS
 from api.web.pages import READ_ROWS, cursor_of, page, position
+from ncore.status import Status
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 MAX_PAGE = 200

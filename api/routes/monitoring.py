@@ -15,9 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import broker
 from api.database.parts import VISIBLE
 from api.database.sessions import reading
-from api.database.states import STATUSES
 from api.database.tables import Experiment
 from api.web.errors import PROBLEMS
+from ncore.status import STATUSES
 
 router = APIRouter(tags=["health"], responses=PROBLEMS)
 

@@ -23,7 +23,7 @@ from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS, PanelName, needed
 from ncore.pictures.points import is_chosen
 from ncore.pictures.setting import setting_of
-from ncore.pictures.themes import Layout, LayoutName, LegendPlace, ThemeName, layout_of
+from ncore.pictures.themes import FAMILY, Layout, LayoutName, LegendPlace, ThemeName, layout_of
 from ncore.spec import MAX_SEEDS, stored_spec
 
 
@@ -50,7 +50,9 @@ def chosen_layout(
     style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
     width: Annotated[int | None, Query(ge=60, le=2000, description="of a panel, in pixels")] = None,
     height: Annotated[int | None, Query(ge=40, le=2000, description="of a panel, in pixels")] = None,
-    font: Annotated[str | None, Query(min_length=1, max_length=100, description="a family of fonts"), Plain()] = None,
+    font: Annotated[
+        str | None, Query(min_length=1, max_length=100, pattern=FAMILY, description="a family of fonts"), Plain()
+    ] = None,
     fontsize: Annotated[float | None, Query(ge=4, le=72, description="of axis titles; others follow")] = None,
     title: Annotated[str | None, Query(max_length=200, description="none: no title"), Plain()] = None,
     legend: Annotated[LegendPlace | None, Query(description="direct: names at the ends of the curves")] = None,
@@ -91,7 +93,10 @@ def plot_experiment(
     theme: ThemeName = "light",
     columns: Annotated[int, Query(ge=1, le=6)] = 2,
 ) -> Response:
-    """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines."""
+    """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines.
+
+    Beyond 100,000 measurements it is made of steps at equal distances, the first and the last among them.
+    """
     with reading() as session:
         row = find(session, experiment_id)
         tag = Tag(request, state_of(row))

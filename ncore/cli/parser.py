@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 import ncore
+from ncore.status import ENDED
 
 LONGEST_DAYS = 100_000
-ENDED = ("succeeded", "failed", "cancelled")
 COMMANDS = {
     "up": ("service.hand_over", "start the whole service here and keep it running until Ctrl-C"),
     "migrate": ("service.hand_over", "bring the database to this version's tables"),

@@ -13,12 +13,12 @@ import orjson
 
 from ncore.client.transport import ApiError, NotReached
 from ncore.series import framed, table_of_columns
+from ncore.status import ENDED
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
 
 POLL_SECONDS = 0.3
-ENDED = ("succeeded", "failed", "cancelled")
 PING = "ping"
 Frame = Literal["pandas", "polars", "records"]
 

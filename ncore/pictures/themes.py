@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,6 +12,9 @@ LayoutName = Literal["screen", "paper", "slides"]
 LegendPlace = Literal["bottom", "right", "direct", "none"]
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 """vl-convert brings Liberation Sans along, which has the widths of Helvetica and Arial."""
+FAMILY = r'^[^"&<>;{}\\]+$'
+"""What a family of fonts may be called: the rest would end the attribute of the SVG in which vl-convert writes it as it
+stands, and aborts on it."""
 DIGIT_WIDTH = 0.556
 """Of a digit in these fonts, in units of the font's size."""
 
@@ -32,6 +36,10 @@ class Layout:
     title: str | None = None
     legend: LegendPlace = "bottom"
     powers: Literal["drawn", "text"] = "drawn"
+
+    def __post_init__(self) -> None:
+        if re.match(FAMILY, self.font) is None:
+            raise ValueError(f'font: must be a family of fonts, without any of " & < > ; {{ }} \\; got {self.font!r}')
 
     @property
     def columns(self) -> int:

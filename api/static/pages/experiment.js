@@ -10,7 +10,7 @@ import { comparison } from "../parts/comparison.js";
 import { curves } from "../parts/curves.js";
 import { depth } from "../parts/depth.js";
 import { element, fill, nameOf, named, problem, table, tags, title } from "../parts/element.js";
-import { duration, ended, number, progress, status, time } from "../parts/format.js";
+import { duration, ended, number, progress, retried, status, time } from "../parts/format.js";
 import { artifacts, logs } from "../parts/logs.js";
 import { finals } from "../parts/spec.js";
 import { specTable } from "../parts/spec_table.js";
@@ -94,7 +94,7 @@ export async function show({ node: page, signal, search, id }) {
     remove);
   const header = () => {
     cancel.disabled = ended(item.status);
-    retry.disabled = !["failed", "cancelled"].includes(item.status);
+    retry.disabled = !retried(item.status);
     remove.disabled = item.status === "running";
     fill(head, element("h1", {}, named(item)), element("p", { class: "quiet" }, element("code", {}, item.id), " ", tags(item.tags)));
     fill(result, item.result?.verdict.length ? verdictList(item.result.verdict) : null,

@@ -3,10 +3,16 @@
 
 import { element } from "./element.js";
 
+// tests/test_status.py holds these against ncore/status.py
 export const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
+const ENDED = ["succeeded", "failed", "cancelled"];
+const RETRIED = ["failed", "cancelled"];
 
 /** @param {string} state */
-export const ended = (state) => ["succeeded", "failed", "cancelled"].includes(state);
+export const ended = (state) => ENDED.includes(state);
+
+/** @param {string} state Whether it can be asked to go on. */
+export const retried = (state) => RETRIED.includes(state);
 
 /** @param {unknown} value @param {number} [digits] */
 export const number = (value, digits = 6) => {
