@@ -14,7 +14,6 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from api.database.sessions import reading
-from api.database.states import Status
 from api.database.sweeps import ALL, Advance, Row, Selection, advances, count, first_succeeded, rows_of
 from api.database.tables import Sweep
 from api.routes.sweep_selection import Columns, selection_of
@@ -26,6 +25,7 @@ from api.web.parameters import Layers, Metrics
 from ncore.kinds.fields import Plain
 from ncore.outcome import AsStored, Verdict
 from ncore.series import PARQUET, csv_lines, metric_and_layer, parquet_of
+from ncore.status import Status
 from ncore.sweeps.summary import COLUMNS, Summary, depth
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
