@@ -61,7 +61,7 @@ export async function show({ node: page, signal, search, id }) {
 
   const head = element("div"), cell = element("div", { role: "status" });
   const { note, act } = actions();
-  const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Picture" });
+  const picture = element("div", { class: "picture map", tabindex: 0, role: "region", "aria-label": "Picture" });
   const chosen = (/** @type {string} */ name) => (/** @type {string} */ value) => { want[name] = value; anew(); };
   const metric = choice("Metric", chosen("metric")), layer = choice("Layer", chosen("layer"));
   const x = choice("Horizontal axis", chosen("x")), y = choice("Vertical axis", chosen("y")), facet = choice("A panel for each", chosen("facet"));
