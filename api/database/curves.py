@@ -13,8 +13,8 @@ from api.database.tables import MeasurementRow
 from ncore.pictures.points import CurvePoint, Key, Thinner
 
 STREAMED_ROWS = 1000
-MOST_ROWS = 100_000
-"""Rows that a picture is made of: about a second's work."""
+MOST_ROWS = 1_000_000
+"""Rows that a picture is made of: some seconds of work, in a thread beside the answers to others."""
 
 
 def load_curves(

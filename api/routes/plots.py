@@ -95,7 +95,7 @@ def plot_experiment(
 ) -> Response:
     """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines.
 
-    Beyond 100,000 measurements it is made of steps at equal distances, the first and the last among them.
+    Beyond 1,000,000 rows it is made of steps at equal distances, the first and the last among them.
     """
     with reading() as session:
         row = find(session, experiment_id)
@@ -105,7 +105,7 @@ def plot_experiment(
         spec = stored_spec(row.spec)
         _known("seed", seed, spec.seeds)
         setting = setting_of(spec, row.total, row.name or row.id, seed)
-        _known("layer", layer, setting.layers)
+        _known("layer", layer, setting.measured)
         last = latest(session, experiment_id)
         ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
         panels = list(dict.fromkeys(panel)) or setting.shown(ends)

@@ -36,10 +36,15 @@ def _ufm(spec: UfmSpec) -> str:
     )
 
 
+def _feature_decay(spec: NetworkSpec) -> str:
+    decay = spec.optimizer.feature_decay
+    return "" if decay is None else f"; λ_H = {decay.value:g} on {decay.layer}"
+
+
 def _network(spec: NetworkSpec) -> str:
     model, optimizer, data = spec.model, spec.optimizer, spec.data
     return (
-        f"{model.words} on {data.words}; "
+        f"{model.words}{model.head_words} on {data.words}; "
         f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; {optimizer.words}, batch {optimizer.batch_size}, "
-        f"{optimizer.epochs} epochs"
+        f"{optimizer.epochs} epochs{_feature_decay(spec)}"
     )

@@ -67,7 +67,9 @@ def comparison(
     for name, (setting, curves) in zip(names, experiments, strict=True):
         found = _rows(curves, panel.metrics, Abscissa(over.title, _length(setting, curves) if by_share else 1))
         depth = {layer: _depth(i) for i, layer in enumerate(_layers(setting, found)[::-1])} | {"": _depth(0)}
-        rows += [{**row, "experiment": name, "depth": depth[row["layer"]]} for row in found]
+        label = panel.metrics[metric]  # behind which a row says of which images it is, where not of training
+        depths_of = [depth[row["layer"]] + row["metric"].removeprefix(label) for row in found]
+        rows += [{**row, "experiment": name, "depth": deep} for row, deep in zip(found, depths_of, strict=True)]
     depths = sorted({row["depth"] for row in rows}, key=lambda text: (len(text), text))
     beside = max(1, layout.columns // (max(map(width, names)) + LEGEND_MARK_COLUMNS))
     legend = {"columns": beside} if layout.has_legend else None
@@ -110,7 +112,7 @@ def _panel(
         return {**chart, **_sizes(canvas.layout), "title": panel.title}
     rows, style, stroke = _rows(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
     layers = _layers(setting, rows)
-    labels = [label for label in panel.metrics.values() if any(row["metric"] == label for row in rows)]
+    labels = _labels(panel, rows)
     stroke_width: Channel = {"value": stroke}
     if len(layers) < 2:
         color: Channel = {"value": style.colours[0]}
@@ -196,14 +198,26 @@ def _gap(curves: Curves, setting: PictureSetting) -> list[CurvePoint]:
 
 
 def _rows(curves: Curves, metrics: Mapping[str, str], over: Abscissa) -> list[Row]:
-    """A row for each point of the curves of these metrics, under the names that the metrics have in the legend."""
-    found = sorted(
-        (metrics[metric], layer or "", points) for (metric, layer), points in curves.items() if metric in metrics
-    )
+    """A row for each point of the curves of these metrics, under the names that the metrics have in the legend; the
+    layer NAME@PART is the layer NAME, and its metrics are those of that part of the data."""
+    found = []
+    for (metric, layer), points in curves.items():
+        if metric in metrics:
+            name, _, part = (layer or "").partition("@")
+            found.append((f"{metrics[metric]}, {part}" if part else metrics[metric], name, points))
+    found.sort()
     return [
         {"metric": metric, "layer": layer, over.title: point.step / over.unit, **point._asdict()}
         for metric, layer, points in found
         for point in points
+    ]
+
+
+def _labels(panel: Panel, rows: Sequence[Row]) -> list[str]:
+    """The names of the metrics that are drawn, in the panel's order, each with those of other parts behind it."""
+    drawn = sorted({row["metric"] for row in rows})
+    return [
+        name for label in panel.metrics.values() for name in drawn if name == label or name.startswith(f"{label}, ")
     ]
 
 

@@ -11,6 +11,7 @@ from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
 from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
 from ncore.theory import predict
 from ncore.theory.comparison import predicted_series, series_of_levels
+from ncore.theory.nc0 import has_law
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class PictureSetting:
     steps: int = 0
     limits: Mapping[str, Mapping[tuple[str, str | None], float]] = field(default_factory=dict)
     """By name: geometries that the minimum tends to, as values like those of `predicted`."""
+    tested: bool = False
+    """Whether the layers are measured on the test set too, as NAME@test."""
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The layers of the series."""
+        return (*self.layers, *(f"{layer}@test" for layer in self.layers if self.tested))
 
     def shown(self, ends: Mapping[tuple[str, str | None], object]) -> list[str]:
         """The panels where none are chosen: without histograms of metrics that are not among the last values `ends`."""
@@ -48,10 +56,12 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
         over = Abscissa(log=spec.measure.spacing == "log")
         more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
         limits = {name: series_of_levels(levels) for name, levels in prediction.limits.items()}
-        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total, limits)
+        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total, limits=limits)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
     else:
         over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
-    return PictureSetting(name, told, spec.model.measured, predicted, over, NETWORK_PANELS, steps)
+    decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
+    panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
+    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, spec.measure.test)

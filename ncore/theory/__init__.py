@@ -18,8 +18,9 @@ from ncore.theory.known_boundaries import boundaries_of, boundary_curves
 from ncore.theory.label_noise import with_label_noise
 from ncore.theory.ladder import local_minima, value_at_zero
 from ncore.theory.linear import predict_linear
+from ncore.theory.networks import predict_network
 from ncore.theory.normalized import predict_normalized
-from ncore.theory.prediction import BetterKnown, Prediction, Threshold, is_balanced, unknown
+from ncore.theory.prediction import BetterKnown, Prediction, Threshold, is_balanced
 from ncore.theory.relu import predict_relu
 from ncore.theory.targets import predict_targets
 from ncore.theory.unequal import predict_unequal
@@ -71,6 +72,6 @@ def predict(spec: Spec | Mapping[str, Any] | str) -> Prediction:
     """The prediction for `spec` (or a dict or a preset's name); what is not known is None, and a note says why."""
     spec = as_spec(spec)
     if isinstance(spec, NetworkSpec):
-        return unknown("No closed form is known for a network; compare it with the extended ReLU model (preset fig4).")
+        return predict_network(spec, predict)
     known = next(case for case in CASES if case.holds(spec)).predict(spec)
     return known.model_copy(update={"boundaries": boundaries_of(spec)})

@@ -122,6 +122,7 @@ class UfmMeasurer:
             passed = passed @ weights[j - 1] if j else passed
         logits = self.spec.model.logit_scale * (weights[-1] @ columns[-1]) + b[:, :, None] * state.ones[:, None, :]
         values |= self._of_objective(columns, weights, b, logits)
+        values["nc0", None] = weights[-1].sum(1).norm(dim=-1)
         if self.spec.model.activation == "relu" and len(columns) > 1:
             dead = torch.stack([(h <= 0).all(dim=1) for h in columns[1:]]).any(dim=0)
             values["dead_samples", None] = (dead & self.is_known).sum(-1).double()
