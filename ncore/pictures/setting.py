@@ -64,4 +64,4 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
         over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
     decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
     panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
-    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, spec.measure.test)
+    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, tested=spec.measure.test)
