@@ -1,4 +1,7 @@
-"""Makes queue and rows agree again: takes back expired leases, sends again what is queued but not on the broker."""
+"""Makes queue and rows agree again: takes back expired leases, sends again what is queued but not on the broker.
+
+In its rounds adaptive sweeps are continued too.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from api.database import integrity, states, workers
 from api.database.clock import from_now
 from api.database.migrating import migrate, migrated
 from api.database.sessions import writing
+from api.refining import refine_sweeps
 from api.settings import get_settings
 
 ROUND_SECONDS = 1.0
@@ -107,6 +111,7 @@ class Reconciler(threading.Thread):
                 if not migrated.is_set():
                     migrate()
                 reconcile(patience)
+                refine_sweeps()
             except SQLAlchemyError as error:
                 log.warning("%s: %s", integrity.explain(error), error)
                 patience.begin()

@@ -68,9 +68,9 @@ def shown(row: Experiment) -> ExperimentOut:
     return ExperimentOut(**own, progress=progress)
 
 
-def find_sweep(session: Session, sweep_id: str) -> Sweep:
-    """The row. Raises the 404."""
-    sweep = session.get(Sweep, sweep_id)
+def find_sweep(session: Session, sweep_id: str, lock: bool = False) -> Sweep:
+    """The row; with `lock` nothing is added to it until the end of the transaction. Raises the 404."""
+    sweep = session.get(Sweep, sweep_id, with_for_update=lock)
     if sweep is None:
         raise not_found("sweep", sweep_id)
     return sweep

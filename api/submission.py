@@ -64,13 +64,12 @@ def _gib(n: float) -> str:
     return f"{n / 2**30:{'.3g' if n < 1000 * 2**30 else '.0f'}} GiB"
 
 
-def wake(rows: Sequence[Experiment]) -> None:
-    """Calls a worker for each that needs one, after the commit; the reconciler does it later where no broker is."""
-    rows = [row for row in rows if row.source == "service"]
+def wake(rows: Sequence[tuple[str, str]]) -> None:
+    """Calls a worker for each (id, queue), after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
-        kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}
-    reached = takewhile(lambda row: broker.send(row.id, kinds[row.queue]), rows)  # one that fails takes seconds
-    sent = [row.id for row in reached]
+        kinds = {queue: workers.queue_of(session, queue) for queue in {queue for _, queue in rows}}
+    reached = takewhile(lambda row: broker.send(row[0], kinds[row[1]]), rows)  # one that fails takes seconds
+    sent = [experiment_id for experiment_id, _ in reached]
     if sent:
         with writing() as session:
             states.mark_sent(session, sent)
@@ -121,29 +120,34 @@ def check_queue(session: Session, more: int) -> None:
         raise Problem(429, detail, headers={"Retry-After": "30"})
 
 
+def values_of(spec: Spec) -> dict[str, Any]:
+    """What the row of a new experiment that workers train holds of its spec, and its id."""
+    return {
+        **_named(spec),
+        "total": spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
+        "priority": spec.priority,
+        "queue": "gpu" if wants_gpu(spec) else "cpu",
+    }
+
+
+def _named(spec: AnySpec) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "name": spec.name,
+        "search": folded(spec.name),
+        "kind": spec.model.kind,
+        "tags": list(spec.tags),
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
 def row_of(session: Session, spec: AnySpec, **more: Any) -> Experiment:
     """The new row of an experiment: queued, or running where its owner measures it."""
-    more |= states.started() if isinstance(spec, ExternalSpec) else _queued(spec)
-    row = Experiment(
-        id=new_id(),
-        name=spec.name,
-        search=folded(spec.name),
-        kind=spec.model.kind,
-        tags=list(spec.tags),
-        spec=spec.model_dump(mode="json"),
-        **more,
-    )
+    own = {**_named(spec), **states.started()} if isinstance(spec, ExternalSpec) else values_of(spec)
+    row = Experiment(**own, **more)
     session.add(row)
     journal.write(session, row.id, "submitted")
     if row.source == "external":
         session.flush()
         session.refresh(row)  # its times are the database's
     return row
-
-
-def _queued(spec: Spec) -> dict[str, Any]:
-    return {
-        "total": spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
-        "priority": spec.priority,
-        "queue": "gpu" if wants_gpu(spec) else "cpu",
-    }

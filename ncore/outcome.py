@@ -73,6 +73,12 @@ def as_final(measured: Sequence[Measurement]) -> list[Final]:
     ]
 
 
+class Ended(Outcome):
+    """A result together with what tables of sweeps read (ncore.sweeps.summary), which is stored in its own column."""
+
+    summary: dict[str, Any]
+
+
 class AsStored:
     """Marks a field that is described by its type and passed on as it is: what an older version has stored is answered
     as well, and what is large is not walked through."""

@@ -369,17 +369,38 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
-    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
+    """`body` with dotted paths set, e.g. {"optimizer.steps": 500}; entries of a list go by number, from 0.
+
+    Raises SpecError for a path through what is neither an object nor a list.
+    """
+    changed = {key: _copied(value) for key, value in body.items()}
     for path, value in changes.items():
         *parents, last = path.split(".", MAX_PATH)
         if len(parents) == MAX_PATH:
             raise SpecError([{"field": path, "message": f"is no field: paths have at most {MAX_PATH} parts"}])
-        inner = changed
+        inner: Any = changed
         for parent in parents:
-            if not isinstance(inner.get(parent, {}), Mapping):
+            key = _key_in(inner, parent, path)
+            found = inner.get(key, {}) if isinstance(inner, dict) else inner[key]
+            if not isinstance(found, Mapping | list | tuple):
                 raise SpecError([{"field": path, "message": f"{parent} is not an object"}])
-            inner[parent] = dict(inner.get(parent, {}))
-            inner = inner[parent]
-        inner[last] = value
+            inner[key] = _copied(found)
+            inner = inner[key]
+        inner[_key_in(inner, last, path)] = value
     return changed
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _key_in(inner: dict[str, Any] | list[Any], name: str, path: str) -> Any:
+    """The name itself, or of a list the number of its entry."""
+    if isinstance(inner, dict):
+        return name
+    if not (name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(inner)):
+        message = f"has no entry {shortened(name)}: there are {len(inner)}, counted from 0"
+        raise SpecError([{"field": path, "message": message}])
+    return int(name)

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.outcome import Outcome, as_final
+from ncore.outcome import Ended, Outcome, as_final
 from ncore.presets import Spec, as_spec, trainable
 from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.stopping import Check, Stopped, go_on, interruptible
+from ncore.sweeps.summary import summary_of
+from ncore.theory import predict
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
@@ -102,15 +104,20 @@ def train(
         yield from run.advance(LIVE_SECONDS)
 
 
-def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Outcome:
-    """The `result` of a finished run; `final` holds the last measurement of each seed."""
-    return {
+def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Ended:
+    """The `result` of a finished run; `final` holds the last measurement of each seed.
+
+    Its `summary` (ncore.sweeps.summary) is what tables of sweeps read; the service keeps it in a column of its own.
+    """
+    prediction = predict(spec)
+    result: Outcome = {
         "final": as_final(final),
-        "verdict": verdicts(spec, list(final), run.classes),
+        "verdict": verdicts(spec, list(final), run.classes, prediction),
         "engine": run.engine,
         "device": run.device,
         "versions": provenance(run.device),
     }
+    return {**result, "summary": summary_of(prediction, result["final"], result["verdict"])}
 
 
 def pick_device(asked: str) -> str:

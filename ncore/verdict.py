@@ -30,9 +30,17 @@ AT_REST = 1e-6
 curved by the regularisers alone, is below this share of the objective."""
 
 
-def verdicts(spec: AnySpec, finals: Sequence[Measurement], classes: int | None = None) -> list[Verdict]:
-    """One entry for each last measurement. `classes` is K of a network's data; other specs have it."""
-    prediction = predict(spec)
+def verdicts(
+    spec: AnySpec,
+    finals: Sequence[Measurement],
+    classes: int | None = None,
+    prediction: Prediction | None = None,
+) -> list[Verdict]:
+    """One entry for each last measurement. `classes` is K of a network's data; other specs have it.
+
+    `prediction` is that of the spec, where it is known already.
+    """
+    prediction = predict(spec) if prediction is None else prediction
     k = classes if isinstance(spec, NetworkSpec) else spec.model.classes
     if k is None and not isinstance(spec, ExternalSpec):
         raise ValueError("classes: must be given for a network")

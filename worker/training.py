@@ -122,8 +122,7 @@ class Training:
         ends = {}
         for member, spec in zip(self._members, self._specs, strict=True):
             finals = member.finals(spec.seeds, self._job.transact)
-            result = outcome(spec, self._run, finals)
-            ends[member] = End(member.attempt, "succeeded", result, detail=self._run.left_out)
+            ends[member] = End.succeeded(member.attempt, outcome(spec, self._run, finals), self._run.left_out)
         self._job.end(ends)
         for member in self._members:
             member.remove_checkpoints()

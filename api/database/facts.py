@@ -32,8 +32,14 @@ def of_spec(spec: Mapping[str, Any]) -> list[Values]:
 
 @event.listens_for(Experiment, "after_insert")
 def _note_spec(_: Any, connection: Connection, row: Experiment) -> None:
-    """Writes the facts of an experiment's spec with its row, whoever adds it."""
-    connection.execute(insert(Fact), [as_row(row.id, fact) for fact in of_spec(row.spec)])
+    """Writes the facts of an experiment's spec with its row, whoever adds it as an object."""
+    note_specs(connection, {row.id: row.spec})
+
+
+def note_specs(connection: Connection, specs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes the facts of specs by their experiments: for rows that are inserted without objects."""
+    found = [as_row(experiment_id, fact) for experiment_id, spec in specs.items() for fact in of_spec(spec)]
+    connection.execute(insert(Fact), found)
 
 
 def _leaves(before: str, spec: Mapping[str, Any]) -> Iterator[Values]:
@@ -88,7 +94,9 @@ def of_end(last: Sequence[Mapping[str, float | None]], verdicts: Sequence[Mappin
     if gaps:
         facts.append(_final("gap", gaps))
     if verdicts:
-        facts.append({"name": "verdict", "text": ",".join(dict.fromkeys(one["reached"] for one in verdicts))[:LONGEST]})
+        facts.append(
+            {"name": "verdict", "text": ",".join(dict.fromkeys(one["reached"] or "none" for one in verdicts))[:LONGEST]}
+        )
     return facts
 
 

@@ -37,6 +37,7 @@ from api.database.tables import Experiment, MeasurementRow, now
 from api.database.workers import queue_of
 from api.settings import get_settings
 from ncore.kinds.external import EXTERNAL
+from ncore.outcome import Ended
 from ncore.status import ENDED, LOST, OPEN, RETRIED
 
 IS_EXTERNAL = Experiment.kind == EXTERNAL
@@ -70,6 +71,15 @@ class End:
     result: Mapping[str, Any] | None = None
     error: str | None = None
     detail: str | None = None
+    summary: Mapping[str, Any] | None = None
+    """What tables of sweeps read, in a column of its own."""
+
+    @classmethod
+    def succeeded(cls, attempt: int, outcome: Ended, detail: str | None) -> End:
+        """The end of an experiment with this outcome."""
+        result: dict[str, Any] = {**outcome}
+        summary = result.pop("summary")
+        return cls(attempt, "succeeded", result, detail=detail, summary=summary)
 
 
 def start(session: Session, experiment_ids: Sequence[str], worker: str) -> list[Experiment]:
@@ -147,15 +157,15 @@ def finish(session: Session, ends: Mapping[str, End]) -> set[str]:
     for is_terminal in (True, False):
         some = {experiment_id: end for experiment_id, end in own.items() if (end.status in ENDED) == is_terminal}
         ended = {"finished_at": from_now()} if is_terminal else {"sent_at": None}
-        _each(session, some, ("status", "result", "error"), lease_until=None, eta_seconds=None, **ended)
-    workers_of = {
-        row.id: row.worker
-        for row in session.execute(select(Experiment.id, Experiment.worker).where(Experiment.id.in_(own)))
-    }
+        _each(session, some, ("status", "result", "error", "summary"), lease_until=None, eta_seconds=None, **ended)
+    columns = (Experiment.id, Experiment.worker, Experiment.last_seq)
+    rows = {row.id: row for row in session.execute(select(*columns).where(Experiment.id.in_(own)))}
     for experiment_id, end in own.items():
         event = end.status if end.status in ENDED else "given back"
-        worker, detail = workers_of[experiment_id], end.detail or end.error
-        journal.write(session, experiment_id, event, attempt=end.attempt, worker=worker, detail=detail)
+        row, detail = rows[experiment_id], end.detail or end.error
+        journal.write(session, experiment_id, event, attempt=end.attempt, worker=row.worker, detail=detail)
+        if end.status in ENDED and row.last_seq:
+            facts.note_end(session, experiment_id, (end.result or {}).get("verdict", ()))
     return set(own)
 
 

@@ -98,6 +98,11 @@ class Experiment(Table):
     updated_at: Mapped[datetime | None]
     """When name, tags, notes, priority or `archived` were changed last; None: as submitted."""
 
+    point: Mapped[dict[str, Any] | None]
+    """Of a sweep's combination: {dotted path: value}."""
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What tables and pictures of a sweep read: `ncore.sweeps.summary`."""
+
     @hybrid_property
     def source(self) -> str:
         """Who measures it: its owner's loop, or a worker of this service."""
@@ -116,7 +121,10 @@ class Experiment(Table):
 
 
 class Sweep(Table):
-    """One experiment for each combination of the values of `axes`, {dotted path: values}, set in the spec `base`."""
+    """One experiment for each combination of the values of `axes`, {dotted path: values}, set in the spec `base`.
+
+    `request` is how they were asked for. While it is `refining`, more are added when all have ended: `round` of it.
+    """
 
     __tablename__ = "sweeps"
 
@@ -126,6 +134,9 @@ class Sweep(Table):
     base: Mapped[dict[str, Any]]
     axes: Mapped[dict[str, Any]]
     total: Mapped[int] = mapped_column(Integer)
+    request: Mapped[dict[str, Any] | None]
+    refining: Mapped[bool] = mapped_column(default=False, server_default=false())
+    round: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     body_hash: Mapped[str | None] = mapped_column(String(64))
 

@@ -37,7 +37,8 @@ def submit_experiment(body: SpecBody, response: Response, idempotency_key: Key =
 
     row, made = once(Experiment, idempotency_key, body, make)
     if made:
-        wake([row])
+        if row.source == "service":
+            wake([(row.id, row.queue)])
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
@@ -74,7 +75,8 @@ def retry_experiment(experiment_id: str) -> ExperimentOut:
         if not states.retry(session, experiment_id):
             raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
         row = find(session, experiment_id)
-    wake([row])
+    if row.source == "service":
+        wake([(row.id, row.queue)])
     return shown(row)
 
 

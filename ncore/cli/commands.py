@@ -51,6 +51,7 @@ def exit_status_of(command: Callable[[Namespace], int], given: Namespace) -> int
 
 def presets(given: Namespace) -> int:
     from ncore.presets import PRESETS
+    from ncore.sweeps.presets import SWEEPS
 
     if given.json or given.csv or given.quiet:
         rows = [{"name": one.name, "title": one.title, "description": one.description} for one in PRESETS.values()]
@@ -59,6 +60,10 @@ def presets(given: Namespace) -> int:
     for preset in PRESETS.values():
         console.print(f"{preset.name:14} {preset.title}")
         console.print(f"{'':14} {preset.description}", style="dim")
+    console.print("\nof sweeps (`ncore sweep NAME`):")
+    for one in SWEEPS.values():
+        console.print(f"{one.name:14} {one.title}")
+        console.print(f"{'':14} {one.description}", style="dim")
     return 0
 
 

@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         for name, (_, text) in COMMANDS.items()
     }
     for name in ("submit", "theory", "run", "sweep"):
-        made[name].add_argument("spec", help="a JSON file or a preset's name", metavar="FILE|PRESET")
+        of_sweeps = ", of a spec or of a whole sweep" if name == "sweep" else ""
+        made[name].add_argument("spec", help=f"a JSON file or a preset's name{of_sweeps}", metavar="FILE|PRESET")
         made[name].add_argument(
             "--set", action="append", default=[], type=_change, metavar="PATH=VALUE", dest="changes"
         )
@@ -86,11 +87,21 @@ def _parser() -> argparse.ArgumentParser:
     add_options(made)
     made["submit"].add_argument("--wait", action="store_true", help="follow it to its end")
     made["sweep"].add_argument(
-        "--axis", action="append", required=True, type=_axis, metavar="PATH=[…]", dest="axes", help="values of a field"
+        "--axis", action="append", default=[], type=_axis, metavar="PATH=[…]", dest="axes",
+        help='values of a field: a list, or {"from": …, "to": …, "points": …, "spacing": "log"}',
+    )  # fmt: skip
+    made["sweep"].add_argument(
+        "--zip", action="append", type=_object, metavar="{PATH: […], …}", help="fields whose values move together"
+    )
+    made["sweep"].add_argument(
+        "--sample", type=_object, metavar="{…}", help='points of a box: {"points": 64, "box": {PATH: {"from", "to"}}}'
+    )
+    made["sweep"].add_argument(
+        "--refine", type=_object, metavar="{…}", help='divide on: {"metric": "verdict", "budget": 500}'
     )
     made["sweep"].add_argument("--name", default="", help="of the sweep")
     made["sweep"].add_argument("--wait", action="store_true", help="follow it to its end and show the table")
-    made["sweep"].add_argument("--metric", default="objective", help="of the table and the picture")
+    made["sweep"].add_argument("--metric", help="of the table and the picture (default: the sweep's own)")
     made["sweep"].add_argument("--out", help="file of the picture: .svg, .png, .pdf")
     made["up"].add_argument("--port", type=int, help="port of the API (default: NCORE_PORT, else 8000)")
     made["sweeps"].add_argument("--limit", type=int, default=20)
@@ -177,12 +188,24 @@ def _key(text: str) -> tuple[str, str]:
     return role, name
 
 
-def _axis(text: str) -> tuple[str, list[Any]]:
-    """`regularization.features=[0.001, 0.01]`."""
+def _axis(text: str) -> tuple[str, Any]:
+    """`regularization.features=[0.001, 0.01]`, or a range."""
     path, values = _change(text)
-    if not isinstance(values, list) or not values:
-        raise argparse.ArgumentTypeError(f"must be PATH=[value, …], a JSON list; got {text!r}")
+    if not isinstance(values, list | dict) or not values:
+        what = 'a JSON list or a range {"from", "to", "points", "spacing"}'
+        raise argparse.ArgumentTypeError(f"must be PATH=[value, …], {what}; got {text!r}")
     return path, values
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"must be a JSON object; got {text!r} ({error})") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object; got {text!r}")
+    return found
 
 
 def _days(text: str) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from ncore.client.bodies import Given, as_json, body_of
+from ncore.client.bodies import Given, body_of, sweep_body
 from ncore.client.resources import Experiment, Sweep
 from ncore.client.transport import ApiError, NotReached, Transport
 
@@ -86,16 +86,17 @@ class Client:
     def sweep(
         self,
         base: Given,
-        axes: Mapping[str, Sequence[Any]],
+        axes: Mapping[str, Sequence[Any] | Mapping[str, Any]] | None = None,
         set: Mapping[str, Any] | None = None,  # noqa: A002
         name: str = "",
+        **forms: Any,
     ) -> Sweep:
-        """Submits one experiment for each combination of the values of `axes`, {dotted path: values}."""
-        body = {
-            "base": body_of(base, set),
-            "axes": {path: as_json(list(values)) for path, values in axes.items()},
-            "name": name,
-        }
+        """Submits one experiment for each combination of the values of `axes`, {dotted path: values}.
+
+        Values are a list, or {"from", "to", "points", "spacing"}. `forms` are the others of POST /sweeps: zip, sample,
+        refine, picture. With neither, `base` is the name of a sweep's preset, or a file that holds a whole sweep.
+        """
+        body = sweep_body(base, axes, set, name, forms)
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return Sweep(self, self.request("POST", "/sweeps", json=body, headers=headers, repeatable=True).json())
 
@@ -149,6 +150,7 @@ class Client:
         answer: dict[str, Any] = self.request("POST", "/theory", json=body_of(spec, set), repeatable=True).json()
         return answer
 
-    def presets(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.request("GET", "/presets").json()["items"]
+    def presets(self, kind: str = "experiment") -> list[dict[str, Any]]:
+        """Presets of experiments, or of sweeps where `kind` is "sweep"."""
+        items: list[dict[str, Any]] = self.request("GET", "/presets", params={"kind": kind}).json()["items"]
         return items

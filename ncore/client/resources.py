@@ -205,7 +205,7 @@ class Sweep(Resource):
 
     @property
     def is_ended(self) -> bool:
-        return not set(self.data["statuses"]) - set(ENDED)
+        return not set(self.data["statuses"]) - set(ENDED) and not self.data.get("refining")
 
     @property
     def state(self) -> str:
@@ -219,13 +219,29 @@ class Sweep(Resource):
             self._until_ended(timeout_seconds, show, limit=1)
         return self.refresh()
 
-    def frame(self, library: Frame | None = None, **filters: Any) -> Any:
-        """One row a combination and metric: the axes, experiment, status, metric, layer, mean, low, high, predicted.
+    def items(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Every combination, page by page; filters as in GET /sweeps/{id}: metric, layer, where, status, sort."""
+        offset: int | None = filters.pop("offset", 0)
+        limit = filters.get("limit")
+        while offset is not None:
+            page = self._client.request("GET", self._path, params={**filters, "offset": offset}).json()
+            yield from page["items"]
+            offset = None if limit else page["next_offset"]
 
-        A frame of pandas or polars. Raises ImportError where neither is installed.
+    def download(self, path: str | Path, form: str | None = None, **filters: Any) -> Path:
+        """Saves the table as csv or parquet; without `form` the ending says which."""
+        path = Path(path)
+        params = {**filters, "format": form or path.suffix.removeprefix(".") or "csv"}
+        return self._client.transport.save(self._path, path, params)
+
+    def frame(self, library: Frame | None = None, **filters: Any) -> Any:
+        """One row a combination and metric: axes, experiment, status, metric, layer, mean, low, high, …, predicted.
+
+        A frame of pandas or polars; `filters` as in GET /sweeps/{id}: metric, layer, where, status, sort. Raises
+        ImportError where neither is installed.
         """
         rows = []
-        for item in self.refresh(**filters).data["items"]:
+        for item in self.items(**filters):
             front = {**item["point"], "experiment": item["experiment"], "status": item["status"]}
             rows += [{**front, **level} for level in item["metrics"]] or [front]
         names = list(dict.fromkeys(name for row in rows for name in row))

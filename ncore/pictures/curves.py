@@ -24,6 +24,7 @@ LEGEND_MARK_COLUMNS = 7
 """Of the line in front of a name, and the room behind it."""
 TITLE_LINES, CAPTION_LINES = 2, 6
 NO_TITLE = "none"
+PREDICTED = "predicted"
 SCREEN = Layout()
 
 
@@ -124,7 +125,7 @@ def _panel(
         last = {"test": {"field": "layer", "equal": layers[-1]}, "value": 1.15 * stroke}
         stroke_width = {"value": 0.8 * stroke, "condition": last}
     encoding = {"color": color, "strokeDash": marks.dash("metric", labels), "strokeWidth": stroke_width}
-    levels = _levels(panel, rows, setting.predicted)
+    levels = _levels(panel, rows, {PREDICTED: setting.predicted, **setting.limits})
     shown = {"layer": "layer"} if any(row["layer"] for row in rows) else {}
     chart = _curves(panel, rows, levels, setting.over, encoding, canvas, shown)
     return {**chart, **_sizes(canvas.layout), "title": _title(panel, setting)}
@@ -226,13 +227,17 @@ def _layers(setting: PictureSetting, rows: Sequence[Row]) -> tuple[str, ...]:
     return (*setting.layers, *sorted(others))
 
 
-def _levels(panel: Panel, rows: Sequence[Row], predicted: Mapping[tuple[str, str | None], float]) -> list[Row]:
-    """The predicted levels that the panel can show, one row for each value however many layers tend to it."""
+def _levels(
+    panel: Panel, rows: Sequence[Row], known: Mapping[str, Mapping[tuple[str, str | None], float]]
+) -> list[Row]:
+    """The levels that the panel can show, predicted ones and limits by name: one row for each value however many layers
+    tend to it."""
     drawn = {(row["metric"], row["layer"]) for row in rows}
     values: dict[float, str] = {}
-    for (metric, layer), value in predicted.items():
+    found = [(name, *key, value) for name, levels in known.items() for key, value in levels.items()]
+    for name, metric, layer, value in found:
         if (panel.metrics.get(metric), layer or "") in drawn and (value > 0 or not panel.log):
-            values.setdefault(float(f"{value:.12g}"), "f*" if metric == "objective" else "predicted")
+            values.setdefault(float(f"{value:.12g}"), "f*" if metric == "objective" and name == PREDICTED else name)
     return [
         {"value": value, "low": value, "high": value, "text": f"{name} = {value:.4g}"} for value, name in values.items()
     ]
