@@ -36,9 +36,8 @@ def submit_experiment(body: SpecBody, response: Response, idempotency_key: Key =
             return row_of(session, spec, idempotency_key=idempotency_key, body_hash=digest)
 
     row, made = once(Experiment, idempotency_key, body, make)
-    if made:
-        if row.source == "service":
-            wake([(row.id, row.queue)])
+    if made and row.source == "service":
+        wake([(row.id, row.queue)])
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
