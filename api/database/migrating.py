@@ -38,10 +38,11 @@ def migrate() -> None:
     from alembic import command
 
     settings = get_settings()
+    if settings.database.startswith("sqlite"):
+        home.prepare(settings.home)
     engine = get_engine()
     config = alembic_config(settings.database)
     if engine.dialect.name == "sqlite":
-        home.prepare(settings.home)
         with _in_process, (settings.home / "migrate.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             command.upgrade(config, "head")
