@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--write | --check | --smallest] [NAME …]`: runs the benchmarks and prints them with their goals.
+"""`python -m benchmarks [--write | --check | --smallest] [NAME …]`: runs the benchmarks, prints them with their goals.
 
 `--write` makes `docs/benchmarks.md`, its pictures and its record anew; exit status 1 where a goal is missed that no
 record of misses explains. `--check` writes nothing; 1 where a ratio is worse than the committed one beyond their
@@ -26,7 +26,10 @@ def main(arguments: list[str]) -> int:
     options = {one for one in arguments if one.startswith("--")}
     names = [one for one in arguments if one not in options]
     known = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.name.startswith("_"))
-    for what, unknown, there in (("option", options - set(OPTIONS), OPTIONS), ("benchmark", set(names) - set(known), known)):
+    for what, unknown, there in (
+        ("option", options - set(OPTIONS), OPTIONS),
+        ("benchmark", set(names) - set(known), known),
+    ):
         if unknown:
             print(f"unknown {what} {', '.join(sorted(unknown))}; there are {', '.join(there)}")
             return 2
@@ -44,11 +47,11 @@ def main(arguments: list[str]) -> int:
             complaints += _record.regressions(name, found, record[name]) if name in record else []
         elif "--smallest" not in options:
             complaints += [why for one in found["rows"] + found["growth"] if (why := _record.unexplained(name, one))]
-        record[name] = found
+        if "--write" in options:
+            record = {**_record.load(), name: found}
+            _record.save(record)
+            _page.write(record)
     Console(width=180).print(table)
-    if "--write" in options:
-        _record.save(record)
-        _page.write(record)
     print("\n".join(complaints))
     return 1 if complaints else 0
 

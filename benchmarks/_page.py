@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import shortfall
 from benchmarks._misses import MISSES
 from benchmarks._record import PATH, Record
+from ncore.pictures.marks import DASHES
 from ncore.pictures.picture import Picture
 from ncore.pictures.themes import THEMES, Layout
 
@@ -79,10 +80,9 @@ def _row_line(row: Record) -> str:
     against = f"{row['against']}: {row['reference']:.3g} {row['unit']}"
     goal = row["target"].replace("<=", "≤").replace(">=", "≥")
     kept = "kept" if row["kept"] else "**missed**"
-    return (
-        f"| {row['name']} | {row['ours']:.3g} {row['unit']} | {against} | {row['ratio']:.3g} | {low:.3g} … {high:.3g} | "
-        f"{goal} | {kept} |\n"
-    )
+    cells = (row["name"], f"{row['ours']:.3g} {row['unit']}", against, f"{row['ratio']:.3g}",
+             f"{low:.3g} … {high:.3g}", goal, kept)  # fmt: skip
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _growth_line(one: Record) -> str:
@@ -137,7 +137,10 @@ def ratios(record: Record) -> dict[str, Any]:
         [
             goal,
             {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"y": names, "color": colour, **ends}},
-            {"mark": {"type": "point", "filled": True, "size": 50}, "encoding": {"y": names, "color": colour, "x": value}},
+            {
+                "mark": {"type": "point", "filled": True, "size": 50},
+                "encoding": {"y": names, "color": colour, "x": value},
+            },
         ],
         {"width": LAYOUT.width, "height": {"step": 17}, "title": "Every row beside its goal"},
     )
@@ -159,12 +162,16 @@ def growth(record: Record) -> dict[str, Any]:
     names = [one["name"] for one in found]
     colour = {"field": "name", "type": "nominal", "title": None, "scale": THEMES["light"].scale(names),
               "legend": {"orient": "right", "labelLimit": 300, "symbolLimit": 0}}  # fmt: skip
-    dash = {"field": "name", "type": "nominal", "legend": None,
-            "scale": {"domain": names, "range": [[1, 0] if i < 8 else [4, 3] if i < 16 else [1, 2] for i in range(len(names))]}}  # fmt: skip
+    dashes = [DASHES[i // len(THEMES["light"].colours) % len(DASHES)] for i in range(len(names))]
+    dash = {"field": "name", "type": "nominal", "legend": None, "scale": {"domain": names, "range": dashes}}
     return _whole(
         {"name": "rows", "values": rows},
         [
-            {"data": {"values": linear}, "mark": {"type": "line", "strokeDash": [2, 3], "color": "#58616b"}, "encoding": at},
+            {
+                "data": {"values": linear},
+                "mark": {"type": "line", "strokeDash": [2, 3], "color": "#58616b"},
+                "encoding": at,
+            },
             {"mark": {"type": "line", "point": True}, "encoding": {**at, "color": colour, "strokeDash": dash}},
         ],
         {"width": LAYOUT.width, "height": 420, "title": "What larger work takes (dotted: linear)"},

@@ -112,5 +112,3 @@ def _worse_growth(module: str, now: list[Record], before: list[Record]) -> list[
         for one in now
         if one["name"] in committed and one["slope"] > max(committed[one["name"]], 0.5) + GROWN
     ]
-
-

@@ -73,7 +73,7 @@ def of_steps(smallest: bool) -> Iterator[Growth]:
 
     def step_of(preset: str, changes: Callable[[int], dict[str, object]]) -> Callable[[int], Callable[[], object]]:
         def work_of(size: int) -> Callable[[], object]:
-            run = Ours(spec(preset, **changes(size)))
+            run = Ours(spec(preset, **{"optimizer.learning_rate": 1e-3, **changes(size)}))
             return lambda: run.run(1 if smallest else 10)
 
         return work_of
@@ -87,7 +87,7 @@ def of_steps(smallest: bool) -> Iterator[Growth]:
         )
 
     def deep(levels: int) -> dict[str, object]:
-        return {"model.widths": [20] * levels, "regularization.weights": 0.005}
+        return {"model.widths": [20] * levels, "regularization.weights": 0.005, "model.init_scale": 0.1}
 
     wide = {"model.widths": [64], "model.classes": 4}
     yield grow("plain", "n", 50, "fig1", lambda n: {"model.samples_per_class": n}, 0)

@@ -6,7 +6,7 @@ to change a row one finds nothing to change. Terminal states are final, but for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, CursorResult, Update, and_, case, func, or_, select, update
@@ -23,6 +23,8 @@ from ncore.status import ENDED, RETRIED
 
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
+IN_ORDER = (Experiment.priority.desc(), Experiment.queued_at, Experiment.id)
+"""Of one queue, as its index has it: the first is found without looking at the others."""
 
 
 def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True) -> Experiment | None:
@@ -31,15 +33,15 @@ def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True)
     A GPU worker takes last what needs no GPU. A CPU worker takes what wants one only where no GPU worker is alive;
     where one was there in the last weeks it may be starting just now, and is waited for until `gpu_grace_over`.
     """
-    order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
-    candidates = select(Experiment.id).where(Experiment.status == "queued", VISIBLE)
-    if kind == "gpu":
-        order.insert(1, case((Experiment.queue == "gpu", 0), else_=1))
-    elif gpu_workers(session, alive=gpu_grace_over):
-        candidates = candidates.where(Experiment.queue == "cpu")
-    found = session.scalar(candidates.order_by(*order).limit(1).with_for_update(skip_locked=True))
-    if found is None:
+    queues = ["gpu", "cpu"] if kind == "gpu" or not gpu_workers(session, alive=gpu_grace_over) else ["cpu"]
+    heads = [head for queue in queues if (head := _head(session, queue)) is not None]
+    if not heads:
         return None
+
+    def place(head: Any) -> tuple[Any, ...]:
+        return -head.priority, kind == "gpu" and head.queue != "gpu", head.queued_at, head.id
+
+    found = min(heads, key=place).id
     claimed = _changed(
         session,
         update(Experiment)
@@ -54,6 +56,18 @@ def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True)
         "started",
     )
     return session.get(Experiment, found, populate_existing=True) if claimed else None
+
+
+def _head(session: Session, queue: str) -> Any:
+    """What is first in a queue, locked where the database locks rows; None where nothing is queued."""
+    head = (
+        select(Experiment.id, Experiment.queue, Experiment.priority, Experiment.queued_at)
+        .where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
+        .order_by(*IN_ORDER)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return session.execute(head).first()
 
 
 def renew(session: Session, experiment_id: str, attempt: int) -> tuple[bool, bool]:
@@ -182,22 +196,29 @@ def _requeue(session: Session, lost: ColumnElement[bool], cause: str) -> int:
     return cancelled + failed + queued
 
 
-def to_send_again(session: Session) -> dict[str, list[str]]:
+def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, list[str]]:
     """By kind of worker: queued experiments without a wake-up call in the last seconds, in the order of `claim`.
+
+    Kinds of workers that are `called` already are left out: any call wakes a worker for any row.
 
     A call of the future was sent before the clock was set back, and counts as none.
     """
-    lately = Experiment.sent_at.between(from_now(-get_settings().resend_seconds), from_now())
+    # read once: the database would ask this process for its clock at every row
+    since, until = session.execute(select(from_now(-get_settings().resend_seconds), from_now())).one()
+    lately = Experiment.sent_at.between(since, until)
     due: dict[str, list[str]] = {}
     for queue in ("cpu", "gpu"):
+        kind = queue_of(session, queue)
+        if kind in called:
+            continue
         query = (
             select(Experiment.id)
             .where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
             .where(or_(Experiment.sent_at.is_(None), ~lately))
-            .order_by(Experiment.priority.desc(), Experiment.queued_at)
+            .order_by(*IN_ORDER)
             .limit(WAKE_UPS)
         )
-        due.setdefault(queue_of(session, queue), []).extend(session.scalars(query))
+        due.setdefault(kind, []).extend(session.scalars(query))
     return due
 
 
