@@ -33,6 +33,7 @@ class Row(NamedTuple):
     target: str  # ">= 10" is for reference/ours (how many times as fast); "<= 1.2" for ours/reference
     spread: tuple[float, float]  # quartiles of the ratio over the turns
     against: str = "the goal"
+    note: str = ""
 
     @classmethod
     def of_turns(

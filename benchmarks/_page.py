@@ -80,7 +80,8 @@ def _row_line(row: Record) -> str:
     against = f"{row['against']}: {row['reference']:.3g} {row['unit']}"
     goal = row["target"].replace("<=", "≤").replace(">=", "≥")
     kept = "kept" if row["kept"] else "**missed**"
-    cells = (row["name"], f"{row['ours']:.3g} {row['unit']}", against, f"{row['ratio']:.3g}",
+    name = row["name"] + (f" ({row['note']})" if row["note"] else "")
+    cells = (name, f"{row['ours']:.3g} {row['unit']}", against, f"{row['ratio']:.3g}",
              f"{low:.3g} … {high:.3g}", goal, kept)  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
 
@@ -179,6 +180,11 @@ def growth(record: Record) -> dict[str, Any]:
 
 
 def _whole(data: dict[str, Any], layers: list[dict[str, Any]], sizes: dict[str, Any]) -> dict[str, Any]:
-    config = THEMES["light"].config(LAYOUT)
-    return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "data": data, "layer": layers, **sizes,
-            "config": config}  # fmt: skip
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": sizes["title"],
+        "data": data,
+        "layer": layers,
+        **sizes,
+        "config": THEMES["light"].config(LAYOUT),
+    }

@@ -27,7 +27,7 @@ from ncore.ufm.operations import (
     choose_arithmetic,
 )
 from ncore.ufm.start import make_start
-from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized
+from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized, build_one_layer
 
 CHUNK = 64
 """Steps between two looks at the clock and at whether the numbers are still finite."""
@@ -173,6 +173,8 @@ class UfmRun:
             build_normalized(program, loss, model.classes, model.logit_scale)
         elif self.spec.linear_mse:
             build_linear(program, model.bias, model.classifier == "etf")
+        elif len(model.widths) == 1:
+            build_one_layer(program, model.bias, loss, model.outputs, model.classifier == "etf")
         else:
             relu = model.activation == "relu"
             build_layered(program, model.bias, relu, loss, model.outputs, model.classifier == "etf")
