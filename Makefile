@@ -68,8 +68,10 @@ format: $(READY) ## put the sources into the common format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
+OTHERS := --extra timm --extra lightning --extra transformers --extra tensorboard --extra mlflow --extra wandb
+
 lock: ## resolve the versions anew (needs a package registry)
-	@for kind in "dev --extra engine --extra embedded --extra s3 --extra dev" "api --extra s3" "worker --extra engine --extra s3"; do \
+	@for kind in "dev --extra engine --extra embedded --extra s3 --extra dev $(OTHERS)" "api --extra s3" "worker --extra engine --extra s3"; do \
 	  set -- $$kind; name=$$1; shift; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header "$$@" pyproject.toml -o locks/$$name.lock; \
 	done

@@ -7,17 +7,10 @@ can be killed. (A process pool of concurrent.futures breaks as a whole when one 
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 
-from api.children import die_with_parent
-from ncore.cli.service import search_path
+from api.companion import Companion, CrowdedError, EndedError, LateError, answer_all
 from ncore.pictures.files import converted
 
 MOST_CHILDREN = 2
@@ -27,74 +20,12 @@ SECONDS = 30.0
 PICTURES_PER_CHILD = 200
 """A child is replaced after so many: the JavaScript engine gives memory back to no one."""
 MEMORY_BYTES = 2 << 30
+ADVICE = "try again, or ask for fewer panels, layers or experiments"
 EMPTY = '{"data": {"values": [{}]}, "mark": "text", "encoding": {"text": {"value": "1"}}}'
 
 
 class PictureError(RuntimeError):
     """A picture could not be drawn; the message says why and what may help."""
-
-
-class EndedError(PictureError):
-    """The process that drew it has ended: by this picture, or killed by another."""
-
-
-class CrowdedError(RuntimeError):
-    """Too many pictures wait to be drawn already."""
-
-
-class Child:
-    """A process that draws one picture after the other; warm before it is asked for the first."""
-
-    def __init__(self) -> None:
-        self._pipe, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 (our own command)
-                [sys.executable, "-m", "api.drawing", str(theirs.fileno())],
-                env={**os.environ, **search_path()},
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the API, which ends this one
-            )
-        self.drawn = 0
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def draw(self, vega_lite: str, form: str, seconds: float) -> bytes:
-        """The picture as a file. Raises PictureError; the child is dead if it died or took longer than `seconds`."""
-        late = threading.Event()
-
-        def give_up() -> None:
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(seconds, give_up)
-        timer.start()
-        try:
-            self._pipe.send((vega_lite, form))
-            image, fault = self._pipe.recv()
-        except (OSError, EOFError):
-            self.close()
-            advice = "try again, or ask for fewer panels, layers or experiments"
-            if late.is_set():
-                raise PictureError(f"it took longer than {seconds:g} s; {advice}") from None
-            raise EndedError(f"the process that drew it has ended; {advice}") from None
-        finally:
-            timer.cancel()
-        self.drawn += 1
-        if fault is not None:
-            raise PictureError(fault)
-        return bytes(image)
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._pipe.close()
 
 
 class Drawing:
@@ -104,7 +35,7 @@ class Drawing:
         self.seconds, self.pictures_per_child = seconds, pictures_per_child
         self._threads = ThreadPoolExecutor(MOST_CHILDREN, "drawing")
         self._places = threading.BoundedSemaphore(MOST_CHILDREN + MOST_WAITING)
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, Companion] = {}
         self._stopped = threading.Event()
         self._threads.submit(self._child)  # the first picture finds it warm
 
@@ -129,42 +60,44 @@ class Drawing:
 
     def _drawn(self, vega_lite: str, form: str) -> bytes:
         try:
-            try:
-                return self._child().draw(vega_lite, form, self.seconds)
-            except EndedError:  # it may have been killed while it waited: once more, by a new one
-                return self._child().draw(vega_lite, form, self.seconds)
+            image, fault = self._answer((vega_lite, form))
+        except LateError as error:
+            raise PictureError(f"{error}; {ADVICE}") from None
+        except EndedError:
+            raise PictureError(f"the process that drew it has ended; {ADVICE}") from None
         finally:
             if not self._stopped.is_set():
                 self._child()  # where this was the last picture of the old one, a new one gets warm before it is needed
+        if fault is not None:
+            raise PictureError(fault)
+        return bytes(image)
 
-    def _child(self) -> Child:
+    def _answer(self, question: tuple[str, str]) -> tuple[bytes, str | None]:
+        try:
+            found: tuple[bytes, str | None] = self._child().ask(question, self.seconds)
+        except EndedError:  # it may have been killed while it waited: once more, by a new one
+            found = self._child().ask(question, self.seconds)
+        return found
+
+    def _child(self) -> Companion:
         """This thread's child, a new one where the old one is dead or has drawn enough."""
         thread = threading.get_ident()
         child = self._children.get(thread)
-        if child is None or not child.is_alive or child.drawn >= self.pictures_per_child:
+        if child is None or not child.is_alive or child.asked >= self.pictures_per_child:
             if child is not None:
                 child.close()
-            child = self._children[thread] = Child()
+            child = self._children[thread] = Companion("api.drawing")
         return child
 
 
-def serve(pipe: Connection) -> None:
-    """Draws what the pipe asks for until its other end is closed."""
-    converted(EMPTY, "svg")
-    while True:
-        try:
-            vega_lite, form = pipe.recv()
-        except EOFError:
-            return
-        answer: tuple[bytes | None, str | None]
-        try:
-            answer = converted(vega_lite, form), None
-        except Exception as error:  # noqa: BLE001 (vl-convert's are plain ones; the next picture may be sound)
-            answer = None, " ".join(str(error).splitlines()[:2])[:200]
-        pipe.send(answer)
+def drawn(question: tuple[str, str]) -> tuple[bytes | None, str | None]:
+    """The picture of (Vega-Lite, form), or what is wrong with it."""
+    try:
+        return converted(*question), None
+    except Exception as error:  # noqa: BLE001 (vl-convert's are plain ones; the next picture may be sound)
+        return None, " ".join(str(error).splitlines()[:2])[:200]
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    serve(Connection(int(sys.argv[1])))
+    converted(EMPTY, "svg")  # warm before it is asked for the first
+    answer_all(drawn, MEMORY_BYTES)

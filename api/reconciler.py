@@ -1,4 +1,7 @@
-"""Makes queue and rows agree again: takes back expired leases, sends again what is queued but not on the broker."""
+"""Makes queue and rows agree again: takes back expired leases, sends again what is queued but not on the broker.
+
+In its rounds adaptive sweeps are continued too.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from api.database import integrity, states, workers
 from api.database.clock import from_now
 from api.database.migrating import migrate, migrated
 from api.database.sessions import reading, writing
+from api.refining import refine_sweeps
 from api.settings import get_settings
 
 ROUND_SECONDS = 1.0
@@ -67,6 +71,7 @@ def reconcile(patience: Patience) -> None:
         states.shorten_leases(session)
         if patience.is_over(_clock(session)):
             states.requeue_expired(session)
+            states.lose_silent(session)
             workers.forget_lost_workers(session)
     waiting = broker.waiting()
     if waiting is None:
@@ -107,6 +112,7 @@ class Reconciler(threading.Thread):
                 if not migrated.is_set():
                     migrate()
                 reconcile(patience)
+                refine_sweeps()
             except SQLAlchemyError as error:
                 log.warning("%s: %s", integrity.explain(error), error)
                 patience.begin()

@@ -13,12 +13,11 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from api import feeds
-from api.database import measurements, migrating, sessions, states
+from api.database import claims, measurements, migrating, sessions, states
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment, MeasurementRow, now
-from api.routes.listing import list_experiments
+from api.routes.listing import Filter, list_experiments
 from api.settings import get_settings
-from api.web.pages import cursor_of
 from ncore.presets import PRESETS
 
 METRICS = [f"metric_{i}" for i in range(20)]
@@ -31,7 +30,6 @@ class Tables:
     def __init__(self) -> None:
         self._runs = 0
         self._stored = 0
-        self._middle = ""
 
     def storing(self, steps: int) -> Callable[[], object]:
         """A worker's way, a batch of steps a transaction, into a run of its own each time."""
@@ -60,24 +58,16 @@ class Tables:
         self._add([name for i, name in enumerate(names) if i % 2], "succeeded")
         self._add(names[::2], "queued")
         self._runs = runs
-        with reading() as session:
-            middle = session.execute(
-                select(Experiment.created_at, Experiment.id).order_by(Experiment.created_at).offset(runs // 2).limit(1)
-            ).one()
-        self._middle = cursor_of(*middle)
 
     def listing(self) -> object:
-        return list_experiments(columns=[], limit=50, q=None)
-
-    def listing_from_the_middle(self) -> object:
-        return list_experiments(columns=[], limit=50, q=None, cursor=self._middle)
+        return list_experiments(Filter())
 
     def claiming(self) -> object:
         """A worker claims a run, which is then given back."""
         with Session(sessions.get_engine()) as session:
-            claimed = states.claim(session, "benchmark", "cpu")
+            claimed = claims.claim(session, "benchmark", "cpu")
             session.rollback()
-        assert claimed is not None
+        assert len(claimed) == 1
         return claimed
 
     def reconciling(self) -> object:
@@ -108,10 +98,8 @@ class Tables:
                  "values": dict.fromkeys(METRICS, step * 0.5)} for step in batch
             ]  # fmt: skip
             with writing() as session:
-                held = states.save_measurements(
-                    session, one, 1, rows, kept_step=batch[-1], last_seq=batch[-1], step=batch[-1]
-                )
-                assert held
+                made = states.Progress(1, rows, batch[-1], batch[-1], steps, batch[-1], None, "cpu")
+                assert states.save_measurements(session, {one: made}) == {one}
         with reading() as session:  # all of it is there
             stored = select(func.count()).where(MeasurementRow.experiment_id == one)
             assert session.scalar(stored) == steps

@@ -154,7 +154,6 @@ def _of_runs(tables: Tables, smallest: bool) -> Iterator[Growth]:
     """Lists and claims; the runs are added between two sizes."""
     works = {
         "the first page of the list": tables.listing,
-        "a page in the middle of the list": tables.listing_from_the_middle,
         "a claim": tables.claiming,
         "a round of the reconciler": tables.reconciling,
     }

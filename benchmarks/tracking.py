@@ -17,7 +17,7 @@ import orjson
 from sqlalchemy import insert, select
 
 from api.database.sessions import get_engine, reading, writing
-from api.database.states import save_measurements
+from api.database.states import Progress, save_measurements
 from api.database.tables import Experiment
 from api.service import environment, running
 from api.settings import Settings, get_settings
@@ -107,10 +107,8 @@ def _stored(client: Client, size: Size) -> tuple[float, str]:
              "values": dict.fromkeys(METRICS, step * 0.5)} for step in steps
         ]  # fmt: skip
         with writing() as session:
-            held = save_measurements(
-                session, made.id, attempt, rows, kept_step=steps[-1], last_seq=10 + steps[-1], step=steps[-1]
-            )
-            assert held
+            made_now = Progress(attempt, rows, steps[-1], steps[-1], size.steps, 10 + steps[-1], None, "cpu")
+            assert save_measurements(session, {made.id: made_now}) == {made.id}
     seconds = time.perf_counter() - began
     with writing() as session:
         session.get_one(Experiment, made.id).status = "succeeded"

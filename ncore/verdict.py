@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ncore.outcome import Verdict
 from ncore.run import Measurement
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 from ncore.structures import structure_of
 from ncore.theory import Prediction, local_minima, predict, value_at_zero
 
@@ -30,25 +30,37 @@ AT_REST = 1e-6
 curved by the regularisers alone, is below this share of the objective."""
 
 
-def verdicts(spec: UfmSpec | NetworkSpec, finals: Sequence[Measurement], classes: int | None = None) -> list[Verdict]:
-    """One entry for each last measurement. `classes` is K of a network's data; a UFM's spec has it."""
-    prediction = predict(spec)
-    k = spec.model.classes if isinstance(spec, UfmSpec) else classes
-    if k is None:
+def verdicts(
+    spec: AnySpec,
+    finals: Sequence[Measurement],
+    classes: int | None = None,
+    prediction: Prediction | None = None,
+) -> list[Verdict]:
+    """One entry for each last measurement. `classes` is K of a network's data; other specs have it.
+
+    `prediction` is that of the spec, where it is known already.
+    """
+    prediction = predict(spec) if prediction is None else prediction
+    k = classes if isinstance(spec, NetworkSpec) else spec.model.classes
+    if k is None and not isinstance(spec, ExternalSpec):
         raise ValueError("classes: must be given for a network")
-    return [_verdict(spec, prediction, final, k) for final in finals]
+    return [_verdict(spec, prediction, final, k or 0) for final in finals]
 
 
-def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int) -> Verdict:
+def _verdict(spec: AnySpec, prediction: Prediction, final: Measurement, k: int) -> Verdict:
     values, predicted = final.values, prediction.objective
     objective = values.get(("objective", None), math.nan)
     finite = math.isfinite(objective)
     gap = (objective - predicted) / predicted if predicted and finite else None
     note: str | None
-    if not finite:
+    reached: str | None
+    if isinstance(spec, ExternalSpec):
+        reached, note = _external(final, k)
+    elif not finite:
         reached, note = "diverged", "the numbers left the finite ones; lower optimizer.learning_rate"
     elif isinstance(spec, NetworkSpec):
-        reached, note = _frame(final, _last_layer(final), k), _of_nc0(spec, final)
+        suffix = "_given" if spec.data.label_noise else ""
+        reached, note = _frame(final, _last_layer(final), k, suffix), _of_nc0(spec, final, k)
     else:
         reached, note = _reached(spec, prediction, final, gap)
     return {
@@ -63,13 +75,33 @@ def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measure
     }
 
 
-def _of_nc0(spec: NetworkSpec, final: Measurement) -> str | None:
+def _external(final: Measurement, k: int) -> tuple[str | None, str | None]:
+    """What the metrics that are there allow to say; `k` is 0 where the number of classes was not given."""
+    for name in ("objective", "loss"):
+        if not math.isfinite(final.values.get((name, None), 0.0)):
+            return "diverged", f"{name} was not finite at the end"
+    if not k:
+        return None, "no verdict: model.classes was not given"
+    layer = _last_layer(final)
+    missing = [name for name in ("nc1", "nc2_of", "nc2_etf") if (name, layer) not in final.values]
+    if missing:
+        return None, f"no verdict: the last measurement has no {', '.join(missing)} of a layer"
+    return _frame(final, layer, k), None
+
+
+def _of_nc0(spec: NetworkSpec, final: Measurement, classes: int) -> str | None:
     """Whether the sum of the classifier's rows went as the law says: a test of the training, whatever the data."""
     measured, predicted = (final.values.get((name, None), math.nan) for name in ("nc0", "nc0_predicted"))
     if not (math.isfinite(measured) and math.isfinite(predicted)):
         return None
     gap = abs(measured - predicted) / max(predicted, 1e-300)
-    agrees = gap <= (NC0_FLOAT64 if spec.precision == "float64" else NC0_FLOAT32)
+    relative, unit = (NC0_FLOAT64, 2.0**-52) if spec.precision == "float64" else (NC0_FLOAT32, 2.0**-23)
+    # rows do not sum to less than what rounding at each step has left of them
+    norm = math.sqrt(classes * final.values.get(("weight_norm_sq", None), 0.0))
+    rounding = unit * norm * math.sqrt(classes * final.step)
+    if max(measured, predicted) <= rounding:
+        return "NC0 agrees with its law: both are zero up to rounding"
+    agrees = abs(measured - predicted) <= relative * predicted + rounding
     return f"NC0 {'agrees with' if agrees else 'differs from'} its law, by {gap:.1e}"
 
 
@@ -166,6 +198,6 @@ def _frame(final: Measurement, layer: str, classes: int, suffix: str = "") -> st
 
 def _last_layer(final: Measurement) -> str:
     """The layer that meets the last weight (nc4 is measured there only), else the last one measured."""
-    layers = [layer for _, layer in final.values if layer is not None]
-    last = [layer for metric, layer in final.values if metric == "nc4" and layer is not None]
+    found = [(metric, layer) for metric, layer in final.values if layer is not None and "@" not in layer]
+    layers, last = [layer for _, layer in found], [layer for metric, layer in found if metric == "nc4"]
     return (last or layers or [""])[-1]

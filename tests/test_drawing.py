@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import orjson
 import pytest
 
-from api.drawing import EMPTY, MOST_CHILDREN, MOST_WAITING, CrowdedError, Drawing, PictureError
+from api.companion import CrowdedError
+from api.drawing import EMPTY, MOST_CHILDREN, MOST_WAITING, Drawing, PictureError
 from ncore.pictures.files import rendered
 from ncore.text import UNDRAWABLE, cleaned
 

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ncore.kinds.optimizers import Sgd
+from ncore.network.decay import norm_sq
 from ncore.network.models import Network, averaged, build, simplex_etf
 from ncore.spec import ConvNetModel, MlpModel, ResNetModel, SpecError, parse_spec
 
@@ -81,7 +83,7 @@ def test_squared_norm_of_all_parameters_follows_the_plain_network_through_traini
             if network.dead_scale is not None:
                 network.dead_scale.grad = torch.zeros_like(network.dead_scale)
             optimizer.step()
-        norms.append(float(network.norm_sq()))
+        norms.append(float(norm_sq(network, Sgd())))
     assert norms[0] == pytest.approx(norms[1], rel=1e-12)
 
 
@@ -145,7 +147,7 @@ def test_fixed_etf(classes, width):
 def test_fixed_etf_is_not_trained_and_not_in_the_norm():
     network = build(MlpModel(widths=(6,), fixed_etf=True, bias=False), 4, 1, 4, 0)
     assert not network.classifier.weight.requires_grad
-    assert network.norm_sq() == pytest.approx(
+    assert norm_sq(network, Sgd()) == pytest.approx(
         sum(float(p.double().square().sum()) for p in network.stages.state_dict().values()), rel=1e-6
     )
 

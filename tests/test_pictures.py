@@ -20,12 +20,15 @@ from ncore.pictures.axes import FLOOR, Abscissa, Ordinate, power_of
 from ncore.pictures.panels import PANELS
 from ncore.pictures.points import MAX_POINTS, Thinner, curves_of
 from ncore.pictures.setting import PictureSetting, setting_of
-from ncore.pictures.sweep import Item, Level, heat_map, line_chart
+from ncore.pictures.sweep import Facet, View
+from ncore.pictures.sweep_map import sweep_figure
 from ncore.pictures.themes import THEMES, layout_of
 from ncore.pictures.titles import distinct, shortened, width, wrapped
 from ncore.presets import PRESETS
 from ncore.series import as_series, framed
 from ncore.spec import parse_spec, with_changes
+from ncore.sweeps.quantity import Cell, Quantity
+from ncore.sweeps.ruler import Ruler
 from ncore.theory import predict
 from ncore.train import train
 
@@ -228,16 +231,14 @@ def test_captions_count_the_seeds_that_are_shown(shown, told):
 
 def test_the_pointer_shows_what_a_reader_knows_with_few_digits(fig3):
     setting, series = fig3
-    items = [
-        Item(experiment="e", status="succeeded", verdict=[], point={"lr": lr, "K": k},
-             metrics=[Level(metric="nc1", layer="h1", mean=lr / 3, low=lr, high=lr, predicted=None)])
-        for lr in (0.1, 0.1 + 0.2) for k in (2, 3)
-    ]  # fmt: skip
+    rates, sizes = Ruler({"lr": [0.1, 0.1 + 0.2]}), Ruler({"K": [2, 3]})
+    cells = [Cell("e", {"lr": lr, "K": k}, "h1", lr / 3, lr, lr) for lr in rates.values for k in sizes.values]
+    style = {"style": THEMES["light"], "layout": layout_of()}
     pictures = [
         figure(series, setting, hover=True),
         curves.comparison([(setting, curves_of(series))], "nc1", hover=True),
-        line_chart(items, "lr", "nc1", THEMES["light"]),
-        heat_map(items, {"lr": [0.1, 0.1 + 0.2], "K": [2, 3]}, "lr", "K", "nc1", THEMES["light"]),
+        sweep_figure([Facet("", cells)], View(Quantity("nc1"), rates, **style)),
+        sweep_figure([Facet("", cells)], View(Quantity("nc1"), rates, sizes, **style)),
     ]
     shown = [[(one["title"], one.get("format")) for one in found] for made in pictures for found in tooltips_of(made)]
     assert len(shown) == 7

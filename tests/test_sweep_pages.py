@@ -8,6 +8,7 @@ import json
 import re
 import sqlite3
 
+import pytest
 from browser import (
     LONG,
     MARKS,

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from conftest import settings_for, wait_for
 
-from api.database import sessions, states, workers
+from api.database import claims, sessions, workers
 from api.database.tables import Experiment, WorkerRow, now
 from api.service import running
 from ncore.client import Client
@@ -41,10 +41,10 @@ def taken(kind: str, gpu_grace_over: bool = True) -> list[str]:
     names = []
     while True:
         with sessions.writing() as session:
-            row = states.claim(session, "here:1", kind, gpu_grace_over)
-        if row is None:
+            rows = claims.claim(session, "here:1", kind, gpu_grace_over)
+        if not rows:
             return names
-        names.append(row.id)
+        names += [row.id for row in rows]
 
 
 def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower_ones(tables):
@@ -63,7 +63,8 @@ def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower
 
 def claimed() -> str:
     with sessions.writing() as session:
-        return states.claim(session, "here:1", "cpu").id
+        (row,) = claims.claim(session, "here:1", "cpu")
+        return row.id
 
 
 def test_a_gpu_worker_takes_small_ones_last_and_a_cpu_worker_leaves_large_ones_to_it(tables):
@@ -113,8 +114,18 @@ def test_gpus_are_named_by_index_and_a_wrong_one_is_told(monkeypatch):
     monkeypatch.setattr(gpus, "_visible", lambda: ["0", "3"])
     assert gpus.chosen("auto") == ["0", "3"]
     assert gpus.chosen("1") == ["3"]
+    assert gpus.chosen(" 1 + 0 ") == ["3+0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.settle(gpus.listed(",".join(["3+0", "1"])), 0) == "gpu"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,0"
     assert gpus.chosen("none") == []
-    for wrong, told in (("2", "shows 2 GPUs"), ("1,1", "different indexes"), ("all", "got 'all'"), ("", "got ''")):
+    for wrong, told in (
+        ("2", "shows 2 GPUs"),
+        ("1,1", "different indexes"),
+        ("0+0", "different indexes"),
+        ("all", "got 'all'"),
+        ("", "got ''"),
+    ):
         with pytest.raises(gpus.GpuError, match=f"NCORE_GPUS: .*{told}"):
             gpus.chosen(wrong)
 
@@ -207,7 +218,10 @@ def test_two_api_processes_and_three_workers_share_one_database(request, tmp_pat
     with running(settings) as first:
         other = settings.model_copy(update={"home": tmp_path / "two", "workers": 1, "broker_url": settings.broker})
         with running(other) as second, Client(first.url) as one, Client(second.url) as two:
-            made = [client.submit("fig1", {"optimizer.steps": 20_000}) for client in (one, two) * 8]
+            made = [  # of different shapes, so that each is trained alone
+                client.submit("fig1", {"optimizer.steps": 20_000, "model.widths": [20 + i]})
+                for i, client in enumerate((one, two) * 8)
+            ]
             for experiment in made:
                 assert experiment.wait(progress=False, timeout_seconds=90).data["attempt"] == 1
             assert len({experiment.data["worker"] for experiment in made}) == 3

@@ -18,19 +18,21 @@ class GpuError(ValueError):
 def chosen(asked: str) -> list[str]:
     """The GPUs to train on, as CUDA_VISIBLE_DEVICES names them; [] for a CPU worker.
 
-    `asked` is NCORE_GPUS: `auto` (all there are), `none`, or indexes, e.g. `0,2`. Raises GpuError.
+    `asked` is NCORE_GPUS: `auto` (all there are), `none`, or indexes, e.g. `0,2`; `0+1,2` gives one child two of them.
+    Raises GpuError.
     """
     if asked == "none":
         return []
     visible = _visible()
     if asked == "auto":
         return visible
-    wanted = [word.strip() for word in asked.split(",")]
+    children = [[word.strip() for word in child.split("+")] for child in asked.split(",")]
+    wanted = [word for child in children for word in child]
     if not all(word.isdigit() for word in wanted) or len(set(wanted)) != len(wanted):
-        raise GpuError(f"NCORE_GPUS: must be auto, none or different indexes like 0,2; got {asked!r}")
+        raise GpuError(f"NCORE_GPUS: must be auto, none or different indexes like 0,2 or 0+1,2; got {asked!r}")
     if max(map(int, wanted)) >= len(visible):
         raise GpuError(f"NCORE_GPUS: {asked!r} was asked for, but this machine shows {len(visible)} GPUs (from 0 on)")
-    return [visible[int(word)] for word in wanted]
+    return ["+".join(visible[int(word)] for word in child) for child in children]
 
 
 def _visible() -> list[str]:
@@ -49,5 +51,5 @@ def listed(settled: str) -> list[str]:
 
 def settle(names: list[str], index: int) -> str:
     """In the child, before torch: what CUDA may see. The kind of worker it makes, `gpu` or `cpu`."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = names[index] if names else ""
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[index].replace("+", ",") if names else ""
     return "gpu" if names else "cpu"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from api.database import parts, states
 from api.database.sessions import reading, writing
@@ -12,6 +12,7 @@ from api.shown import ExperimentOut, find, shown
 from api.submission import Key, check_limits, check_queue, once, row_of, wake
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS, Problem
+from api.web.etag import UNCHANGED, Tag
 from ncore.presets import spec_of
 from ncore.status import ENDED
 
@@ -35,18 +36,23 @@ def submit_experiment(body: SpecBody, response: Response, idempotency_key: Key =
             return row_of(session, spec, idempotency_key=idempotency_key, body_hash=digest)
 
     row, made = once(Experiment, idempotency_key, body, make)
-    if made:
-        wake([row])
+    if made and row.source == "service":
+        wake([(row.id, row.queue)])
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
 
 
-@router.get("/experiments/{experiment_id}", response_model=ExperimentOut)
-def get_experiment(experiment_id: str) -> ExperimentOut:
+@router.get("/experiments/{experiment_id}", response_model=ExperimentOut, responses=UNCHANGED)
+def get_experiment(request: Request, response: Response, experiment_id: str) -> ExperimentOut | Response:
     """The experiment as it is now."""
     with reading() as session:
-        return shown(find(session, experiment_id))
+        found = shown(find(session, experiment_id))
+    tag = Tag(request, found.model_dump(mode="json"))
+    if tag.is_known:
+        return tag.unchanged()
+    tag.on(response)
+    return found
 
 
 @router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)
@@ -68,7 +74,8 @@ def retry_experiment(experiment_id: str) -> ExperimentOut:
         if not states.retry(session, experiment_id):
             raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
         row = find(session, experiment_id)
-    wake([row])
+    if row.source == "service":
+        wake([(row.id, row.queue)])
     return shown(row)
 
 

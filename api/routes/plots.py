@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from api.companion import CrowdedError
 from api.database.curves import load_curves
 from api.database.measurements import latest
 from api.database.sessions import reading
-from api.drawing import CrowdedError, Drawing, PictureError
+from api.drawing import Drawing, PictureError
 from api.shown import find
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
+from ncore.kinds.external import Metric
 from ncore.kinds.fields import Plain
 from ncore.pictures import curves
 from ncore.pictures.files import KINDS, Form, rendered
@@ -40,8 +42,7 @@ router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_COMPARED = 20
 MAX_LAYERS = 64
 ShortText = Annotated[str, Query(max_length=64), Plain()]
-MetricName = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:@+-]*$")]
-"""A metric's name: without blanks, since stored names are followed by a blank and the layer."""
+MetricName = Annotated[Metric, Query()]
 _PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
@@ -105,7 +106,7 @@ def plot_experiment(
         spec = stored_spec(row.spec)
         _known("seed", seed, spec.seeds)
         setting = setting_of(spec, row.total, row.name or row.id, seed)
-        _known("layer", layer, setting.layers)
+        _known("layer", layer, setting.measured)
         last = latest(session, experiment_id)
         ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
         panels = list(dict.fromkeys(panel)) or setting.shown(ends)

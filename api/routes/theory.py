@@ -39,5 +39,6 @@ def get_theory(experiment_id: str) -> Theory:
 
 
 def theory_of(session: Session, row: Experiment) -> Theory:
-    prediction = prediction_of(row.spec)
-    return Theory(prediction=prediction, comparison=compare(prediction, latest(session, row.id)))
+    """A loop may measure collapse less often than its loss: its last measurement of collapse is compared."""
+    prediction, metric = prediction_of(row.spec), "nc1" if row.source == "external" else None
+    return Theory(prediction=prediction, comparison=compare(prediction, latest(session, row.id, metric)))

@@ -8,8 +8,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from ncore.kinds.fields import MAX_LEVELS, ByKind, Entries, Int, Label, Part, Reference
+from ncore.kinds.fields import MAX_LEVELS, ByKind, Entries, Int, Label, Part, Real, Reference
 
+Norm = Annotated[Real, Field(gt=0, le=1e6)]
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Blocks of a ResNet's four stages, by its depth."""
 
@@ -36,6 +37,10 @@ class NetworkModel(Part):
     """Whether the classifier has a bias."""
     fixed_etf: StrictBool = False
     """Whether the classifier is fixed as a simplex ETF."""
+    classifier_norm: Norm | None = Field(default=None, description="length of a fixed classifier's rows; 1 if null")
+    normalized: StrictBool = False
+    """Whether the last features and the classifier's rows are brought to norm 1."""
+    temperature: Norm | None = Field(default=None, description="τ of the logits τ w·h of a normalized one; 1 if null")
     head_layers: Int = Field(default=0, ge=0, le=4, description="extra layers before the last (extended head)")
     head_activation: Literal["identity", "relu"] = "relu"
     """Behind each extra layer."""
@@ -44,15 +49,35 @@ class NetworkModel(Part):
     )
 
     build: ClassVar[Reference]
+    is_foreign: ClassVar[bool] = False
+    """Whether its modules are another's, to be left as they are."""
     least_batch: ClassVar[int] = 2
     """Images that a batch must have: batch normalisation needs a spread."""
+    ends_in_relu: ClassVar[bool] = False
+    """Whether the features of every stage are what a ReLU lets pass, so that none is negative."""
     wants_gpu: ClassVar[bool] = True
     """Whether a GPU gains where the spec leaves the device open."""
+
+    @property
+    def row_norm(self) -> float:
+        """Length of the rows of a fixed classifier."""
+        return 1.0 if self.classifier_norm is None else self.classifier_norm
+
+    @property
+    def logit_scale(self) -> float:
+        """τ, what the logits of a normalized classifier are multiplied by."""
+        return 1.0 if self.temperature is None else self.temperature
 
     @property
     def words(self) -> str:
         """The network in a caption."""
         raise NotImplementedError
+
+    @property
+    def head_words(self) -> str:
+        """The classifier in a caption, with a comma before it where there is something to say."""
+        etf = f", classifier fixed as an ETF, rows of norm {self.row_norm:g}" if self.fixed_etf else ""
+        return etf + (f", features and rows of W of norm 1, τ = {self.logit_scale:g}" if self.normalized else "")
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -82,6 +107,18 @@ class NetworkModel(Part):
         return tuple(level for level in self.levels if self.layers is None or level in self.layers)
 
     @model_validator(mode="after")
+    def _classifier_fits(self) -> Self:
+        if self.classifier_norm is not None and not self.fixed_etf:
+            raise ValueError("classifier_norm: may be given only while model.fixed_etf is true")
+        if self.classifier_norm is not None and self.normalized:
+            raise ValueError("classifier_norm: must be null while model.normalized is true")
+        if self.temperature is not None and not self.normalized:
+            raise ValueError("temperature: may be given only while model.normalized is true")
+        if self.normalized and self.bias:
+            raise ValueError("bias: must be false while model.normalized is true")
+        return self
+
+    @model_validator(mode="after")
     def _layers_are_there(self) -> Self:
         wrong = [layer for layer in self.layers or () if layer not in self.levels]
         if wrong:
@@ -98,6 +135,7 @@ class ResNetModel(NetworkModel):
     """cifar: 3 × 3 without pooling; imagenet: 7 × 7, stride 2, with pooling."""
 
     build = "ncore.network.models:resnet"
+    ends_in_relu = True
 
     @property
     def words(self) -> str:
@@ -149,6 +187,7 @@ class MlpModel(NetworkModel):
     """Of the hidden layers."""
 
     build = "ncore.network.models:mlp"
+    ends_in_relu = True
     least_batch = 1
     wants_gpu = False
 
@@ -176,6 +215,7 @@ class ConvNetModel(NetworkModel):
     """Of each block."""
 
     build = "ncore.network.models:convnet"
+    ends_in_relu = True
 
     @property
     def words(self) -> str:

@@ -6,15 +6,25 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from ncore.kinds.fields import ByKind, Int, Part, Real, Reference
+from ncore.kinds.fields import ByKind, Int, Label, Part, Real, Reference
 from ncore.kinds.schedules import AnySchedule, Epochs, LearningRateSchedule, Milestones
 
 Momentum = Annotated[Real, Field(ge=0, lt=1)]
 
 
+class FeatureDecay(Part):
+    """λ_H/2 Σ_i ‖h_i‖² over all training images, in place of the weight decay of what lies up to the layer: the
+    objective is then that of an unconstrained features model."""
+
+    layer: Label
+    """Whose features h_i decay."""
+    value: Real = Field(ge=0, le=1e6)
+    """λ_H."""
+
+
 class NetworkOptimizer(Part):
-    """What optimizers of networks share. `make` is called with (this, parameters) and returns a `torch.optim.Optimizer`
-    for one group of flat parameters.
+    """What optimizers of networks share. `make` is called with (this, groups) and returns a `torch.optim.Optimizer`;
+    the groups of flat parameters are dictionaries as torch takes them, and one without weight decay says so.
 
     `schedule` says how the learning rate goes on; null: times `gamma` at the beginning of each epoch in `milestones`.
     """
@@ -23,7 +33,13 @@ class NetworkOptimizer(Part):
     learning_rate: Real = Field(default=0.05, gt=0, le=1e12)
     """η at the start."""
     weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
-    """λ of all that is trained."""
+    """λ of what `decays` names."""
+    decays: Literal["all", "weights"] = "all"
+    """What weight decay acts on: all that is trained, or weights only, neither biases nor normalisation."""
+    feature_decay: FeatureDecay | None = None
+    """Features that decay in place of the weights up to them; weight decay is left for what lies behind."""
+    clip_norm: Real | None = Field(default=None, gt=0, le=1e12)
+    """Longest gradient of a step, without weight decay's part; a longer one is scaled down. null: any."""
     epochs: Int = Field(default=120, ge=1, le=100_000)
     """Passes over the images."""
     batch_size: Int = Field(default=128, ge=1, le=65_536)
@@ -38,6 +54,8 @@ class NetworkOptimizer(Part):
     """Of cross-entropy: another name for `loss.label_smoothing`."""
 
     make: ClassVar[Reference]
+    decoupled: ClassVar[bool] = False
+    """Whether weight decay is apart from the gradient, so that the objective need not be stationary at rest."""
     copies: ClassVar[int] = 4
     """Numbers that are held for each weight: itself, its gradient, its velocity, and a transient copy (checkpoint)."""
     shrinks_unused: ClassVar[bool] = True
@@ -94,6 +112,7 @@ class Sgdw(NetworkOptimizer):
     """Whether the momentum is Nesterov's."""
 
     make = "ncore.network.optimizers:sgdw"
+    decoupled = True
 
     @property
     def words(self) -> str:
@@ -134,6 +153,7 @@ class AdamW(NetworkOptimizer):
     """Added to the root of the square."""
 
     make = "ncore.network.optimizers:adamw"
+    decoupled = True
     copies = 5
 
     @property

@@ -28,22 +28,28 @@ OTHERS_OF_LEVEL = {
     "feature_norm_sq": "(1/K) Σ_k ‖h̄_k‖², the mean squared length of the class means, not centred.",
     "rank_before": "`rank` of the class means of W_{j−1}H_{j−1}, before the ReLU of level j; behind it `rank`. "
     "Both of h2 … of a ReLU UFM.",
+    "nc5": "as below, with the images of `data.ood`. Networks that have them.",
+    "ood_auroc": "How well NECO's score ‖P h‖/‖h‖, P on the span of the class means, tells test images from those of "
+    "`data.ood`: the share of pairs in which the test image has the larger score (Ammar et al. 2024). Networks.",
+    "…_given": "With label noise all of the above by the labels that were given, beside those by the true ones.",
+    "layer@test": "With `measure.test` all of the above of the test set's features, by its own class means. Networks.",
 }
 WITHOUT_LEVEL = {
     "objective": "`loss` and the regularisers, Σ_j λ_{W_j}/2 ‖W_j‖² + λ_H/2 ‖H₁‖² + λ_b/2 ‖b‖² (Tirer & Bruna 2022); "
-    "of a network weight decay/2 · ‖θ‖² over all that is trained.",
+    "of a network weight decay/2 · ‖θ‖² over what has weight decay, and λ_H/2 Σ_i ‖h_i‖² where features decay.",
     "loss": "The data term. MSE: 1/(2N) ‖W_M H_M + b1ᵀ − Y‖²; of a network the mean over samples and classes, "
     "1/(NK) ‖…‖². Cross-entropy: the mean over the N samples.",
-    "accuracy": "Share of the samples whose largest logit is their class's.",
+    "accuracy": "Share of the samples whose largest logit is their class's. With label noise of a network also "
+    "`accuracy_given`, by the labels that were given.",
     "grad_norm": "Euclidean norm of the objective's gradient in all W_j, H₁ and b. UFMs.",
     "batch_grad_norm": "Euclidean norm of the gradient of `objective` with the last mini-batch for the training "
     "set, in training mode, at the weights before the last step. Networks; null at step 0.",
     "bias_norm": "‖b‖; 0 without a bias.",
     "rank": "Numerical rank of W H̄, the logit means without the bias: singular values above 1/1000 of the largest.",
-    "nc0": "‖1ᵀW‖₂ of the classifier. Networks.",
+    "nc0": "‖1ᵀW‖₂ of the classifier, W_M of a UFM.",
     "nc0_predicted": "`nc0` as the schedule of the learning rate predicts it (Zhao et al. 2026). Networks with "
     "cross-entropy or focal loss, trained by SGD or SGDW.",
-    "weight_norm_sq": "‖W_M‖²/K, the mean squared length of the rows of W_M. UFMs.",
+    "weight_norm_sq": "‖W_M‖²/K, the mean squared length of the rows of W_M, a network's classifier.",
     "dead_samples": "Samples with only negative pre-activations on a level: nothing but weight decay moves them. ReLU.",
     "vanished_samples": "Samples whose last features are shorter than 1/100 of the root mean square length. ReLU.",
     "test_loss": "As `loss`, over the test set. Networks with one.",

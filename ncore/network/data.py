@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ncore.kinds.data_sets import Data
 from ncore.kinds.fields import resolved
-from ncore.network.sources import DataError, Stored
+from ncore.network.sources import DataError, Parts, Stored
 from ncore.stopping import Check, go_on
 
 __all__ = ["DataError", "DataSet", "Images", "augment", "load"]
@@ -22,17 +22,31 @@ CHUNK_IMAGES, CHUNK_PIXELS = 4096, 2**22
 LEAST_CLASSES = 2
 LEAST_OF_A_CLASS = 2
 """Images of a class: with one image nothing varies within the class, and nc1 says nothing."""
+LUMA = (0.299, 0.587, 0.114)
 PADDING = 4
 """Pixels by which augmentation shifts an image at most, as a random crop from a padded one does."""
 
 
 @dataclass(frozen=True)
 class Images:
+    """Images with their true labels, and with those that were `given` to them where that are others."""
+
     images: Tensor
     labels: Tensor
+    given: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def taught(self) -> Tensor:
+        """The labels that a loss is taken with."""
+        return self.labels if self.given is None else self.given
+
+    @property
+    def labellings(self) -> dict[str, Tensor]:
+        """The labels by which there is something to measure, by what stands behind the metrics' names then."""
+        return {"": self.labels} if self.given is None else {"": self.labels, "_given": self.given}
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,7 @@ class DataSet:
     mean: Tensor
     scale: Tensor
     flips: bool
+    ood: Images | None = None
 
     @property
     def channels(self) -> int:
@@ -59,16 +74,12 @@ def load(
     data: Data, data_dir: str | None, device: str, dtype: torch.dtype = torch.float32, check: Check = go_on
 ) -> DataSet:
     """The data set on the device. With `samples_per_class` the first n_k images of each class, in the test set too
-    (where there are as many). `random_labels` deals the training labels anew, the same for all seeds.
+    (where there are as many). `random_labels` and `label_noise` deal training labels, the same for all seeds.
 
     Raises DataError naming the directory, the file or the class that is at fault, and what `check` raises.
     """
     base = Path(data_dir).resolve() if data_dir else None
-    train, test, classes = resolved(data.source.load)(data, base, check)
-    if isinstance(data.classes, tuple):
-        chosen = _chosen(data, data.classes, train.names, classes)
-        train, test = (part and _of(part, chosen, classes) for part in (train, test))
-        classes = len(chosen)
+    train, test, classes = _parts(data, base, check)
     if classes < LEAST_CLASSES:
         raise DataError(f"data: {data.name!r} has {classes} class, must have at least {LEAST_CLASSES}")
     sizes = _class_sizes(data, classes)
@@ -77,7 +88,8 @@ def load(
     labels = train.labels[order]
     if data.random_labels:  # class sizes stay, the images of a class are any
         order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(0))]
-    placed = Images(_place(train, order, data.image_size, device, check), labels.to(device))
+    given = noisy_labels(labels, data.label_noise, classes).to(device) if data.label_noise else None
+    placed = Images(_place(train, order, data.image_size, device, check), labels.to(device), given)
     mean, std = _channel_statistics(placed.images, check)
     return DataSet(
         train=placed,
@@ -86,7 +98,19 @@ def load(
         mean=mean.to(dtype)[:, None, None],
         scale=torch.where(std > 0, 1 / std, 1.0).to(dtype)[:, None, None],
         flips=data.source.flips,
+        ood=None if data.ood is None else _outside(data, base, placed.images.shape[1], device, check),
     )
+
+
+def noisy_labels(labels: Tensor, share: float, classes: int) -> Tensor:
+    """Labels (N,) of which round(`share` n_k) of each class k, drawn by chance, are dealt to k + 1, k + 2, … in turn:
+    as many as a UFM's `label_noise` deals."""
+    given, draw = labels.clone(), torch.Generator().manual_seed(0)
+    for k in range(classes):
+        of_class = (labels == k).nonzero()[:, 0]
+        flipped = of_class[torch.randperm(len(of_class), generator=draw)][: round(share * len(of_class))]
+        given[flipped] = (k + 1 + torch.arange(len(flipped)) % (classes - 1)) % classes
+    return given
 
 
 def augment(images: Tensor, shifts: Tensor, flipped: Tensor | None) -> Tensor:
@@ -100,6 +124,42 @@ def augment(images: Tensor, shifts: Tensor, flipped: Tensor | None) -> Tensor:
     padded = functional.pad(images, (PADDING,) * 4).permute(0, 2, 3, 1)
     which = torch.arange(len(images), device=images.device)
     return padded[which[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _outside(data: Data, base: Path | None, channels: int, device: str, check: Check) -> Images:
+    """The images of `data.ood`, with as many channels as the data set has."""
+    assert data.ood is not None  # noqa: S101 (for the type checker)
+    ood = Data(**data.ood.model_dump(), image_size=data.image_size)
+    try:
+        train, test, classes = _parts(ood, base, check)
+        found, sizes = test or train, _class_sizes(ood, classes)
+    except DataError as error:
+        raise DataError(f"data.ood{str(error).removeprefix('data')}") from error
+    order = _first_of_each_class(found.labels, classes, sizes)
+    images = _place(found, order, ood.image_size, device, check)
+    return Images(_in_channels(images, channels), found.labels[order].to(device))
+
+
+def _in_channels(images: Tensor, channels: int) -> Tensor:
+    """Grey as equal colours, colours as grey by their luma (ITU-R BT.601)."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 1:
+        weights = torch.tensor(LUMA, device=images.device)[:, None, None]
+        images = (images * weights).sum(1, keepdim=True).round_().to(torch.uint8)
+    else:
+        images = images.expand(-1, channels, -1, -1)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _parts(data: Data, base: Path | None, check: Check) -> Parts:
+    """The parts of the data set with the classes that are asked for, numbered anew."""
+    train, test, classes = resolved(data.source.load)(data, base, check)
+    if isinstance(data.classes, tuple):
+        chosen = _chosen(data, data.classes, train.names, classes)
+        train, test = (part and _of(part, chosen, classes) for part in (train, test))
+        classes = len(chosen)
+    return train, test, classes
 
 
 def _chosen(data: Data, asked: tuple[int | str, ...], names: tuple[str, ...], classes: int) -> list[int]:

@@ -32,16 +32,18 @@ def network_shares(spec: NetworkSpec) -> dict[str, float]:
     number = 8 if spec.precision == "float64" else 4
     train, test = images(spec.data)
     classes, found = spec.data.class_count, maps(spec)
-    pictures = (train + test) * spec.data.source.channels * spec.data.image_size**2
+    pictures = (train + test + outside(spec.data)) * spec.data.source.channels * spec.data.image_size**2
     trained = PASSES * min(spec.optimizer.batch_size, train or spec.optimizer.batch_size) * found.kept
     evaluated = EVALUATED_MAPS * evaluated_at_a_time(spec.data.image_size) * found.largest
-    kept_features, sums = features_bytes(spec, train, classes)
-    keeps = keeps_features(spec, train, classes)
+    measured = max(train, test) if spec.measure.test else train  # one after the other
+    kept_features, sums = features_bytes(spec, measured, classes)
+    keeps = keeps_features(spec, measured, classes)
+    sums *= 2 if spec.data.label_noise else 1  # by both labellings
     logits = 2 * (train + test) * classes
     weights = parameters(spec, classes)
     return {
-        "images": pictures,
-        "weights": number * spec.optimizer.copies * weights,
+        "images": spec.devices * pictures,
+        "weights": spec.devices * number * spec.optimizer.copies * weights,
         "maps": number * max(trained, evaluated),
         "features" if keeps else "sums": kept_features if keeps else sums,
         "logits": 8 * logits,
@@ -79,6 +81,14 @@ def images(data: Data) -> tuple[int, int]:
     return asked, asked_test
 
 
+def outside(data: Data) -> int:
+    """Images of `data.ood` that are kept; 0 without it, and where only its files say how many there are."""
+    if data.ood is None:
+        return 0
+    train, test = images(Data(**data.ood.model_dump()))
+    return test or train
+
+
 def maps(spec: NetworkSpec) -> Maps:
     """The maps of the whole network with its images and extra layers, and the widths of all levels."""
     model, channels, size = spec.model, spec.data.source.channels, spec.data.image_size
@@ -104,12 +114,14 @@ def largest_share(spec: NetworkSpec, limit_bytes: float) -> tuple[str, float, st
     shares = network_shares(spec)
     largest = max(shares, key=lambda name: shares[name])
     train, test = images(spec.data)
+    measured = max(train, test) if spec.measure.test else train
+    total = train + test + outside(spec.data)
     batch, size = spec.optimizer.batch_size, spec.data.image_size
     fields = {"weights": "model", "sums": "model", "maps": _field_of_maps(spec, limit_bytes)}
     words = {
-        "images": f"{train + test} images of {size} x {size} pixels",
+        "images": f"{total} images of {size} x {size} pixels",
         "logits": f"the logits of {train + test} images",
-        "features": f"the features of {train} images in {', '.join(spec.model.measured)} (model.layers)",
+        "features": f"the features of {measured} images in {', '.join(spec.model.measured)} (model.layers)",
         "sums": f"the sums over the features in {', '.join(spec.model.measured)} (model.layers)",
         "weights": f"the weights and their gradients, of images of {size} x {size} pixels",
         "maps": f"the maps of images of {size} x {size} pixels, {min(batch, train or batch)} in a batch",

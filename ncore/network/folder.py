@@ -45,11 +45,12 @@ def folder(data: Data, base: Path | None, check: Check) -> Parts:
     if not there:
         raise DataError(f"data.path: {data.path!r} is not a directory in {base} (NCORE_DATA_DIR)")
     parts = _parts_of(root, base)
-    train, names = _listed(parts["train"], base, data.image_size, check)
+    asked = data.classes if isinstance(data.classes, tuple) else None
+    train, names = _listed(parts["train"], base, data.image_size, check, asked)
     held_out = parts.get("test") or parts.get("val")
     if held_out is None:
         return train, None, len(names)
-    test, test_names = _listed(held_out, base, data.image_size, check)
+    test, test_names = _listed(held_out, base, data.image_size, check, asked)
     if test_names != names:
         lone = ", ".join(sorted(set(names) ^ set(test_names)))
         both = f"{parts['train'].name} and {held_out.name}"
@@ -57,6 +58,15 @@ def folder(data: Data, base: Path | None, check: Check) -> Parts:
     return train, test, len(names)
 
 
+def imagenet_subset(data: Data, base: Path | None, check: Check) -> Parts:
+    """PATH/train/CLASS/images and PATH/val/CLASS/images, of which only the folders of `data.classes` are read."""
+    try:
+        return folder(data, base, check)
+    except DataError as error:
+        raise DataError(f"{error}; {data.name!r} wants {IMAGENET_LAYOUT} there, CLASS as in data.classes") from error
+
+
+IMAGENET_LAYOUT = "train/CLASS/*.JPEG and val/CLASS/*.JPEG"
 TINY_IMAGENET = "tiny-imagenet-200"
 TINY_IMAGENET_LAYOUT = "train/CLASS/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
 
@@ -139,8 +149,11 @@ def _names(folders: Sequence[Path]) -> str:
     return ", ".join(sorted(entry.name for entry in folders))
 
 
-def _listed(root: Path, base: Path, size: int, check: Check) -> tuple[Stored, list[str]]:
-    """The images of the classes that are folders of `root`, and the classes' names."""
+def _listed(
+    root: Path, base: Path, size: int, check: Check, asked: Sequence[int | str] | None = None
+) -> tuple[Stored, list[str]]:
+    """The images of the classes that are folders of `root`, and the classes' names; only those that are `asked` for by
+    name or number are looked into."""
     inside(root, base)
     where, folders = f"data.path: {_told(root, base)}", _folders(root)
     if not folders:
@@ -149,6 +162,8 @@ def _listed(root: Path, base: Path, size: int, check: Check) -> tuple[Stored, li
     files: list[Path] = []
     labels: list[int] = []
     for label, entry in enumerate(folders):
+        if asked is not None and label not in asked and entry.name not in asked:
+            continue
         found = _images_below(entry, base, check)
         if not found:
             kinds = ", ".join(IMAGE_ENDINGS)

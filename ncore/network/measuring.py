@@ -1,23 +1,44 @@
 """All metrics of a network at one step: one pass over the training set (two where its features do not fit) and one over
-the test set, in pieces."""
+the test set and over images from outside the distribution, in pieces."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.nc4 import Decisions, nc4
+from ncore.metrics.nc5 import nc5
+from ncore.metrics.neco import auroc, neco
 from ncore.metrics.rank import numerical_rank
 from ncore.metrics.samples import Samples
 from ncore.metrics.statistics import ClassStatistics
 from ncore.network.data import DataSet, Images
+from ncore.network.decay import norm_sq
 from ncore.network.estimate import KEPT_FEATURES_BYTES, evaluated_at_a_time, features_bytes, keeps_features
 from ncore.network.models import Network
 from ncore.run import Series
 from ncore.spec import NetworkSpec
+
+TEST = "@test"
+"""Behind a layer's name: of the test set's features there."""
+
+
+@dataclass
+class Seen:
+    """What a pass over images has found: series, logits (N, K) in float64, and each layer's statistics by class."""
+
+    logits: Tensor
+    values: dict[Series, Tensor] = field(default_factory=dict)
+    statistics: dict[str, ClassStatistics] = field(default_factory=dict)
+
+    def norm_sq(self, layer: str) -> Tensor:
+        """Σ_i ‖h_i‖² over all images."""
+        found = self.statistics[layer]
+        return (found.within + found.counts * found.means.square().sum(0)).nansum()
 
 
 class NetworkMeasurer:
@@ -31,35 +52,49 @@ class NetworkMeasurer:
         self, spec: NetworkSpec, data: DataSet, targets: Tensor, kept_features_bytes: int = KEPT_FEATURES_BYTES
     ) -> None:
         self.spec, self.data, self.classes = spec, data, data.classes
-        self._targets = targets.double()
+        self._targets, self._kept_features_bytes = targets.double(), kept_features_bytes
         size = len(data.train), data.classes
         self.keeps_features = keeps_features(spec, *size, kept_features_bytes)
         self.features_bytes = features_bytes(spec, *size)[0]
 
     def measure(self, network: Network) -> Generator[None, None, dict[Series, float]]:
         """Every series, of the network as it is in evaluation mode."""
-        labels = self.data.train.labels
-        bias = None if network.classifier.bias is None else network.classifier.bias.double()
-        of_levels = self._of_kept_features if self.keeps_features else self._of_sums
-        values, logits = yield from of_levels(network, network.classifier.weight.double(), bias)
-        values["rank", None] = self._rank(logits if bias is None else logits - bias)
-        loss = self._mean_loss(logits, labels)
+        train, test, bias = self.data.train, self.data.test, network.classifier.bias
+        seen = yield from self._levels(network, train)
+        values = seen.values
+        values["rank", None] = self._rank(seen.logits if bias is None else seen.logits - bias.double())
+        loss = self._mean_loss(seen.logits, train)
         values["loss", None] = loss
-        values["objective", None] = loss + self.spec.optimizer.weight_decay / 2 * network.norm_sq()
-        values["accuracy", None] = _accuracy(logits, labels)
-        if self.data.test is not None:
-            test_logits = yield from self.evaluate(network, self.data.test)
-            values["test_loss", None] = self._mean_loss(test_logits, self.data.test.labels)
-            values["test_accuracy", None] = _accuracy(test_logits, self.data.test.labels)
-        values["nc0", None] = network.classifier.weight.double().sum(0).norm()
-        values["bias_norm", None] = logits.new_zeros(()) if bias is None else bias.norm()
+        values["objective", None] = loss + self._decays(network, seen)
+        for suffix, labels in train.labellings.items():
+            values[f"accuracy{suffix}", None] = _accuracy(seen.logits, labels)
+        if test is not None:
+            if self.spec.measure.test:
+                of_test = yield from self._levels(network, test, TEST)
+                values |= of_test.values
+                logits = of_test.logits
+            else:
+                logits = yield from self.evaluate(network, test)
+            values["test_loss", None] = self._mean_loss(logits, test)
+            values["test_accuracy", None] = _accuracy(logits, test.labels)
+        if self.data.ood is not None:
+            values |= yield from self._outside(network, self.data.ood, seen)
+        weight = network.weight.double()
+        values["nc0", None] = weight.sum(0).norm()
+        values["weight_norm_sq", None] = weight.square().sum(1).mean()
+        values["bias_norm", None] = loss.new_zeros(()) if bias is None else bias.double().norm()
         numbers = torch.stack([value.double() for value in values.values()]).tolist()
         return dict(zip(values, numbers, strict=True))
 
-    def features(self, network: Network) -> Generator[None, None, tuple[dict[str, Tensor], Tensor]]:
-        """The measured layers' features (N, d) of all training images, and their logits (N, K) in float64."""
-        data, features = self.data.train, dict[str, Tensor]()
-        logits = self._empty_logits(data)
+    def _decays(self, network: Network, seen: Seen) -> Tensor:
+        """What weight decay and feature decay add to the objective."""
+        optimizer = self.spec.optimizer
+        weights, features = optimizer.weight_decay / 2 * norm_sq(network, optimizer), optimizer.feature_decay
+        return weights if features is None else weights + features.value / 2 * seen.norm_sq(features.layer)
+
+    def features(self, network: Network, data: Images) -> Generator[None, None, tuple[dict[str, Tensor], Tensor]]:
+        """The measured layers' features (N, d) of all images, and their logits (N, K) in float64."""
+        features, logits = dict[str, Tensor](), self._empty_logits(data)
         for rows, images in self._batches(data):
             found, logits[rows] = network.features(images)
             for layer, x in found.items():
@@ -77,53 +112,85 @@ class NetworkMeasurer:
             yield
         return logits
 
-    def _of_kept_features(
-        self, network: Network, weight: Tensor, bias: Tensor | None
-    ) -> Generator[None, None, tuple[dict[Series, Tensor], Tensor]]:
-        """The series of all levels, and the logits."""
-        features, logits = yield from self.features(network)
-        values: dict[Series, Tensor] = {}
+    def _levels(self, network: Network, data: Images, at: str = "") -> Generator[None, None, Seen]:
+        """The series of all levels, the layers' names with `at` behind, by each labelling of the images."""
+        kept = keeps_features(self.spec, len(data), self.classes, self._kept_features_bytes)
+        seen = yield from (self._of_kept_features if kept else self._of_sums)(network, data)
+        seen.values = {(metric, f"{layer}{at}"): value for (metric, layer), value in seen.values.items()}
+        return seen
+
+    def _of_kept_features(self, network: Network, data: Images) -> Generator[None, None, Seen]:
+        features, logits = yield from self.features(network, data)
+        seen, weight, bias = Seen(logits), *_classifier(network)
         for layer, x in features.items():
-            samples = Samples(x, self.data.train.labels, self.classes)
-            if layer == network.names[-1]:
-                statistics, share = nc4(samples, weight, bias)
-                values |= _of_level(layer, statistics, weight) | {("nc4", layer): share}
-            else:
-                values |= _of_level(layer, samples.statistics)
+            for suffix, labels in data.labellings.items():
+                samples = Samples(x, labels, self.classes)
+                if layer == network.names[-1]:
+                    statistics, share = nc4(samples, weight, bias)
+                    found = _of_level(statistics, weight) | {"nc4": share}
+                else:
+                    statistics = samples.statistics
+                    found = _of_level(statistics)
+                seen.values |= {(f"{name}{suffix}", layer): value for name, value in found.items()}
+                seen.statistics.setdefault(layer, statistics)
             yield
-        return values, logits
+        return seen
 
-    def _of_sums(
-        self, network: Network, weight: Tensor, bias: Tensor | None
-    ) -> Generator[None, None, tuple[dict[Series, Tensor], Tensor]]:
+    def _of_sums(self, network: Network, data: Images) -> Generator[None, None, Seen]:
         """As `_of_kept_features`, in the memory of one batch."""
-        data, last = self.data.train, network.names[-1]
-        sums = {layer: Accumulator(self.classes) for layer in network.layers}
-        logits = self._empty_logits(data)
+        sums = {(layer, suffix): Accumulator(self.classes) for layer in network.layers for suffix in data.labellings}
+        seen = Seen(self._empty_logits(data))
         for rows, images in self._batches(data):
-            found, logits[rows] = network.features(images)
-            for layer, x in found.items():
-                sums[layer].add(x, data.labels[rows])
+            found, seen.logits[rows] = network.features(images)
+            for (layer, suffix), accumulator in sums.items():
+                accumulator.add(found[layer], data.labellings[suffix][rows])
             yield
-        values: dict[Series, Tensor] = {}
-        for layer, accumulator in sums.items():
-            statistics = accumulator.statistics()
-            values |= _of_level(layer, statistics, weight if layer == last else None)
+        weight, bias = _classifier(network)
+        for (layer, suffix), accumulator in sums.items():
+            is_last, statistics = layer == network.names[-1], accumulator.statistics()
+            values = _of_level(statistics, weight if is_last else None)
+            seen.statistics.setdefault(layer, statistics)
             yield
-            if layer == last:
+            if is_last:
                 decisions = Decisions(accumulator.class_means, weight, bias)
-                yield from self._look(network, accumulator, decisions)
-                values["nc4", layer] = decisions.share(statistics)
-        return values, logits
+                yield from self._look(network, data, data.labellings[suffix], accumulator, decisions)
+                values["nc4"] = decisions.share(statistics)
+            seen.values |= {(f"{name}{suffix}", layer): value for name, value in values.items()}
+        return seen
 
-    def _look(self, network: Network, sums: Accumulator, decisions: Decisions) -> Generator[None, None, None]:
-        """Shows all training images to `decisions`, in a pass of its own."""
-        for rows, images in self._batches(self.data.train):
-            x, labels = network.features(images)[0][network.names[-1]], self.data.train.labels[rows]
-            deviations = sums.deviations(x, labels)
+    def _look(
+        self, network: Network, data: Images, labels: Tensor, sums: Accumulator, decisions: Decisions
+    ) -> Generator[None, None, None]:
+        """Shows all images to `decisions`, in a pass of its own."""
+        last = network.names[-1]
+        for rows, images in self._batches(data):
+            x, some = network.features(images, (last,))[0][last], labels[rows]
+            deviations = sums.deviations(x, some)
             lengths = torch.linalg.vector_norm(deviations, dim=1)
-            decisions.look(deviations, labels, lengths, sums.class_means.inverse @ deviations.mT)
+            decisions.look(deviations, some, lengths, sums.class_means.inverse @ deviations.mT)
             yield
+
+    def _outside(self, network: Network, ood: Images, seen: Seen) -> Generator[None, None, dict[Series, Tensor]]:
+        """nc5 of every measured layer, and how well NECO's score tells test images from those outside."""
+        last, inside = network.names[-1], self.data.test or self.data.train
+        scored = (last,) if last in seen.statistics else ()
+        totals, scores = dict[str, Tensor](), list[Tensor]()
+        for _, images in self._batches(ood):
+            for layer, x in network.features(images)[0].items():
+                totals[layer] = totals.get(layer, 0.0) + x.double().sum(0)
+                if layer in scored:
+                    scores.append(neco(seen.statistics[layer], x))
+            yield
+        values: dict[Series, Tensor] = {
+            ("nc5", layer): nc5(seen.statistics[layer], total[None]) for layer, total in totals.items()
+        }
+        if scored:
+            of_inside = []
+            for _, images in self._batches(inside):
+                of_inside.append(neco(seen.statistics[last], network.features(images, scored)[0][last]))
+                yield
+            values["ood_auroc", last] = auroc(torch.cat(of_inside), torch.cat(scores))
+        return values
 
     def _batches(self, data: Images) -> Iterator[tuple[slice, Tensor]]:
         """Rows, and their standardised images."""
@@ -135,19 +202,23 @@ class NetworkMeasurer:
     def _empty_logits(self, data: Images) -> Tensor:
         return torch.empty(len(data), self.classes, dtype=torch.float64, device=data.labels.device)
 
-    def _mean_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return data_loss(self.spec, logits, self._targets[labels]).mean()
+    def _mean_loss(self, logits: Tensor, data: Images) -> Tensor:
+        return data_loss(self.spec, logits, self._targets[data.taught]).mean()
 
     def _rank(self, products: Tensor) -> Tensor:
         """Numerical rank of W H̄, the logit means without the bias."""
         return numerical_rank(Samples(products, self.data.train.labels, self.classes).means)
 
 
-def _of_level(layer: str, statistics: ClassStatistics, weight: Tensor | None = None) -> dict[Series, Tensor]:
-    values: dict[Series, Tensor] = {
-        (name, layer): v for name, v in level_metrics(statistics, weight, more=True).items()
-    }
-    return values | {("feature_norm_sq", layer): statistics.means.square().sum(0).mean()}
+def _classifier(network: Network) -> tuple[Tensor, Tensor | None]:
+    """Weight (K, d) and bias (K,) in float64."""
+    bias = network.classifier.bias
+    return network.weight.double(), None if bias is None else bias.double()
+
+
+def _of_level(statistics: ClassStatistics, weight: Tensor | None = None) -> dict[str, Tensor]:
+    values = level_metrics(statistics, weight, more=True)
+    return values | {"feature_norm_sq": statistics.means.square().sum(0).mean()}
 
 
 def data_loss(spec: NetworkSpec, logits: Tensor, targets: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ Each is a chain: stages (each ends in a named layer), average over space, extra 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ncore.kinds.fields import resolved
 from ncore.kinds.networks import ConvNetModel, MlpModel, NetworkModel, ResNetModel
@@ -20,11 +21,22 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class Network(nn.Module):
-    """`layers` are measured, in order; `sees_last`: the last of them is what the last Linear sees."""
+    """`layers` are measured, in order; `sees_last`: the last of them is what the last Linear sees.
 
-    def __init__(self, stages: Mapping[str, nn.Module], head: Mapping[str, nn.Module], classifier: nn.Linear) -> None:
+    With a `temperature` τ the last features and the rows of the last weight are brought to norm 1, and logits are τ
+    times their products.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, nn.Module],
+        head: Mapping[str, nn.Module],
+        classifier: nn.Linear,
+        temperature: float | None = None,
+    ) -> None:
         super().__init__()
         self.stages, self.head, self.classifier = nn.ModuleDict(stages), nn.ModuleDict(head), classifier
+        self.temperature = temperature
         self.names = (*stages, *head)
         self.layers: tuple[str, ...] = self.names
         self.dead_norm_sq = 0.0
@@ -34,35 +46,40 @@ class Network(nn.Module):
     def sees_last(self) -> bool:
         return self.layers[-1] == self.names[-1]
 
-    def forward(self, x: Tensor) -> Tensor:
-        for stage in self.stages.values():
-            x = stage(x)
-        x = averaged(x)
-        for layer in self.head.values():
-            x = layer(x)
-        return self.classifier(x)
+    @property
+    def weight(self) -> Tensor:
+        """The weight (K, d) that the last features meet."""
+        weight = self.classifier.weight
+        return weight if self.temperature is None else functional.normalize(weight, dim=1)
 
-    def features(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """The measured layers' features (n, d), and the logits."""
-        found: dict[str, Tensor] = {}
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x, ())[1]
+
+    def features(self, x: Tensor, layers: Sequence[str] | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """The features (n, d) of these layers, by default the measured ones, and the logits."""
+        found, asked = dict[str, Tensor](), self.layers if layers is None else layers
         for name, stage in self.stages.items():
             x = stage(x)
-            if name in self.layers:
+            if name in asked:
                 found[name] = averaged(x)
         x = averaged(x)
         for name, layer in self.head.items():
             x = layer(x)
-            if name in self.layers:
+            if name in asked:
                 found[name] = x
-        return found, self.classifier(x)
+        if self.temperature is None:
+            return found, self.classifier(x)
+        x = functional.normalize(x, dim=1)
+        if self.names[-1] in asked:
+            found[self.names[-1]] = x
+        return found, self.temperature * functional.linear(x, self.weight)
 
-    def norm_sq(self) -> Tensor:
-        """‖θ‖² of all that is trained, in float64, with the taps that were cut off (see `cut_dead_taps`)."""
-        trained = [p for p in self.parameters() if p.requires_grad and p is not self.dead_scale]
-        total = torch.stack([p.detach().double().square().sum() for p in trained]).sum()
-        if self.dead_scale is not None:
-            total = total + self.dead_norm_sq * self.dead_scale.detach().double().square()
-        return total
+    def trained(self, after: str | None = None) -> dict[str, nn.Parameter]:
+        """What is trained, by name; only what lies behind the layer `after` where that is given."""
+        behind = self.names if after is None else self.names[self.names.index(after) + 1 :]
+        prefixes = ("classifier.", *(f"{part}.{name}." for name in behind for part in ("stages", "head")))
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        return {name: p for name, p in trained.items() if after is None or name.startswith(prefixes)}
 
 
 def averaged(x: Tensor) -> Tensor:
@@ -88,6 +105,8 @@ def build(
         torch.manual_seed(seed)
         network: Network = resolved(type(model).build)(model, classes, channels, image_size)
     network.layers = model.measured
+    if model.is_foreign:
+        return network
     if cut_padding_taps:
         cut_dead_taps(network, channels, image_size)
     if as_products:
@@ -136,8 +155,9 @@ def with_head(model: NetworkModel, stages: Mapping[str, nn.Module], width: int, 
         head[f"head{i + 1}"] = nn.Sequential(linear, nn.ReLU()) if model.head_activation == "relu" else linear
     classifier = nn.Linear(width, classes, bias=model.bias)
     if model.fixed_etf:
-        classifier.weight = nn.Parameter(simplex_etf(classes, width), requires_grad=False)
-    return Network(stages, head, classifier)
+        rows = model.row_norm * simplex_etf(classes, width)
+        classifier.weight = nn.Parameter(rows, requires_grad=False)
+    return Network(stages, head, classifier, model.logit_scale if model.normalized else None)
 
 
 def simplex_etf(classes: int, width: int) -> Tensor:

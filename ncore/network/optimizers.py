@@ -6,14 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ncore.kinds.optimizers import Adam, AdamW, Sgd, Sgdw
 
+Groups = Sequence[dict[str, Any]]
 
-def sgd(spec: Sgd, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+
+def sgd(spec: Sgd, groups: Groups) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        parameters,
+        groups,
         lr=spec.learning_rate,
         momentum=spec.momentum,
         nesterov=spec.nesterov,
@@ -25,28 +26,24 @@ def sgd(spec: Sgd, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
 class _DecayedApart(torch.optim.SGD):
     """SGD after a step of (1 − ηλ) that momentum does not see."""
 
-    def __init__(self, parameters: Sequence[Tensor], decay: float, **options: Any) -> None:
-        super().__init__(parameters, **options)
-        self._decay = decay
-
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         for group in self.param_groups:
-            torch._foreach_mul_(group["params"], 1 - group["lr"] * self._decay)
+            torch._foreach_mul_(group["params"], 1 - group["lr"] * group["apart"])
         return super().step(closure)
 
 
-def sgdw(spec: Sgdw, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    options = {"lr": spec.learning_rate, "momentum": spec.momentum, "nesterov": spec.nesterov, "fused": True}
-    return _DecayedApart(parameters, spec.weight_decay, **options)
+def sgdw(spec: Sgdw, groups: Groups) -> torch.optim.Optimizer:
+    apart = [{**group, "weight_decay": 0.0, "apart": group.get("weight_decay", spec.weight_decay)} for group in groups]
+    return _DecayedApart(apart, lr=spec.learning_rate, momentum=spec.momentum, nesterov=spec.nesterov, fused=True)
 
 
-def adam(spec: Adam, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, **_adams(spec))
+def adam(spec: Adam, groups: Groups) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, **_adams(spec))
 
 
-def adamw(spec: AdamW, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, **_adams(spec))
+def adamw(spec: AdamW, groups: Groups) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, **_adams(spec))
 
 
 def _adams(spec: Adam | AdamW) -> dict[str, Any]:

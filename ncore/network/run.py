@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ncore.kinds.fields import resolved
-from ncore.network.data import PADDING, DataSet, augment, load
+from ncore.network import decay
+from ncore.network.data import DataError, augment, load
+from ncore.network.device import float32_products, told_when_out_of_memory
+from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
+from ncore.network.ranks import Group, Others, RankLost, share_batch_norm
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
 from ncore.spec import MeasureEpochs, NetworkSpec
@@ -26,34 +28,13 @@ from ncore.theory.nc0 import nc0_law
 
 LOOK_STEPS_ON_GPU = 20
 """Steps between two looks at the clock and at whether the loss is finite; each look waits for the GPU."""
-NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "bad_alloc", "could not create a memory")
-"""Words in which torch and oneDNN report that the CPU's memory is used up."""
+ATTEMPTS = 3
+"""How often a step is tried that other processes of the run were lost in."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
 """What torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
 """Names in a checkpoint."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """All randomness of one epoch, a function of (seed, epoch) only: checkpoints need no generator state."""
-
-    order: Tensor
-    shifts: Tensor | None
-    flipped: Tensor | None
-
-    @classmethod
-    def draw(cls, seed: int, epoch: int, data: DataSet, *, augmented: bool) -> Epoch:
-        state = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]) >> 1
-        draw, samples = torch.Generator().manual_seed(state), len(data.train)
-        device = data.train.labels.device
-        order = torch.randperm(samples, generator=draw).to(device)
-        if not augmented:
-            return cls(order, None, None)
-        shifts = torch.randint(-PADDING, PADDING + 1, (samples, 2), generator=draw).to(device)
-        flipped = (torch.rand(samples, generator=draw) < 0.5).to(device) if data.flips else None
-        return cls(order, shifts, flipped)
 
 
 class NetworkRun:
@@ -72,7 +53,8 @@ class NetworkRun:
         data_dir: str | None,
         check: Check = go_on,
     ) -> None:
-        self.spec, self.device = spec, device
+        self.spec, self.device, self._data_dir = spec, device, data_dir
+        self.diverged: dict[int, Diverged] = {}  # seeds are trained one by one, and experiments too
         self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
         self._data = load(spec.data, data_dir, device, self._dtype, check)
         self.classes = self._data.classes
@@ -87,11 +69,15 @@ class NetworkRun:
         self._nc0_law = nc0_law(spec, self._epoch_steps)
         self._due = self._schedule()
         self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
+        if spec.measure.test and self._data.test is None:
+            raise DataError(f"measure.test: must be false, as {spec.data.name!r} has no test images here")
         self._measurer = NetworkMeasurer(spec, self._data, self._targets)
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
+        self._group: Group | None = None
+        self._others: Others | None = None  # while this is rank 0 of several processes
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
         check()
-        self._begin_seed(seed_index)
+        self.begin_seed(seed_index)
         if checkpoint:
             self._restore(checkpoint, step, measured)
 
@@ -110,12 +96,15 @@ class NetworkRun:
         if self._measured >= self._seed_steps:
             if self.done:
                 return []
-            self._begin_seed(self._seed_index + 1)
+            self.begin_seed(self._seed_index + 1)
         due = next_due(self._due, self._measured)
         with told_when_out_of_memory(self.device):
             try:
                 if self._train(due, until):
-                    return self._measure(until)
+                    found = self._measure(until)
+                    if self.done:
+                        self._end_others()
+                    return found
             except Diverged as error:
                 return [self._lose_seed(error)]
         return []
@@ -147,14 +136,16 @@ class NetworkRun:
         network.eval()
         try:
             if measurer.keeps_features:
-                features, logits = _returned(measurer.features(network))
+                features, logits = _returned(measurer.features(network, self._data.train))
             else:
                 logits = _returned(measurer.evaluate(network, self._data.train))
         finally:
             network.train()
         state = {f"network.{name}": t.detach() for name, t in self._network.state_dict().items()}
         state |= {f"features.{layer}": x for layer, x in features.items()}
-        return _on_cpu(state | {"logits": logits, "labels": self._data.train.labels})
+        train = self._data.train
+        given = {} if train.given is None else {"given_labels": train.given}
+        return _on_cpu(state | {"logits": logits, "labels": train.labels} | given)
 
     def _schedule(self) -> list[int]:
         measure = self.spec.measure
@@ -163,7 +154,12 @@ class NetworkRun:
             return sorted({*range(0, self._seed_steps, every), self._seed_steps})
         return measuring_steps(self._seed_steps, measure.points, measure.spacing)
 
-    def _begin_seed(self, seed_index: int) -> None:
+    def join(self, group: Group) -> None:
+        """Takes part in a group of processes that train together."""
+        self._group = group
+        share_batch_norm(self._network, group)
+
+    def begin_seed(self, seed_index: int) -> None:
         spec, optimizer = self.spec, self.spec.optimizer
         self._seed_index, self._measured = seed_index, -1
         self.step = seed_index * self._seed_steps
@@ -179,11 +175,17 @@ class NetworkRun:
         # views of one dimension, as the fused step copies gradients that are not in the order of their shape
         trained = [(name, p) for name, p in self._network.named_parameters() if p.requires_grad]
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
-        flat_ones = [flat for _, _, flat in self._trained]
-        self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, flat_ones)
+        groups = decay.groups(self._network, optimizer, {name: flat for name, _, flat in self._trained})
+        self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, groups)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
+        self._end_others()  # they begin anew with the seed's first step
+
+    def _end_others(self) -> None:
+        if self._others is not None:
+            self._others.end()
+            self._others = self._group = None
 
     def _restore(self, checkpoint: Mapping[str, Tensor], step: int, measured: int) -> None:
         self.step, self._measured = self.step + step, measured
@@ -204,21 +206,39 @@ class NetworkRun:
     def _train(self, due: int, until: float) -> bool:
         """Trains up to step `due`; False where the time is up before."""
         look = LOOK_STEPS_ON_GPU if self.device.startswith("cuda") else 1
-        with _float32_products(tf32=self.spec.precision == "tf32"):
+        with float32_products(tf32=self.spec.precision == "tf32"):
             while self._step < due:
                 for _ in range(min(look, due - self._step)):
-                    loss = self._train_step(noted=self._step == due - 1)
+                    loss = self._step_of_all(noted=self._step == due - 1)
                 self._check_finite(float(loss))
                 if time.perf_counter() >= until and self._step < due:
                     return False
         return True
 
-    def _train_step(self, *, noted: bool = False) -> Tensor:
+    def _step_of_all(self, *, noted: bool) -> Tensor:
+        """A step that all processes of the run take; where one of them is lost, all others are replaced first."""
+        if self.spec.devices == 1:
+            return self.train_step(noted=noted)
+        for attempt in range(ATTEMPTS):
+            before = [buffer.clone() for buffer in self._network.buffers()]
+            try:
+                if self._others is None:
+                    self._others = Others(self.spec, self.device, self._data_dir, self.checkpoint())
+                    self.join(self._others.group)
+                self._others.say_step()
+                return self.train_step(noted=noted)
+            except RankLost:
+                self._end_others()
+                for buffer, kept in zip(self._network.buffers(), before, strict=True):
+                    buffer.copy_(kept)
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def train_step(self, *, noted: bool = False) -> Tensor:
         """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
-        images, labels = self._batch()
-        with self._autocast():
-            logits = self._network(images)
-        loss = data_loss(self.spec, logits.to(self._dtype), self._targets[labels]).mean()
+        images, labels, size = self._batch()
+        loss = self._batch_loss(images, self._targets[labels], size)
         self._network.zero_grad()
         loss.backward()
         if self._network.dead_scale is not None:
@@ -226,36 +246,49 @@ class NetworkRun:
         for _, parameter, flat in self._trained:
             assert parameter.grad is not None  # noqa: S101 (for the type checker)
             flat.grad = _in_memory_order(parameter.grad)
+        loss = loss.detach()
+        if self._group is not None:
+            _sum_over_all(self._group, [loss, *(flat.grad for _, _, flat in self._trained if flat.grad is not None)])
         self._batch_grad_norm = self._gradient_norm() if noted else None
-        self._optimizer.param_groups[0]["lr"] = self._learning_rate()
+        if self.spec.optimizer.clip_norm is not None:
+            nn.utils.clip_grad_norm_([flat for _, _, flat in self._trained], self.spec.optimizer.clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate()
         self._optimizer.step()
         self.step += 1
-        return loss.detach()
+        return loss
+
+    def _batch_loss(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+        """The mean of the data term over the batch, and what feature decay adds, the sum over all estimated from it: of
+        a batch of `size` images what these here have a part in."""
+        features = self.spec.optimizer.feature_decay
+        with self._autocast():
+            found, logits = self._network.features(images, () if features is None else (features.layer,))
+        loss = data_loss(self.spec, logits.to(self._dtype), targets).sum() / size
+        if features is None:
+            return loss
+        mean_sq = found[features.layer].to(self._dtype).square().sum() / size
+        return loss + features.value / 2 * len(self._data.train) * mean_sq
 
     @torch.no_grad()
     def _gradient_norm(self) -> Tensor:
-        """‖∇(data term of the batch + weight decay/2 ‖θ‖²)‖ over all that is trained, in float64, on the device."""
-        decay, network = self.spec.optimizer.weight_decay, self._network
-        squares = []
-        for _, parameter, flat in self._trained:
-            if parameter is not network.dead_scale:
-                assert flat.grad is not None  # noqa: S101 (for the type checker)
-                squares.append((flat.grad.double() + decay * flat.double()).square_().sum())
-        if network.dead_scale is not None:  # the taps that were cut off have no gradient but weight decay's
-            squares.append(decay**2 * network.dead_norm_sq * network.dead_scale.double().square())
-        return torch.stack(squares).sum().sqrt()
+        """‖∇(data term of the batch + decays)‖ over all that is trained, in float64, on the device."""
+        gradients = {name: (flat, flat.grad) for name, _, flat in self._trained if flat.grad is not None}
+        return decay.gradient_norm(self._network, self.spec.optimizer, gradients)
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
+    def _batch(self) -> tuple[Tensor, Tensor, int]:
+        """This process's images and labels of the next batch, and how many the batch has in all."""
         epoch, position = divmod(self._step, self._epoch_steps)
         if self._epoch is None or self._epoch[0] != epoch:
             self._epoch = epoch, Epoch.draw(self._seed, epoch, self._data, augmented=self.spec.data.augment)
         drawn, size = self._epoch[1], self.spec.optimizer.batch_size
-        index = drawn.order[position * size : (position + 1) * size]
+        whole = drawn.order[position * size : (position + 1) * size]
+        index = whole if self._group is None else self._group.part(whole)
         train = self._data.train
         images = self._data.standardise(train.images[index])
         if drawn.shifts is not None:
             images = augment(images, drawn.shifts[index], None if drawn.flipped is None else drawn.flipped[index])
-        return images.contiguous(memory_format=torch.channels_last), train.labels[index]
+        return images.contiguous(memory_format=torch.channels_last), train.taught[index], len(whole)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.spec.precision != "bfloat16":
@@ -271,7 +304,7 @@ class NetworkRun:
         """Goes on measuring; [] where the time is up before the end. A checkpoint begins a measurement anew."""
         if self._measuring is None:
             self._measuring = self._measurement()
-        with _float32_products(tf32=False):
+        with float32_products(tf32=False):
             try:
                 while True:
                     next(self._measuring)
@@ -317,6 +350,13 @@ def _returned(work: Generator[None, None, T]) -> T:
             return result
 
 
+def _sum_over_all(group: Group, tensors: list[Tensor]) -> None:
+    """Replaces tensors of one type by their sums over all processes, sent as one."""
+    total = group.summed(torch.cat([tensor.view(-1) for tensor in tensors]))
+    for tensor, part in zip(tensors, total.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.view(-1).copy_(part)
+
+
 def _in_memory_order(tensor: Tensor) -> Tensor:
     """A view of one dimension of a tensor that is contiguous or channels_last."""
     return (tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor).view(-1)
@@ -324,29 +364,3 @@ def _in_memory_order(tensor: Tensor) -> Tensor:
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-
-
-@contextmanager
-def _float32_products(*, tf32: bool) -> Iterator[None]:
-    """float32 products on a GPU in full, or in TF32 where asked; torch's own settings come back."""
-    settings = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
-        setting.fp32_precision = "tf32" if tf32 else "ieee"
-    try:
-        yield
-    finally:
-        for setting, value in zip(settings, before, strict=True):
-            setting.fp32_precision = value
-
-
-@contextmanager
-def told_when_out_of_memory(device: str) -> Iterator[None]:
-    """Turns torch's several words for it into a MemoryError with advice."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not any(s in str(error) for s in NO_MEMORY):
-            raise
-        fields = "optimizer.batch_size, data.image_size, data.samples_per_class or the model's size"
-        raise MemoryError(f"out of memory on {device}: lower {fields}") from error

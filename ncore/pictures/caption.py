@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 
 
-def caption(spec: UfmSpec | NetworkSpec, shown: Sequence[int] = ()) -> str:
+def caption(spec: AnySpec, shown: Sequence[int] = ()) -> str:
     """The setting, and which seeds are shown; all if empty."""
     seeds = [seed for seed in spec.seeds if not shown or seed in shown]
-    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else f"seed {seeds[0]}"
-    setting = _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
-    return f"{setting}; {told}"
+    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else "".join(f"seed {seed}" for seed in seeds)
+    return "; ".join(filter(None, (_setting(spec), told)))
+
+
+def _setting(spec: AnySpec) -> str:
+    if isinstance(spec, ExternalSpec):
+        classes = spec.model.classes
+        return "measured elsewhere" if classes is None else f"measured elsewhere, K = {classes}"
+    return _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
 
 
 def _loss(spec: UfmSpec | NetworkSpec) -> str:
@@ -36,10 +42,15 @@ def _ufm(spec: UfmSpec) -> str:
     )
 
 
+def _feature_decay(spec: NetworkSpec) -> str:
+    decay = spec.optimizer.feature_decay
+    return "" if decay is None else f"; λ_H = {decay.value:g} on {decay.layer}"
+
+
 def _network(spec: NetworkSpec) -> str:
     model, optimizer, data = spec.model, spec.optimizer, spec.data
     return (
-        f"{model.words} on {data.words}; "
+        f"{model.words}{model.head_words} on {data.words}; "
         f"{_loss(spec)}, {'bias' if model.bias else 'no bias'}; {optimizer.words}, batch {optimizer.batch_size}, "
-        f"{optimizer.epochs} epochs"
+        f"{optimizer.epochs} epochs{_feature_decay(spec)}"
     )

@@ -11,7 +11,7 @@ from ncore.pictures import marks
 from ncore.pictures.axes import SHARE, Abscissa, Channel, Ordinate, powers_below, powers_beside
 from ncore.pictures.histogram import histogram
 from ncore.pictures.marks import Row, Tables
-from ncore.pictures.panels import GAP, PANELS, Panel, panel_of
+from ncore.pictures.panels import GAP, Panel, panel_called, panel_of
 from ncore.pictures.points import CurvePoint, Curves, Key
 from ncore.pictures.setting import PictureSetting
 from ncore.pictures.themes import THEMES, Layout, Theme
@@ -24,6 +24,7 @@ LEGEND_MARK_COLUMNS = 7
 """Of the line in front of a name, and the room behind it."""
 TITLE_LINES, CAPTION_LINES = 2, 6
 NO_TITLE = "none"
+PREDICTED = "predicted"
 SCREEN = Layout()
 
 
@@ -43,9 +44,9 @@ def figure(
     for the panels that are histograms.
     """
     names, canvas = panels or setting.shown(ends), _Canvas(THEMES[theme], layout, hover)
-    if any(GAP in PANELS[name].metrics for name in names):
+    if any(GAP in panel_called(name).metrics for name in names):
         curves = {**curves, (GAP, None): _gap(curves, setting)}
-    charts = [_panel(PANELS[name], curves, ends, setting, canvas) for name in names]
+    charts = [_panel(panel_called(name), curves, ends, setting, canvas) for name in names]
     heading = (setting.name, setting.caption) if layout.title is None else (layout.title, "")
     description = f"{setting.name}. {setting.caption}".strip(". ")
     return {**_whole(charts, canvas, *heading, columns), "description": description}
@@ -66,7 +67,9 @@ def comparison(
     for name, (setting, curves) in zip(names, experiments, strict=True):
         found = _rows(curves, panel.metrics, Abscissa(over.title, _length(setting, curves) if by_share else 1))
         depth = {layer: _depth(i) for i, layer in enumerate(_layers(setting, found)[::-1])} | {"": _depth(0)}
-        rows += [{**row, "experiment": name, "depth": depth[row["layer"]]} for row in found]
+        label = panel.metrics[metric]  # behind which a row says of which images it is, where not of training
+        depths_of = [depth[row["layer"]] + row["metric"].removeprefix(label) for row in found]
+        rows += [{**row, "experiment": name, "depth": deep} for row, deep in zip(found, depths_of, strict=True)]
     depths = sorted({row["depth"] for row in rows}, key=lambda text: (len(text), text))
     beside = max(1, layout.columns // (max(map(width, names)) + LEGEND_MARK_COLUMNS))
     legend = {"columns": beside} if layout.has_legend else None
@@ -109,7 +112,7 @@ def _panel(
         return {**chart, **_sizes(canvas.layout), "title": panel.title}
     rows, style, stroke = _rows(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
     layers = _layers(setting, rows)
-    labels = [label for label in panel.metrics.values() if any(row["metric"] == label for row in rows)]
+    labels = _labels(panel, rows)
     stroke_width: Channel = {"value": stroke}
     if len(layers) < 2:
         color: Channel = {"value": style.colours[0]}
@@ -122,7 +125,7 @@ def _panel(
         last = {"test": {"field": "layer", "equal": layers[-1]}, "value": 1.15 * stroke}
         stroke_width = {"value": 0.8 * stroke, "condition": last}
     encoding = {"color": color, "strokeDash": marks.dash("metric", labels), "strokeWidth": stroke_width}
-    levels = _levels(panel, rows, setting.predicted)
+    levels = _levels(panel, rows, {PREDICTED: setting.predicted, **setting.limits})
     shown = {"layer": "layer"} if any(row["layer"] for row in rows) else {}
     chart = _curves(panel, rows, levels, setting.over, encoding, canvas, shown)
     return {**chart, **_sizes(canvas.layout), "title": _title(panel, setting)}
@@ -195,14 +198,26 @@ def _gap(curves: Curves, setting: PictureSetting) -> list[CurvePoint]:
 
 
 def _rows(curves: Curves, metrics: Mapping[str, str], over: Abscissa) -> list[Row]:
-    """A row for each point of the curves of these metrics, under the names that the metrics have in the legend."""
-    found = sorted(
-        (metrics[metric], layer or "", points) for (metric, layer), points in curves.items() if metric in metrics
-    )
+    """A row for each point of the curves of these metrics, under the names that the metrics have in the legend; the
+    layer NAME@PART is the layer NAME, and its metrics are those of that part of the data."""
+    found = []
+    for (metric, layer), points in curves.items():
+        if metric in metrics:
+            name, _, part = (layer or "").partition("@")
+            found.append((f"{metrics[metric]}, {part}" if part else metrics[metric], name, points))
+    found.sort()
     return [
         {"metric": metric, "layer": layer, over.title: point.step / over.unit, **point._asdict()}
         for metric, layer, points in found
         for point in points
+    ]
+
+
+def _labels(panel: Panel, rows: Sequence[Row]) -> list[str]:
+    """The names of the metrics that are drawn, in the panel's order, each with those of other parts behind it."""
+    drawn = sorted({row["metric"] for row in rows})
+    return [
+        name for label in panel.metrics.values() for name in drawn if name == label or name.startswith(f"{label}, ")
     ]
 
 
@@ -212,13 +227,17 @@ def _layers(setting: PictureSetting, rows: Sequence[Row]) -> tuple[str, ...]:
     return (*setting.layers, *sorted(others))
 
 
-def _levels(panel: Panel, rows: Sequence[Row], predicted: Mapping[tuple[str, str | None], float]) -> list[Row]:
-    """The predicted levels that the panel can show, one row for each value however many layers tend to it."""
+def _levels(
+    panel: Panel, rows: Sequence[Row], known: Mapping[str, Mapping[tuple[str, str | None], float]]
+) -> list[Row]:
+    """The levels that the panel can show, predicted ones and limits by name: one row for each value however many layers
+    tend to it."""
     drawn = {(row["metric"], row["layer"]) for row in rows}
     values: dict[float, str] = {}
-    for (metric, layer), value in predicted.items():
+    found = [(name, *key, value) for name, levels in known.items() for key, value in levels.items()]
+    for name, metric, layer, value in found:
         if (panel.metrics.get(metric), layer or "") in drawn and (value > 0 or not panel.log):
-            values.setdefault(float(f"{value:.12g}"), "f*" if metric == "objective" else "predicted")
+            values.setdefault(float(f"{value:.12g}"), "f*" if metric == "objective" and name == PREDICTED else name)
     return [
         {"value": value, "low": value, "high": value, "text": f"{name} = {value:.4g}"} for value, name in values.items()
     ]

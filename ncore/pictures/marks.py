@@ -74,13 +74,28 @@ def spots(
 
 def levels(rows: Sequence[Row], y: Ordinate, style: Theme, layout: Layout, tables: Tables) -> list[Part]:
     """Dotted lines, their labels at the left and below, where curves that fall to a level are not."""
-    room = layout.fontsize + 3
-    placed = [{**row, "dy": room - 4 if y.height(row["value"]) * layout.height > room + 2 else -6} for row in rows]
+    lines = [(1 - y.height(row["value"])) * layout.height for row in rows]
+    placed = [{**row, "dy": at - own} for row, own, at in zip(rows, lines, beside(lines, layout), strict=True)]
     data, at = tables.add(placed), y.channel("value", layout)
     rule = {"type": "rule", "strokeDash": [2, 3], "color": style.ink, "strokeWidth": 1.1}
     text = _text(layout.label_size, style.quiet, align="left", dx=4, dy={"expr": "datum.dy"})
     said = {"y": at, "x": {"value": 0}, "text": field("text", "nominal")}
     return [_part(data, rule, {"y": at}), _part(data, text, said)]
+
+
+def beside(lines: Sequence[float], layout: Layout) -> list[float]:
+    """Where the labels of horizontal lines stand, pixels from the top as the lines: below each, above it where there is
+    no room or another label is; no two cover each other."""
+    room = layout.fontsize + 3
+    made: dict[int, float] = {}
+    for i in sorted(range(len(lines)), key=lambda i: -lines[i]):
+        below, above = lines[i] + room - 4, lines[i] - 6
+        is_free = layout.height - lines[i] > room + 2 and all(abs(below - other) >= room for other in made.values())
+        made[i] = below if is_free else above
+    order = sorted(made, key=made.__getitem__)
+    apart = _apart([made[i] for i in order], min(room, layout.height / len(order)), layout.height)
+    places = dict(zip(order, apart, strict=True))
+    return [places[i] for i in range(len(lines))]
 
 
 def power_labels(

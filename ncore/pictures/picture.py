@@ -12,12 +12,12 @@ from ncore.pictures.files import KINDS, Form, as_json, rendered
 from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS
 from ncore.pictures.points import curves_of, is_chosen
-from ncore.pictures.setting import setting_of
+from ncore.pictures.setting import PictureSetting, setting_of
 from ncore.pictures.themes import LayoutName, ThemeName, layout_of
 from ncore.presets import spec_of
 from ncore.run import Measurement
 from ncore.series import as_series
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.spec import AnySpec, NetworkSpec
 
 
 class Picture:
@@ -50,7 +50,7 @@ class Picture:
 
 
 def figure(
-    spec: UfmSpec | NetworkSpec | Mapping[str, Any] | str,
+    spec: AnySpec | Mapping[str, Any] | str,
     measured: Any,
     *,
     panels: Sequence[str] = (),
@@ -79,15 +79,46 @@ def figure(
     if unknown:
         raise ValueError(f"panels: must be out of {', '.join(PANELS)}; got {unknown[0]!r}")
     body = {"preset": spec} if isinstance(spec, str) else spec
-    parsed = body if isinstance(body, UfmSpec | NetworkSpec) else spec_of(body)
-    foreign = [seed for seed in seeds if seed not in parsed.seeds]
+    parsed = body if isinstance(body, AnySpec) else spec_of(body)
+    foreign = [seed for seed in seeds if seed not in parsed.seeds] if parsed.seeds else []
     if foreign:
         raise ValueError(f"seeds: must be out of {', '.join(map(str, parsed.seeds))}; got {foreign[0]!r}")
     series = [one for one in series_of(measured) if is_chosen(one, layers, seeds)]
     last = steps or max((one["steps"][-1] for one in series if one["steps"]), default=0)
-    setting = setting_of(parsed, last if isinstance(parsed, UfmSpec) else last * len(parsed.seeds), seeds=seeds)
+    setting = setting_of(parsed, last * len(parsed.seeds) if isinstance(parsed, NetworkSpec) else last, seeds=seeds)
     layout = layout_of(style, **sizes)
     return Picture(curves.figure(curves_of(series), setting, panels, theme, columns, True, layout, ends_of(series)))
+
+
+def compare(
+    measured: Mapping[str, Any],
+    metric: str = "nc1",
+    *,
+    layers: Sequence[str] = (),
+    by_share: bool = True,
+    theme: ThemeName = "light",
+    style: LayoutName = "screen",
+    **sizes: Any,
+) -> Picture:
+    """One metric of several experiments, or of networks of your own: a colour each, layers dashed from the last.
+
+    Args:
+        measured: by name, what `figure` takes: measurements, series, a frame or records.
+        layers: those that are drawn; all if empty.
+        by_share: over the share of each run, else over the steps.
+        style: screen, paper or slides; `sizes` are changes of its layout: width, height, fontsize, font, title, legend.
+
+    Raises ValueError where nothing has the metric, TypeError for what is no measurement.
+    """
+    compared = []
+    for name, given in measured.items():
+        series = [one for one in series_of(given) if one["metric"] == metric and is_chosen(one, layers, ())]
+        last = max((one["steps"][-1] for one in series if one["steps"]), default=0)
+        met = tuple(dict.fromkeys(one["layer"] for one in series if one["layer"] is not None))
+        compared.append((PictureSetting(name, layers=met, steps=last), curves_of(series)))
+    if not any(found for _, found in compared):
+        raise ValueError(f"metric: nothing that was measured has {metric!r}")
+    return Picture(curves.comparison(compared, metric, by_share, theme, True, layout_of(style, **sizes)))
 
 
 def series_of(measured: Any) -> list[dict[str, Any]]:

@@ -76,6 +76,10 @@ class Theme:
     quiet: str
     grid: str
     colours: tuple[str, ...]
+    boundary: str
+    """Of theory's boundaries on top of a map."""
+    categories: tuple[str, ...]
+    """Fills that are told apart side by side: verdicts."""
 
     def scale(self, names: Sequence[str], last_first: bool = False) -> dict[str, Any]:
         """A colour for each name; the first one, which stands out, for the last name if `last_first`."""
@@ -110,13 +114,19 @@ class Theme:
         }  # fmt: skip
 
 
+_CATEGORIES = (
+    "#0072b2", "#e69f00", "#56b4e9", "#009e73", "#d9dde1", "#cc79a7", "#7a6a00", "#b9a44c", "#8a929b", "#d55e00",
+    "#5b1a18", "#332288", "#44aa99",
+)  # fmt: skip
 THEMES = {
     "light": Theme(
         background="#ffffff", ink="#1b1f24", quiet="#58616b", grid="#e6e9ec",
         colours=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a6a00", "#000000"),
+        boundary="#c1121f", categories=_CATEGORIES,
     ),
     "dark": Theme(
         background="#14171a", ink="#e4e7eb", quiet="#a3adb8", grid="#2b3138",
         colours=("#4fb3ee", "#ff8a3d", "#3ad1a2", "#ec9fcb", "#9bd8ff", "#f2bd4b", "#d9cb4a", "#ffffff"),
+        boundary="#ff5a5f", categories=_CATEGORIES,
     ),
 }  # fmt: skip

@@ -9,17 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ncore.presets import Spec, as_spec
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.presets import as_spec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 from ncore.theory.cross_entropy import predict_cross_entropy
 from ncore.theory.deep_cross_entropy import predict_deep_cross_entropy
+from ncore.theory.external import beside_external
 from ncore.theory.fixed_head import predict_fixed_head
 from ncore.theory.known_boundaries import boundaries_of, boundary_curves
 from ncore.theory.label_noise import with_label_noise
 from ncore.theory.ladder import local_minima, value_at_zero
 from ncore.theory.linear import predict_linear
+from ncore.theory.networks import predict_network
 from ncore.theory.normalized import predict_normalized
-from ncore.theory.prediction import BetterKnown, Prediction, Threshold, is_balanced, unknown
+from ncore.theory.prediction import BetterKnown, Prediction, Threshold, is_balanced
 from ncore.theory.relu import predict_relu
 from ncore.theory.targets import predict_targets
 from ncore.theory.unequal import predict_unequal
@@ -67,10 +69,12 @@ def _is_mse(spec: UfmSpec) -> bool:
     return spec.criterion.linear_gradient
 
 
-def predict(spec: Spec | Mapping[str, Any] | str) -> Prediction:
+def predict(spec: AnySpec | Mapping[str, Any] | str) -> Prediction:
     """The prediction for `spec` (or a dict or a preset's name); what is not known is None, and a note says why."""
     spec = as_spec(spec)
+    if isinstance(spec, ExternalSpec):
+        return beside_external(spec, predict)
     if isinstance(spec, NetworkSpec):
-        return unknown("No closed form is known for a network; compare it with the extended ReLU model (preset fig4).")
+        return predict_network(spec, predict)
     known = next(case for case in CASES if case.holds(spec)).predict(spec)
     return known.model_copy(update={"boundaries": boundaries_of(spec)})

@@ -8,8 +8,9 @@ Masarczyk & Lucchi, ICLR 2026, arXiv 2602.16642). Not so for MSE, nor for Adam a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeGuard
 
-from ncore.kinds.optimizers import Sgd, Sgdw
+from ncore.kinds.optimizers import NetworkOptimizer, Sgd, Sgdw
 from ncore.spec import NetworkSpec
 
 OPTIMIZERS = ("gd", "sgd", "sgdw")
@@ -42,10 +43,20 @@ def nc0_factors(
     return factors
 
 
+def has_law(spec: NetworkSpec) -> bool:
+    """Whether theory says where `nc0` goes."""
+    model = spec.model
+    return spec.criterion.sums_to_zero and not model.fixed_etf and not model.normalized and _is_sgd(spec.optimizer)
+
+
+def _is_sgd(optimizer: NetworkOptimizer) -> TypeGuard[Sgd | Sgdw]:
+    return isinstance(optimizer, Sgd | Sgdw)
+
+
 def nc0_law(spec: NetworkSpec, epoch_steps: int) -> list[float] | None:
     """`nc0_factors` of a whole run of one seed, from the schedule of its learning rate; None where there is no law."""
     optimizer = spec.optimizer
-    if not spec.criterion.sums_to_zero or spec.model.fixed_etf or not isinstance(optimizer, Sgd | Sgdw):
+    if not has_law(spec) or not _is_sgd(optimizer):
         return None
     steps, schedule = optimizer.epochs * epoch_steps, optimizer.rates
     rates = (optimizer.learning_rate * schedule.share(step, epoch_steps, optimizer.epochs) for step in range(steps))

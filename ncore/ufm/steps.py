@@ -38,6 +38,8 @@ class Rates:
     features: Factor
     weights: tuple[Factor, ...]
     bias: Factor
+    logits: Factor
+    """τ of normalized features."""
 
     @classmethod
     def of(cls, specs: Sequence[UfmSpec], device: str, dtype: torch.dtype) -> Rates:
@@ -55,14 +57,24 @@ class Rates:
             features=factor(lambda spec: spec.regularization.features),
             weights=tuple(factor(lambda spec, j=j: spec.weight_decays[j]) for j in levels),  # type: ignore[misc]
             bias=factor(lambda spec: spec.regularization.bias),
+            logits=factor(lambda spec: spec.model.logit_scale),
         )
 
     @property
     def need_velocities(self) -> bool:
-        """Whether a step cannot be one product added to the scaled parameter: with momentum, or where rates differ."""
-        plain = isinstance(self.momentum, float) and self.momentum == 0.0
-        numbers = (self.learning_rate, self.features, *self.weights, self.bias)
-        return not plain or any(isinstance(number, Tensor) for number in numbers)
+        """Whether a step cannot be one product added to the scaled parameter: with momentum."""
+        return isinstance(self.momentum, Tensor) or self.momentum != 0.0
+
+    @property
+    def of_residual(self) -> Factor:
+        """What R is multiplied by where it differs between replicas, since a product has one factor for all; else 1.
+
+        Every gradient is linear in R: so that is 1/N with velocities, and η/N without.
+        """
+        if self.need_velocities:
+            return 1.0 / self.samples if isinstance(self.samples, Tensor) else 1.0
+        differs = isinstance(self.samples, Tensor) or isinstance(self.learning_rate, Tensor)
+        return self.learning_rate / self.samples if differs else 1.0
 
 
 @dataclass(frozen=True)
@@ -114,15 +126,18 @@ class Program:
         """θ ← θ − η(g/N + λθ) with g = left right; with momentum v ← μv + g/N + λθ, θ ← θ − ηv.
 
         Of a g that is a sum of products each is given in turn, and which is the first and the last.
-        Where N differs between replicas, R (and so every g) is scaled by 1/N beforehand; see `scale_residual`.
+        Where N or η differs between replicas, R (and so every g) is scaled beforehand; see `scale_residual`.
         """
         rates, theta, decay, velocity = self.rates, parameter.theta, parameter.decay, parameter.velocity
-        scale = 1.0 / rates.samples if isinstance(rates.samples, float) else 1.0
-        rate, momentum = rates.learning_rate, rates.momentum
+        rate, momentum, is_scaled = rates.learning_rate, rates.momentum, isinstance(rates.of_residual, Tensor)
         if velocity is None:
-            rate = number(rate)
-            self.product(theta, left, right, -rate * scale, 1 - rate * number(decay) if is_first else 1.0)
+            kept = 1 - rate * decay if is_first else 1.0
+            if isinstance(kept, Tensor):
+                self.operations.append(self.bound.scale(theta, kept))
+                kept = 1.0
+            self.product(theta, left, right, -1.0 if is_scaled else -number(rate) / number(rates.samples), kept)
             return
+        scale = 1.0 if is_scaled else 1.0 / number(rates.samples)
         if isinstance(momentum, Tensor):
             if is_first:
                 self.operations.append(self.bound.scale(velocity, momentum))
@@ -137,8 +152,9 @@ class Program:
             self.operations.append(self.bound.add_multiple(target, other, factor))
 
     def scale_residual(self, residual: Tensor) -> None:
-        if isinstance(self.rates.samples, Tensor):
-            self.operations.append(self.bound.scale(residual, 1.0 / self.rates.samples))
+        factor = self.rates.of_residual
+        if isinstance(factor, Tensor):
+            self.operations.append(self.bound.scale(residual, factor))
 
 
 def build_linear(program: Program, with_bias: bool, fixed_classifier: bool = False) -> None:
@@ -267,17 +283,20 @@ def _blocks(program: Program) -> list[slice]:
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 
-def build_normalized(program: Program, loss: Loss, classes: int, temperature: float) -> None:
+def build_normalized(program: Program, loss: Loss, classes: int) -> None:
     """Riemannian gradient descent on spheres, M = 1: logits τ W H with rows of W and columns of H of norm 1.
 
     θ ← (θ − ηg)/‖θ − ηg‖ for each of them, g its gradient without the part along θ. Rows and columns of zeros (padding)
     stay as they are.
     """
     batch, rates = program.batch, program.rates
-    x, w, targets = batch.columns, batch.weights[0], batch.targets
+    x, w, targets, temperature = batch.columns, batch.weights[0], batch.targets, rates.logits
     known = (batch.labels >= 0).to(x.dtype)[..., None, :]
     residual = torch.empty_like(targets)
-    program.product(residual, w, x, temperature)
+    differs = isinstance(temperature, Tensor)
+    program.product(residual, w, x, 1.0 if differs else number(temperature))
+    if differs:
+        program.operations.append(program.bound.scale(residual, temperature))
     program.operations += loss.operations(program.bound, residual[..., :classes, :], targets[..., :classes, :])
     program.add(residual.mul_, known * (temperature / rates.samples))
 

@@ -18,12 +18,12 @@ const MEANING = {
 
 /** @param {import("./spec.js").Verdict[]} verdicts */
 export function verdictList(verdicts) {
-  /** @type {Map<string, import("./spec.js").Verdict[]>} */
+  /** @type {Map<string | null, import("./spec.js").Verdict[]>} */
   const kinds = new Map();
   for (const one of verdicts) kinds.set(one.reached, [...kinds.get(one.reached) ?? [], one]);
   return element("ul", { class: "verdicts" }, [...kinds].map(([reached, seeds]) => element("li", {},
     element("strong", {}, words(reached)), ` · ${seeds.length} of ${verdicts.length} seed${verdicts.length === 1 ? "" : "s"}`,
-    element("p", { class: "quiet" }, MEANING[reached] ?? ""),
+    element("p", { class: "quiet" }, MEANING[reached ?? ""] ?? ""),
     element("details", {}, element("summary", {}, seeds.length === 1 ? `seed ${seeds[0].seed}` : "each seed"),
       element("ul", {}, seeds.map((one) => element("li", {}, `seed ${one.seed}: ${words(one.reached)}`,
         one.gap === null || one.gap === undefined ? "" : `, objective ${number(one.gap)} (relative) above the predicted minimum`,

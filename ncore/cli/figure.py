@@ -1,0 +1,38 @@
+"""The command that saves the picture of one experiment, or one metric of several."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ncore.cli.output import experiments_of
+from ncore.cli.terminal import console
+from ncore.client import Client, Experiment
+
+OF_ONE = ("seed", "columns")
+OF_SEVERAL = ("metric", "x")
+OF_ALL = ("layer", "style", "theme", "width", "height", "font", "fontsize", "title", "legend")
+
+
+def figure(given: Namespace) -> int:
+    allowed, others = (OF_ONE, OF_SEVERAL) if len(given.ids) == 1 else (OF_SEVERAL, (*OF_ONE, "panels"))
+    wrong = next((name for name in others if getattr(given, name) is not None), None)
+    if wrong is not None:
+        raise ValueError(f"--{wrong}: is for {'several experiments' if len(given.ids) == 1 else 'one experiment'}")
+    asked = {name: value for name in (*allowed, *OF_ALL) if (value := getattr(given, name)) is not None}
+    if given.panels is not None:
+        asked["panel"] = [name.strip() for name in given.panels.split(",") if name.strip()]
+    with Client(given.url) as client:
+        save(client, experiments_of(client, given.ids), given.out, asked)
+    console.print(str(given.out))
+    return 0
+
+
+def save(client: Client, experiments: Sequence[Experiment], out: Path, asked: Mapping[str, Any]) -> None:
+    """Saves the picture; the file's ending says its form."""
+    if len(experiments) == 1:
+        experiments[0].plot(out, **{name: value for name, value in asked.items() if name not in OF_SEVERAL})
+    else:
+        client.compare(experiments, out, **asked)
