@@ -67,7 +67,7 @@ class Tables:
         with Session(sessions.get_engine()) as session:
             claimed = claims.claim(session, "benchmark", "cpu")
             session.rollback()
-        assert len(claimed) == 1
+        assert claimed
         return claimed
 
     def reconciling(self) -> object:
