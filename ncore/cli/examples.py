@@ -29,6 +29,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "workers": ("ncore workers",),
     "delete": ("ncore delete 3f2a 77b1", "ncore delete --sweep 90c4"),
     "prune": ("ncore prune --days 30 --status failed --dry-run",),
+    "sync": ("ncore sync", "ncore sync ncore-runs/my-CNN-1b9d6bcd"),
+    "import": (
+        "ncore import runs/resnet --classes 10 --tag paper",
+        "ncore import seed0.csv seed1.csv --seed 0 --seed 1 --name 'my CNN'",
+    ),
     "theory": ("ncore theory fig4", "ncore theory spec.json --set regularization.features=0.01 --json"),
     "run": ("ncore run fig1 --out results",),
     "compare": ("ncore compare 3f2a 77b1", "ncore compare 3f2a 77b1 --metric nc1 --out nc1.pdf"),
