@@ -36,6 +36,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "theory": ("ncore theory fig4", "ncore theory spec.json --set regularization.features=0.01 --json"),
     "run": ("ncore run fig1 --out results",),
+    "measure": (
+        "ncore measure features.npz",
+        "ncore measure epochs/ --json",
+        "ncore measure --model nets:make --checkpoints 'ckpt/*.pt' --data digits --layers layer3 layer4",
+    ),
     "compare": ("ncore compare 3f2a 77b1", "ncore compare 3f2a 77b1 --metric nc1 --out nc1.pdf"),
     "figure": (
         "ncore figure 3f2a --out figure.pdf --panels nc1,nc2 --style paper",
