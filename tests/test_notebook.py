@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 from conftest import ncore
 
@@ -22,6 +23,12 @@ def test_what_was_measured_anywhere_is_compared_in_one_picture():
     text = picture.as_bytes("svg").decode()
     assert "figure 4" in text
     assert "my net" in text
+    tables = orjson.loads(picture.as_bytes("json"))["datasets"].values()
+    rows = [row for table in tables for row in table if "depth" in row]
+    assert {(row["experiment"], row["layer"]) for row in rows if row["depth"] == "last layer"} == {
+        ("figure 4", "h2"),
+        ("my net", "head"),
+    }
     with pytest.raises(ValueError, match="metric: nothing that was measured has 'nc9'"):
         compare({"my net": own}, "nc9")
 
