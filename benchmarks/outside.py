@@ -39,7 +39,7 @@ class Size:
         return self.steps * len(METRICS)
 
 
-FULL = Size(samples=60_000, width=512, turns=3, calls=5_000, steps=25_000)
+FULL = Size(samples=60_000, width=512, turns=3, calls=5_000, steps=5_000)
 SMALLEST = Size(samples=1_000, width=16, turns=1, calls=10, steps=10)
 
 
