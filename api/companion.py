@@ -20,6 +20,10 @@ class EndedError(RuntimeError):
     """The process has ended before it answered."""
 
 
+class UnheardError(EndedError):
+    """It had ended before it began with the question: another one may be asked."""
+
+
 class LateError(RuntimeError):
     """The process took too long and was killed."""
 
@@ -52,7 +56,7 @@ class Companion:
         return self._process.poll() is None
 
     def ask(self, question: Any, seconds: float) -> Any:
-        """The answer. Raises LateError and EndedError, after which this one is dead."""
+        """The answer. Raises LateError and EndedError, or UnheardError of these, after which this one is dead."""
         late = threading.Event()
 
         def give_up() -> None:
@@ -61,14 +65,17 @@ class Companion:
 
         timer = threading.Timer(seconds, give_up)
         timer.start()
+        ended: type[EndedError] = UnheardError
         try:
             self._pipe.send(question)
+            self._pipe.recv()  # it begins
+            ended = EndedError
             answer = self._pipe.recv()
         except (OSError, EOFError):
             self.close()
             if late.is_set():
                 raise LateError(f"it took longer than {seconds:g} s") from None
-            raise EndedError from None
+            raise ended from None
         finally:
             timer.cancel()
         self.asked += 1
@@ -90,4 +97,5 @@ def answer_all(answer: Callable[[Any], Any], memory_bytes: int) -> None:
             question = pipe.recv()
         except EOFError:
             return
+        pipe.send("begun")
         pipe.send(answer(question))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from api.companion import Companion, CrowdedError, EndedError, LateError, answer_all
+from api.companion import Companion, CrowdedError, EndedError, LateError, UnheardError, answer_all
 from ncore.pictures.files import converted
 
 MOST_CHILDREN = 2
@@ -75,7 +75,7 @@ class Drawing:
     def _answer(self, question: tuple[str, str]) -> tuple[bytes, str | None]:
         try:
             found: tuple[bytes, str | None] = self._child().ask(question, self.seconds)
-        except EndedError:  # it may have been killed while it waited: once more, by a new one
+        except UnheardError:  # it was killed while it waited: once more, by a new one
             found = self._child().ask(question, self.seconds)
         return found
 

@@ -8,6 +8,7 @@ import zipfile
 import httpx
 import numpy as np
 import pytest
+import torch
 from fastapi import FastAPI
 from safetensors.numpy import save
 from starlette.testclient import TestClient
@@ -46,11 +47,14 @@ def test_what_is_hostile_is_refused_by_name_and_the_service_goes_on(service):
     with zipfile.ZipFile(many, "w") as archive:
         for i in range(20_000):
             archive.writestr(f"{i}.npy", b"")
+    pickled = io.BytesIO()
+    torch.save({"features": X, "labels": Y}, pickled)
     objects = packed(features=X, labels=np.array([{}] * 60, dtype=object))
     cases = [
         (objects, "labels", "is an array of objects"),
         (bomb_of_zeros((1,), 2**28), "features", "declares 256 MiB, the limit is 128 MiB"),
         (bomb_of_zeros((2**40, 2**20), 2**20), "features", "declares shape"),
+        (pickled.getvalue(), "body", "is a file of torch.save"),
         (packed(features=X, labels=Y)[:300], "body", "is no .npz archive, or was cut off"),
         (packed(features=X, labels=Y + 1, weight=W), "labels", "labels has values in 1 … 3, must be in 0 … 2"),
         (packed(features=X, labels=Y[:5]), "labels", "labels has shape (5,), must be (N,) = (60,)"),
@@ -67,6 +71,7 @@ def test_what_is_hostile_is_refused_by_name_and_the_service_goes_on(service):
         [fault] = answer.json()["errors"]
         assert fault["field"] == field, fault
         assert message in fault["message"], fault
+        assert answer.json()["detail"] == f"{field}: {fault['message']}"
     assert posted(service, packed(features=X, labels=Y), labels="z").json()["errors"][0]["field"] == "labels"
     assert posted(service, b"", pickle="yes").status_code == 422
     assert values_of(posted(service, packed(features=X, labels=Y)))

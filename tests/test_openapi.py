@@ -156,7 +156,7 @@ def test_what_an_older_version_has_stored_is_answered_as_it_is():
 
 def test_no_answer_is_an_object_of_anything_where_its_fields_are_known():
     """Only what users shape themselves may be so: specs, sweeps, a config, by JSON's own types."""
-    free = {"spec", "base", "axes", "point", "set", "config", "request", "body"}
+    free = {"spec", "base", "axes", "point", "set", "config", "options", "request", "body"}
     schemas = app.openapi()["components"]["schemas"]
     for name, schema in schemas.items():
         for field, inner in schema.get("properties", {}).items():

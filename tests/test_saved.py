@@ -55,6 +55,17 @@ def save(path, form):
         np.save(path, X)
 
 
+def test_layers_of_safetensors_are_in_the_order_of_their_names(tmp_path):
+    """The library gives them in another order in each process, and a file keeps none."""
+    order = [f"layer{i}" for i in (1, 2, 10)] + [f"wide{i}" for i in range(20)]
+    save_file(
+        {f"features.{name}": torch.tensor(X) for name in reversed(order)} | {"y": torch.tensor(Y)},
+        tmp_path / "x.safetensors",
+    )
+    assert list(read(tmp_path / "x.safetensors").layers) == order
+    assert list(read_bytes((tmp_path / "x.safetensors").read_bytes(), limit_bytes=1 << 30).layers) == order
+
+
 @pytest.mark.parametrize("form", ["npz", "pt", "pth", "safetensors", "csv", "parquet", "npy"])
 def test_every_form_gives_what_the_arrays_give(tmp_path, form):
     save(tmp_path / f"saved.{form}", form)

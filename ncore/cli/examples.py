@@ -29,8 +29,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "workers": ("ncore workers",),
     "delete": ("ncore delete 3f2a 77b1", "ncore delete --sweep 90c4"),
     "prune": ("ncore prune --days 30 --status failed --dry-run",),
+    "sync": ("ncore sync", "ncore sync ncore-runs/my-CNN-1b9d6bcd"),
+    "import": (
+        "ncore import runs/resnet --classes 10 --tag paper",
+        "ncore import seed0.csv seed1.csv --seed 0 --seed 1 --name 'my CNN'",
+    ),
     "theory": ("ncore theory fig4", "ncore theory spec.json --set regularization.features=0.01 --json"),
     "run": ("ncore run fig1 --out results",),
+    "measure": (
+        "ncore measure features.npz",
+        "ncore measure epochs/ --json",
+        "ncore measure --model nets:make --checkpoints 'ckpt/*.pt' --data digits --layers layer3 layer4",
+    ),
     "compare": ("ncore compare 3f2a 77b1", "ncore compare 3f2a 77b1 --metric nc1 --out nc1.pdf"),
     "figure": (
         "ncore figure 3f2a --out figure.pdf --panels nc1,nc2 --style paper",

@@ -9,7 +9,7 @@ from typing import Any
 
 WRITTEN = ("list", "show", "sweeps", "presets", "workers", "logs", "theory", "compare", "tag")
 """Commands whose answer is something to read."""
-QUIET = ("submit", "cancel", "retry", "delete", "archive", "note", "sweep")
+QUIET = ("submit", "cancel", "retry", "delete", "archive", "note", "sweep", "import")
 """Commands that do something: with -q they say no more than the ids."""
 SHELLS = ("bash", "zsh", "fish")
 

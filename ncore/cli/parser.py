@@ -43,6 +43,7 @@ COMMANDS = {
     "delete": ("admin.delete", "delete an experiment, or a sweep with its experiments"),
     "prune": ("admin.prune", "delete what has ended some days ago"),
     "sync": ("sync.sync", "send what loops have logged into folders while no service was there"),
+    "import": ("sync.import_", "make an experiment of measurements that other programs wrote down"),
     "theory": ("commands.theory", "what the theory predicts for a spec or a preset"),
     "run": ("commands.run", "run a spec or a preset here, without a service"),
     "measure": ("measure.measure", "the metrics of features that were saved, or of a model's checkpoints"),
@@ -126,7 +127,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
     _measure_arguments(made["measure"])
+    _import_arguments(made["import"])
     return parser
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = "a .csv, a TensorBoard event file, or a folder of these; all make one experiment"
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=forms)
+    parser.add_argument("--name", help="of the experiment (default: the first file's)")
+    parser.add_argument("--tag", action="append", default=[], help="may be repeated")
+    parser.add_argument("--classes", type=int, metavar="K", help="number of classes, for a verdict")
+    parser.add_argument(
+        "--seed", action="append", default=[], type=int, help="of what says none: one for all, or one for each file"
+    )
+    parser.add_argument("--again", action="store_true", help="another experiment, though the same was imported before")
 
 
 def _measure_arguments(parser: argparse.ArgumentParser) -> None:

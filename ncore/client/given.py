@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, SupportsIndex
 
 from pydantic import TypeAdapter, ValidationError
 
 from ncore.faults import fault_of, shortened
-from ncore.kinds.external import LAYER, METRIC
+from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, METRIC
 from ncore.plain import NotPlain, plain
-from ncore.rows import MAX_STEP
+from ncore.rows import MAX_COLUMNS, MAX_STEP
 from ncore.series import key_of
 from ncore.text import escaped
 
@@ -40,6 +40,22 @@ def _check(rule: TypeAdapter[str], text: Any, field: str) -> None:
 def check_mapping(values: Any) -> None:
     if not isinstance(values, Mapping):
         raise TypeError(f"values: must be {{(metric, layer): value}} or {{metric: value}}; got {shortened(values)}")
+
+
+def check_counts(
+    found: Collection[tuple[str, str | None]], metrics: Collection[str] = (), layers: Collection[str] = ()
+) -> tuple[set[str], set[str]]:
+    """The metrics and layers of an experiment with those that are `found` in a row. Raises ValueError for too many."""
+    all_metrics = {*metrics, *(metric for metric, _ in found)}
+    all_layers = {*layers, *(layer for _, layer in found if layer is not None)}
+    for what, count, most in (
+        ("metrics", len(all_metrics), MAX_METRICS),
+        ("layers", len(all_layers), MAX_LAYERS),
+        ("values", len(found), MAX_COLUMNS),
+    ):
+        if count > most:
+            raise ValueError(f"{what}: must be at most {most}, not {count}")
+    return all_metrics, all_layers
 
 
 def step_of(step: SupportsIndex) -> int:

@@ -20,14 +20,13 @@ from types import TracebackType
 from typing import Any, SupportsIndex
 
 from ncore.client.client import Client
-from ncore.client.given import as_json, check_mapping, name_of, number_of, step_of
+from ncore.client.given import as_json, check_counts, check_mapping, name_of, number_of, step_of
 from ncore.client.sending import Sender, SendingThread
 from ncore.client.spool import Spool, root_of, spools_in
 from ncore.faults import shortened
-from ncore.kinds.external import MAX_LAYERS, MAX_METRICS
 from ncore.plain import plain
 from ncore.presets import spec_of
-from ncore.rows import MAX_COLUMNS, MAX_SEED
+from ncore.rows import MAX_SEED
 from ncore.series import metric_and_layer
 from ncore.spec import AnySpec
 from ncore.status import ENDED
@@ -183,17 +182,11 @@ class LoggedRun:
 
     def _admit(self, found: Collection[str]) -> None:
         """Takes names that are new. Raises ValueError where an experiment would have too many."""
-        pairs = [metric_and_layer(name) for name in found]
-        metrics = self._metrics | {metric for metric, _ in pairs}
-        layers = self._layers | {layer for _, layer in pairs if layer is not None}
-        for what, names, most in (
-            ("metrics", metrics, MAX_METRICS),
-            ("layers", layers, MAX_LAYERS),
-            ("values", found, MAX_COLUMNS),
-        ):
-            if len(names) > most:
-                self._names.clear()
-                raise ValueError(f"{what}: must be at most {most}, not {len(names)}")
+        try:
+            metrics, layers = check_counts([metric_and_layer(name) for name in found], self._metrics, self._layers)
+        except ValueError:
+            self._names.clear()
+            raise
         self._metrics, self._layers, self._known = metrics, layers, self._known | set(found)
 
     def finish(self, status: str | None = None, reason: str | None = None, wait_seconds: float = 60.0) -> None:

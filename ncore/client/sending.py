@@ -29,11 +29,13 @@ Table = dict[str, Any]
 
 
 class Sender:
-    """Sends a spool's lines in order; `sent` and `kept` count its rows, `status` is what the service said last."""
+    """Sends a spool's lines in order. `sent` counts its rows, `stored` those that were new at the service, `kept` those
+    of which it has other values; `status` is what it said last.
+    """
 
     def __init__(self, spool: Spool, client: Client) -> None:
         self.spool, self._client = spool, client
-        self.sent = self.kept = 0
+        self.sent = self.stored = self.kept = 0
         self.status: str | None = None
         self.lease_seconds = 10.0
 
@@ -65,6 +67,11 @@ class Sender:
         self.spool.remember(offset=offset)
         return True
 
+    def send_all(self) -> None:
+        """Sends what is left. Raises ApiError, NotReached."""
+        while self.advance():
+            pass
+
     def beat(self) -> None:
         """A heartbeat."""
         self._heard(self._post("heartbeat"))
@@ -81,6 +88,7 @@ class Sender:
         for table in tables_of(rows):
             answer = self._post("measurements", content=orjson.dumps(table))
             self.sent += len(table["rows"])
+            self.stored += answer["stored"]
             self.kept += answer["kept"]
             self._heard(answer)
 

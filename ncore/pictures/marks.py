@@ -12,7 +12,7 @@ Row = dict[str, Any]
 """A row of a table: a point of a curve, a predicted level, a label."""
 Part = dict[str, Any]
 """A chart of one mark, with its data and encoding."""
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 3], [8, 3, 2, 3, 2, 3], [1, 4], [14, 3, 5, 3])
 HOVERED_POINTS = 60
 TICK_LABEL_PIXELS = 8
 """From the axis below to its labels."""

@@ -25,6 +25,8 @@ def npz(source: Path | IO[bytes], limit_bytes: int) -> Contents:
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UnreadableError(f"is no .npz archive, or was cut off: {error}") from None
     entries = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+    if any(name.rpartition("/")[2] == "data.pkl" for name in entries):
+        raise UnreadableError("is a file of torch.save, not of numpy: save it as .npz or .safetensors")
     left = limit_bytes
 
     def read(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,7 +42,7 @@ def pt(source: Path, limit_bytes: int) -> Contents:
 
 
 def safetensors(source: Path | bytes, limit_bytes: int) -> Contents:
-    """The tensors of a file, or of its bytes."""
+    """The tensors of a file, or of its bytes, by their names: a file of this kind keeps no other order."""
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load
 
@@ -49,11 +50,16 @@ def safetensors(source: Path | bytes, limit_bytes: int) -> Contents:
     try:
         if isinstance(source, bytes):
             held = load(source)
-            return Contents(tuple(held), held.__getitem__)
+            return Contents(tuple(sorted(held, key=_place)), held.__getitem__)
         file = safe_open(source, framework="pt")
-        return Contents(tuple(file.keys()), file.get_tensor)
+        return Contents(tuple(sorted(file.keys(), key=_place)), file.get_tensor)
     except (SafetensorError, ValueError, KeyError) as error:
         raise UnreadableError(f"is no safetensors file, or was cut off: {' '.join(str(error).split())[:200]}") from None
+
+
+def _place(name: str) -> list[tuple[int, str]]:
+    """`layer2` before `layer10`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _check_records(source: Path) -> None:

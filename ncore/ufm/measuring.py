@@ -88,7 +88,7 @@ class UfmMeasurer:
 
     def measure(self) -> list[dict[Series, Tensor]]:
         """Every series of theory.md for each slot: {(metric, layer): (S,)}, in float64."""
-        values = self._measure()
+        values = dict(sorted(self._measure().items(), key=_place))
         split = torch.stack(list(values.values())).unflatten(1, (self.slots, self.replicas))
         return [dict(zip(values, split[:, slot], strict=True)) for slot in range(self.slots)]
 
@@ -262,3 +262,9 @@ def _square(tensor: Tensor) -> Tensor:
     """Squared Frobenius norm of each replica's matrix, in one pass over it."""
     flat = tensor.flatten(1)
     return (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]
+
+
+def _place(item: tuple[Series, Tensor]) -> tuple[bool, int, str]:
+    """Layers in the order of the forward pass, as every measurement has them; what belongs to none behind."""
+    layer = item[0][1]
+    return layer is None, len(layer or ""), layer or ""
