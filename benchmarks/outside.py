@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 import ncore
 from api.service import running
 from api.settings import Settings
-from benchmarks import Row
+from benchmarks import Row, cpu_seconds_in_turns
 from ncore.client import Client
 from ncore.client.sending import Sender
 from ncore.client.spool import Spool
@@ -69,7 +67,7 @@ def _probed(size: Size) -> list[Row]:
         probe = ncore.Probe(model, classes=10)
         probe(batches[:1])  # imports what it needs
         works = {"probe": lambda: probe(batches), "forward": lambda: _forward(model, batches)}  # noqa: B023 (called here)
-        found = _cpu_seconds(works, size.turns)
+        found = cpu_seconds_in_turns(works, size.turns)
         title = f"Probe, {size.samples:,} x {width} features of {name}, its forward pass"
         rows.append(Row.of_turns(title, found["probe"], found["forward"], "CPU s", "<= 1.15"))
     return rows
@@ -89,22 +87,6 @@ def _forward(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> None:
             model(x)
 
 
-def _cpu_seconds(works: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
-    """In turns, on one thread, to which other load on the machine adds little."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    try:
-        for _ in range(turns):
-            for name, work in works.items():
-                began = time.thread_time()
-                work()
-                seconds[name].append(time.thread_time() - began)
-    finally:
-        torch.set_num_threads(before)
-    return seconds
-
-
 def _logged(size: Size) -> Row:
     """What `log` costs the training thread: the median of calls with 41 values."""
     values = {(name, layer): 0.1 for name in METRICS for layer in ("layer3", "layer4")}
@@ -116,7 +98,7 @@ def _logged(size: Size) -> Row:
             run.log(step, values, loss=0.5)
             spent.append(time.thread_time() - began)
         run.finish()
-    return Row("run.log of 41 values, median", 1e3 * statistics.median(spent), 0.2, "CPU ms", "<= 1")
+    return Row.of_goal("run.log of 41 values", [1e3 * one for one in spent], 0.2, "CPU ms")
 
 
 def _sent(size: Size) -> list[Row]:
@@ -135,6 +117,6 @@ def _sent(size: Size) -> list[Row]:
             assert sender.stored == size.steps
     bound = size.points / 100_000
     return [
-        Row(f"sending {size.points:,} points, at 100,000 a second", seconds, bound, "s", "<= 1"),
-        Row(f"sending {size.points:,} points, the client alone", own, bound, "CPU s", "<= 1"),
+        Row.of_goal(f"sending {size.points:,} points, at 100,000 a second", [seconds], bound, "s"),
+        Row.of_goal(f"sending {size.points:,} points, the client alone", [own], bound, "CPU s"),
     ]
