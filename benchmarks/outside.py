@@ -68,8 +68,8 @@ def _probed(size: Size) -> list[Row]:
         probe(batches[:1])  # imports what it needs
         works = {"probe": lambda: probe(batches), "forward": lambda: _forward(model, batches)}  # noqa: B023 (called here)
         found = cpu_seconds_in_turns(works, size.turns)
-        title = f"Probe, {size.samples:,} x {width} features of {name}, its forward pass"
-        rows.append(Row.of_turns(title, found["probe"], found["forward"], "CPU s", "<= 1.15"))
+        title = f"Probe, {size.samples:,} x {width} features of {name}"
+        rows.append(Row.of_turns(title, found["probe"], found["forward"], "CPU s", "<= 1.15", "the forward pass"))
     return rows
 
 
