@@ -20,12 +20,12 @@ from api.web.etag import UNCHANGED, Tag, state_of
 from ncore.kinds.external import Metric
 from ncore.kinds.fields import Plain
 from ncore.pictures import curves
-from ncore.pictures.files import KINDS, Form, rendered
+from ncore.pictures.files import KINDS, DotsError, Form, rendered
 from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS, PanelName, needed
 from ncore.pictures.points import is_chosen
 from ncore.pictures.setting import setting_of
-from ncore.pictures.themes import FAMILY, Layout, LayoutName, LegendPlace, ThemeName, layout_of
+from ncore.pictures.themes import FAMILY, LEAST_DPI, MOST_DPI, Layout, LayoutName, LegendPlace, ThemeName, layout_of
 from ncore.spec import MAX_SEEDS, stored_spec
 
 
@@ -57,21 +57,25 @@ def chosen_layout(
     fontsize: Annotated[float | None, Query(ge=4, le=72, description="of axis titles; others follow")] = None,
     title: Annotated[str | None, Query(max_length=200, description="none: no title"), Plain()] = None,
     legend: Annotated[LegendPlace | None, Query(description="direct: names at the ends of the curves")] = None,
+    dpi: Annotated[float | None, Query(ge=LEAST_DPI, le=MOST_DPI, description="dots per inch of a PNG")] = None,
 ) -> Layout:
     """Sizes, type, title and legend of a picture."""
     sizes = {"width": width, "height": height, "font": font, "fontsize": fontsize, "title": title, "legend": legend}
-    return layout_of(style, **sizes, powers="text" if form == "json" else "drawn")
+    return layout_of(style, **sizes, dpi=dpi, powers="text" if form == "json" else "drawn")
 
 
 ChosenLayout = Annotated[Layout, Depends(chosen_layout)]
 
 
-def picture(request: Request, vega_lite: dict[str, Any], form: Form) -> Response:
-    """The answer that is this picture. Raises the 503 where too many wait, the 500 where it cannot be drawn."""
+def picture(request: Request, vega_lite: dict[str, Any], form: Form, layout: Layout) -> Response:
+    """The answer that is this picture. Raises the 503 where too many wait, the 422 where it would have too many dots,
+    the 500 where it cannot be drawn."""
     try:
-        content = rendered(vega_lite, form, request.state.drawing.convert)
+        content = rendered(vega_lite, form, request.state.drawing.convert, layout.dpi)
     except CrowdedError as error:
         raise too_many(error) from None
+    except DotsError as error:
+        raise refused("dpi", str(error).removeprefix("dpi: ")) from None
     except PictureError as error:
         log.warning("%s was not drawn: %s", request.url.path, error)
         raise Problem(500, f"the picture could not be drawn: {error}") from None
@@ -89,6 +93,9 @@ def plot_experiment(
     form: Form,
     layout: ChosenLayout,
     panel: Annotated[list[PanelName], Query(max_length=len(PANELS))] = [],  # noqa: B006 (FastAPI copies it)
+    panels: Annotated[
+        str | None, Query(max_length=400, description="several `panel`s in one: nc1,nc2"), Plain()
+    ] = None,
     layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
     seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query(max_length=MAX_SEEDS)] = [],  # noqa: B006
     theme: ThemeName = "light",
@@ -109,10 +116,17 @@ def plot_experiment(
         _known("layer", layer, setting.measured)
         last = latest(session, experiment_id)
         ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
-        panels = list(dict.fromkeys(panel)) or setting.shown(ends)
-        found = load_curves(session, experiment_id, needed(panels), layer, seed)
-    chart = curves.figure(found, setting, panels, theme, columns, form == "json", layout, ends)
-    return tag.on(picture(request, chart, form))
+        names = list(dict.fromkeys([*panel, *_panels(panels)])) or setting.shown(ends)
+        found = load_curves(session, experiment_id, needed(names), layer, seed)
+    chart = curves.figure(found, setting, names, theme, columns, form == "json", layout, ends)
+    return tag.on(picture(request, chart, form, layout))
+
+
+def _panels(text: str | None) -> list[str]:
+    """The names in a list with commas. Raises the 422."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    _known("panels", names, PANELS)
+    return names
 
 
 def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
@@ -149,4 +163,4 @@ def compare_experiments(
             measured = sorted({one["metric"] for row in rows for one in latest(session, row.id)})
             _known("metric", [metric] if measured else [], measured)
     chart = curves.comparison(compared, metric, x == "fraction", theme, form == "json", layout)
-    return tag.on(picture(request, chart, form))
+    return tag.on(picture(request, chart, form, layout))

@@ -13,7 +13,7 @@ from ncore.client import Client, Experiment
 
 OF_ONE = ("seed", "columns")
 OF_SEVERAL = ("metric", "x")
-OF_ALL = ("layer", "style", "theme", "width", "height", "font", "fontsize", "title", "legend")
+OF_ALL = ("layer", "style", "theme", "width", "height", "font", "fontsize", "dpi", "title", "legend")
 
 
 def figure(given: Namespace) -> int:

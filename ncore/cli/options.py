@@ -76,5 +76,6 @@ def _of_pictures(parser: ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=int, help=words)
     parser.add_argument("--font")
     parser.add_argument("--fontsize", type=float)
+    parser.add_argument("--dpi", type=float, help="dots per inch of a .png")
     parser.add_argument("--title", help="none: no title")
     parser.add_argument("--legend")

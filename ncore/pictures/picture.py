@@ -13,7 +13,7 @@ from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS
 from ncore.pictures.points import curves_of, is_chosen
 from ncore.pictures.setting import PictureSetting, setting_of
-from ncore.pictures.themes import LayoutName, ThemeName, layout_of
+from ncore.pictures.themes import DPI, LayoutName, ThemeName, layout_of
 from ncore.presets import spec_of
 from ncore.run import Measurement
 from ncore.series import as_series
@@ -21,10 +21,10 @@ from ncore.spec import AnySpec, NetworkSpec
 
 
 class Picture:
-    """A picture; `vega_lite` is its description."""
+    """A picture; `vega_lite` is its description, `dpi` the dots per inch of its PNG."""
 
-    def __init__(self, vega_lite: dict[str, Any]) -> None:
-        self.vega_lite = vega_lite
+    def __init__(self, vega_lite: dict[str, Any], dpi: float = DPI) -> None:
+        self.vega_lite, self.dpi = vega_lite, dpi
 
     def save(self, path: str | Path) -> Path:
         """Writes the file: SVG, PNG, PDF or the Vega-Lite as JSON, by its suffix. Raises ValueError for another one."""
@@ -37,7 +37,7 @@ class Picture:
 
     def as_bytes(self, form: Form) -> bytes:
         """The file's content."""
-        return rendered(self.vega_lite, form)
+        return rendered(self.vega_lite, form, dpi=self.dpi)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 (Jupyter's)
         import orjson
@@ -71,7 +71,8 @@ def figure(
         panels: names out of `ncore.pictures.panels.PANELS`; the paper's if empty.
         layers, seeds: those that are drawn; all if empty.
         steps: of the whole run of one seed; as far as it was measured if None. Only the epoch axis needs it.
-        style: screen, paper or slides; `sizes` are changes of its layout: width, height, fontsize, font, title, legend.
+        style: screen, paper or slides; `sizes` are changes of its layout: width, height, fontsize, font, title, legend,
+            and dpi, the dots per inch of a PNG.
 
     Raises ValueError naming a panel or a seed that there is not, TypeError for what is no measurement.
     """
@@ -87,7 +88,8 @@ def figure(
     last = steps or max((one["steps"][-1] for one in series if one["steps"]), default=0)
     setting = setting_of(parsed, last * len(parsed.seeds) if isinstance(parsed, NetworkSpec) else last, seeds=seeds)
     layout = layout_of(style, **sizes)
-    return Picture(curves.figure(curves_of(series), setting, panels, theme, columns, True, layout, ends_of(series)))
+    made = curves.figure(curves_of(series), setting, panels, theme, columns, True, layout, ends_of(series))
+    return Picture(made, layout.dpi)
 
 
 def compare(

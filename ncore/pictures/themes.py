@@ -15,6 +15,9 @@ FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 FAMILY = r'^[^"&<>;{}\\]+$'
 """What a family of fonts may be called: the rest would end the attribute of the SVG in which vl-convert writes it as it
 stands, and aborts on it."""
+DPI = 144.0
+"""Dots per inch of a PNG; in all forms a pixel of a layout is a point, 1/72 inch."""
+LEAST_DPI, MOST_DPI = 36.0, 1200.0
 DIGIT_WIDTH = 0.556
 """Of a digit in these fonts, in units of the font's size."""
 
@@ -36,10 +39,14 @@ class Layout:
     title: str | None = None
     legend: LegendPlace = "bottom"
     powers: Literal["drawn", "text"] = "drawn"
+    dpi: float = DPI
+    """Of a PNG."""
 
     def __post_init__(self) -> None:
         if re.match(FAMILY, self.font) is None:
             raise ValueError(f'font: must be a family of fonts, without any of " & < > ; {{ }} \\; got {self.font!r}')
+        if not LEAST_DPI <= self.dpi <= MOST_DPI:
+            raise ValueError(f"dpi: must be from {LEAST_DPI:g} to {MOST_DPI:g}; got {self.dpi:g}")
 
     @property
     def columns(self) -> int:
