@@ -20,6 +20,7 @@ from api.removal import Remover
 from api.routes import (
     annotation,
     artifacts,
+    comparison,
     dashboard,
     events,
     experiments,
@@ -101,6 +102,7 @@ def make_app() -> FastAPI:
         theory,
         measure,
         plots,
+        comparison,
         events,
         logs,
         artifacts,

@@ -1,11 +1,11 @@
-"""/experiments/{id}/plot.* and /compare.*: pictures of what was measured, beside what is predicted."""
+"""/experiments/{id}/plot.*: pictures of what was measured, beside what is predicted."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -17,7 +17,6 @@ from api.drawing import Drawing, PictureError
 from api.shown import find
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
-from ncore.kinds.external import Metric
 from ncore.kinds.fields import Plain
 from ncore.pictures import curves
 from ncore.pictures.files import KINDS, DotsError, Form, rendered
@@ -39,11 +38,9 @@ async def drawing(_: Any) -> AsyncIterator[dict[str, Drawing]]:
 
 log = logging.getLogger("ncore.api")
 router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
-MAX_COMPARED = 20
 MAX_LAYERS = 64
 ShortText = Annotated[str, Query(max_length=64), Plain()]
-MetricName = Annotated[Metric, Query()]
-_PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
+PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
 def chosen_layout(
@@ -86,7 +83,7 @@ def too_many(error: CrowdedError) -> Problem:
     return Problem(503, str(error), headers={"Retry-After": "2"})
 
 
-@router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
+@router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=PICTURES)
 def plot_experiment(
     request: Request,
     experiment_id: str,
@@ -111,9 +108,9 @@ def plot_experiment(
         if tag.is_known:
             return tag.unchanged()
         spec = stored_spec(row.spec)
-        _known("seed", seed, spec.seeds)
+        known("seed", seed, spec.seeds)
         setting = setting_of(spec, row.total, row.name or row.id, seed)
-        _known("layer", layer, setting.measured)
+        known("layer", layer, setting.measured)
         last = latest(session, experiment_id)
         ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
         names = list(dict.fromkeys([*panel, *_panels(panels)])) or setting.shown(ends)
@@ -125,42 +122,12 @@ def plot_experiment(
 def _panels(text: str | None) -> list[str]:
     """The names in a list with commas. Raises the 422."""
     names = [name.strip() for name in (text or "").split(",") if name.strip()]
-    _known("panels", names, PANELS)
+    known("panels", names, PANELS)
     return names
 
 
-def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
+def known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
     """Raises the 422 naming what may be chosen: a picture without curves would not say what is wrong."""
     wrong = next((one for one in chosen if one not in allowed), None)
     if wrong is not None:
         raise refused(field, f"must be one of {', '.join(map(str, allowed)) or 'none'}; got {wrong!r}")
-
-
-@router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
-def compare_experiments(
-    request: Request,
-    form: Form,
-    layout: ChosenLayout,
-    experiment: Annotated[list[ShortText], Query(min_length=1, max_length=MAX_COMPARED)],
-    metric: MetricName = "nc1",
-    layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
-    x: Literal["step", "fraction"] = "step",
-    theme: ThemeName = "light",
-) -> Response:
-    """One metric of several experiments over the steps, or over the share of each run."""
-    with reading() as session:
-        rows = [find(session, experiment_id) for experiment_id in dict.fromkeys(experiment)]
-        tag = Tag(request, *map(state_of, rows))
-        if tag.is_known:
-            return tag.unchanged()
-        names = [row.name or row.id for row in rows]
-        compared = []
-        for row, name in zip(rows, names, strict=True):
-            shown = name if names.count(name) == 1 else f"{name} ({row.id})"
-            found = load_curves(session, row.id, [metric], layer)
-            compared.append((setting_of(stored_spec(row.spec), row.total, shown), found))
-        if not any(found for _, found in compared):
-            measured = sorted({one["metric"] for row in rows for one in latest(session, row.id)})
-            _known("metric", [metric] if measured else [], measured)
-    chart = curves.comparison(compared, metric, x == "fraction", theme, form == "json", layout)
-    return tag.on(picture(request, chart, form, layout))

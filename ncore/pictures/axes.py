@@ -42,28 +42,31 @@ class Abscissa:
     title: str = "step"
     unit: float = 1.0
     log: bool = True
+    least: float = 1.0
+    """Distances below it are drawn alike on a log axis, on which 0 has a place, too."""
 
     def channel(self, last: float, layout: Layout) -> Channel:
         """Logarithmic axes are symlog, so that step 0 has a place; their ticks are those of `ticks`."""
         scale: dict[str, Any] = {"domain": [0, last or 1], "nice": False}
         axis: dict[str, Any] = {"labelFlush": False, "labelExpr": NUMBER_LABEL, "tickCount": 8}
         if self.log:
-            scale |= {"type": "symlog", "constant": 1}
+            scale |= {"type": "symlog", "constant": self.least}
             axis = {"labelFlush": False, "labelExpr": POWER_LABEL, "values": self.ticks(last)}
             if self.draws_powers(last, layout):
                 axis |= {"labels": False, "minExtent": 20}
         return {"field": self.title, "type": "quantitative", "title": self.title, "scale": scale, "axis": axis}
 
     def ticks(self, last: float) -> list[float]:
-        """Of a log axis: 0, 1, 10, 100, …"""
-        return [0, *(10**power for power in range(int(math.log10(max(last, 1))) + 1))]
+        """Of a log axis: 0, 1, 10, 100, … units of `least`."""
+        first, powers = round(math.log10(self.least)), int(math.log10(max(last / self.least, 1)) + 1e-9)
+        return [0, *(10**power if power >= 0 else float(f"1e{power}") for power in range(first, first + powers + 1))]
 
     def draws_powers(self, last: float, layout: Layout) -> bool:
         """Whether the ticks' labels are powers of ten that are drawn as texts of their own."""
         return self.log and last >= 1e4 and layout.powers == "drawn"
 
 
-SHARE = Abscissa("share of the run", log=False)
+SHARE = Abscissa("share of the run", log=False, least=1e-3)
 
 
 @dataclass(frozen=True)

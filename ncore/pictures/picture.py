@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ncore.pictures import curves
+from ncore.pictures.comparison import Compared, Lens, comparison
 from ncore.pictures.files import KINDS, Form, as_json, rendered
 from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS
@@ -94,33 +95,40 @@ def figure(
 
 def compare(
     measured: Mapping[str, Any],
-    metric: str = "nc1",
+    metric: str | Sequence[str] = "nc1",
     *,
     layers: Sequence[str] = (),
     by_share: bool = True,
+    x_log: bool | None = None,
+    y_log: bool | None = None,
+    columns: int = 2,
     theme: ThemeName = "light",
     style: LayoutName = "screen",
     **sizes: Any,
 ) -> Picture:
-    """One metric of several experiments, or of networks of your own: a colour each, layers dashed from the last.
+    """Metrics of several experiments, or of networks of your own: a colour each, layers dashed from the last.
 
     Args:
         measured: by name, what `figure` takes: measurements, series, a frame or records.
+        metric: one, or several, each in a panel of its own.
         layers: those that are drawn; all if empty.
         by_share: over the share of each run, else over the steps.
-        style: screen, paper or slides; `sizes` are changes of its layout: width, height, fontsize, font, title, legend.
+        x_log, y_log: logarithmic or linear axes; None for what the metric has elsewhere.
+        style: screen, paper or slides; `sizes` are changes of its layout as in `figure`.
 
     Raises ValueError where nothing has the metric, TypeError for what is no measurement.
     """
+    metrics = [metric] if isinstance(metric, str) else list(metric)
     compared = []
     for name, given in measured.items():
-        series = [one for one in series_of(given) if one["metric"] == metric and is_chosen(one, layers, ())]
+        series = [one for one in series_of(given) if one["metric"] in metrics and is_chosen(one, layers, ())]
         last = max((one["steps"][-1] for one in series if one["steps"]), default=0)
         met = tuple(dict.fromkeys(one["layer"] for one in series if one["layer"] is not None))
-        compared.append((PictureSetting(name, layers=met, steps=last), curves_of(series)))
-    if not any(found for _, found in compared):
-        raise ValueError(f"metric: nothing that was measured has {metric!r}")
-    return Picture(curves.comparison(compared, metric, by_share, theme, True, layout_of(style, **sizes)))
+        compared.append(Compared(PictureSetting(name, layers=met, steps=last), curves_of(series)))
+    if not any(one.curves for one in compared):
+        raise ValueError(f"metric: nothing that was measured has {', '.join(map(repr, metrics))}")
+    layout, lens = layout_of(style, **sizes), Lens(by_share, x_log=x_log, y_log=y_log)
+    return Picture(comparison(compared, metrics, lens, theme, True, layout, columns), layout.dpi)
 
 
 def series_of(measured: Any) -> list[dict[str, Any]]:

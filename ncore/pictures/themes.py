@@ -93,6 +93,10 @@ class Theme:
         colours = [self.colours[i % len(self.colours)] for i in range(len(names))]
         return {"domain": list(names), "range": colours[::-1] if last_first else colours}
 
+    def ramp(self) -> dict[str, Any]:
+        """A scheme of colours in an order, without the end that fades into the background."""
+        return {"name": "viridis", "extent": [0, 0.86] if self is THEMES["light"] else [0.22, 1]}
+
     def config(self, layout: Layout) -> dict[str, Any]:
         text = {
             "labelColor": self.quiet,
