@@ -151,7 +151,9 @@ def test_two_experiments_are_compared_from_the_list_by_keyboard_alone(page, ende
     page.keyboard.press("Enter")
     for name in ("left", "right"):
         expect(page.locator(PICTURE)).to_contain_text(name)
-    page.get_by_role("combobox", name="Metric").select_option("nc2_etf")
+    page.locator("summary", has_text="Metrics").click()
+    for name, on in (("nc2_etf", True), ("nc1", False)):
+        page.get_by_role("checkbox", name=name, exact=True).set_checked(on)
     expect(page.locator(PICTURE)).to_contain_text("simplex ETF")
     expect(page.get_by_role("columnheader", name="nc2_etf h1")).to_be_visible()
     page.reload()

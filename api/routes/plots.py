@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -44,7 +44,7 @@ PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind
 
 
 def chosen_layout(
-    form: Form,
+    form: Form | Literal["csv"],
     style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
     width: Annotated[int | None, Query(ge=60, le=2000, description="of a panel, in pixels")] = None,
     height: Annotated[int | None, Query(ge=40, le=2000, description="of a panel, in pixels")] = None,

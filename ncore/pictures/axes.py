@@ -17,6 +17,8 @@ MARGIN = 0.04
 """Room above and below the curves, as a share of the height."""
 LEAST_RATIO = 1.02
 """A log axis covers at least this ratio: what hardly moves looks like it."""
+HIGHEST_TICK = 0.97
+"""Share of the height above which a tick's label would push the panel's title up, out of the row of titles."""
 MOST_TICKS = 6
 NUMBER_LABEL = "format(datum.value, abs(datum.value) < 1e5 ? '.6~g' : '.4~s')"
 """Plain digits: an axis rounds a `format` of its own to the distance of its ticks, which makes 1e+1 of 10."""
@@ -122,7 +124,9 @@ class Ordinate:
         every = max(1, math.ceil(decades / MOST_TICKS))
         digits = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)
         ticks = [float(f"{digit}e{power}") for power in powers if power % every == 0 for digit in digits]
-        return [tick for tick in ticks if self.low <= tick <= self.high]
+        inside = [tick for tick in ticks if self.low <= tick <= self.high]
+        lower = [tick for tick in inside if self.height(tick) <= HIGHEST_TICK]
+        return lower if len(lower) > 1 else inside
 
 
 def _even_ticks(low: float, high: float) -> list[float]:

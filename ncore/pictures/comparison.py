@@ -3,6 +3,7 @@ each value of a parameter in which they differ."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,8 +33,8 @@ from ncore.pictures.symbols import symbol_of
 from ncore.pictures.themes import THEMES, Layout
 from ncore.pictures.titles import distinct, width
 
-NAME_COLUMNS = 44
-"""Of an experiment's name in a legend."""
+NAME_COLUMNS, SAID_COLUMNS = 44, 72
+"""Of an experiment's name in a legend, and of the parameters in its place."""
 LEGEND_MARK_COLUMNS = 7
 """Of the line in front of a name, and the room behind it."""
 MOST_SAID = 3
@@ -99,7 +100,7 @@ def labels(experiments: Sequence[Compared]) -> list[str]:
     said = [", ".join(f"{symbol_of(path)} = {_text(one.parameters[path])}" for path in paths) for one in experiments]
     is_named = all(one.named for one in experiments) and len(set(names)) == len(names)
     tells = 0 < len(paths) <= MOST_SAID and len(set(said)) == len(said)
-    return distinct(said if tells and not is_named else names, NAME_COLUMNS)
+    return distinct(said, SAID_COLUMNS) if tells and not is_named else distinct(names, NAME_COLUMNS)
 
 
 def _text(value: Any) -> str:
@@ -164,10 +165,11 @@ def _panel(
 ) -> dict[str, Any]:
     over = SHARE if lens.by_share else Abscissa()
     over = over if lens.x_log is None else replace(over, log=lens.x_log)
+    is_ramp = color["type"] == "quantitative"
     points: list[Row] = []
     levels: list[Row] = []
     for name, shade, one in zip(names, shades, experiments, strict=True):
-        own = {"experiment": name, "shade": shade}
+        own = {"experiment": name, "shade": shade, **({"tint": _tint(shade, color, canvas)} if is_ramp else {})}
         curves: Curves = one.curves if metric != GAP else {(GAP, None): gap_of(one.curves, one.setting)}
         found = rows_of(curves, panel.metrics, replace(over, unit=_length(one.setting, curves) if lens.by_share else 1))
         depth = {layer: _depth(i) for i, layer in enumerate(layers_of(one.setting, found)[::-1])} | {"": _depth(0)}
@@ -185,6 +187,16 @@ def _panel(
     shown = {"experiment": "experiment", "layer": "layer"}
     chart = panel_chart(panel, points, drawn, over, encoding, canvas, shown, coloured)
     return {**chart, **sizes_of(canvas.layout), "title": panel.title}
+
+
+def _tint(shade: Any, color: Channel, canvas: Canvas) -> str:
+    """The colour that the scale gives to a number."""
+    low, high = color["scale"].get("domain", (shade, shade))
+    if low == high:
+        return canvas.style.on_ramp(0)
+    if color["scale"]["type"] == "log":
+        return canvas.style.on_ramp(math.log(shade / low) / math.log(high / low))
+    return canvas.style.on_ramp((shade - low) / (high - low))
 
 
 def _length(setting: PictureSetting, curves: Curves) -> int:

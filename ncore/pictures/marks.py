@@ -52,6 +52,8 @@ def curves(
     """Lines through the values, on bands from low to high where seeds differ."""
     detail = [field(name, "nominal") for name in ("metric", "layer", "experiment") if name in rows[0]]
     colour = {name: channel for name, channel in encoding.items() if name == "color"}
+    if encoding["color"].get("type") == "quantitative":
+        colour = {"fill": field("tint", "nominal", scale=None)}  # the legend of fill and stroke is no ramp but steps
     marks = []
     if any(row["low"] < row["high"] for row in rows):
         ends = {"y": y.channel("low", layout), "y2": {"field": "high"}}

@@ -74,6 +74,13 @@ def layout_of(style: LayoutName = "screen", **changes: Any) -> Layout:
     return replace(LAYOUTS[style], **{name: value for name, value in changes.items() if value is not None})
 
 
+VIRIDIS = (
+    "#440154", "#481467", "#482576", "#453781", "#404688", "#39558c", "#33638d", "#2d718e", "#287d8e", "#238a8d",
+    "#1f968b", "#20a386", "#29af7f", "#3dbc74", "#56c667", "#75d054", "#95d840", "#bade28", "#dde318", "#fde725",
+)  # fmt: skip
+"""Of Smith and van der Walt, at equal distances."""
+
+
 @dataclass(frozen=True)
 class Theme:
     """`colours` are Okabe & Ito's, which colour-blind eyes tell apart too, and lighter ones for the dark theme."""
@@ -93,9 +100,19 @@ class Theme:
         colours = [self.colours[i % len(self.colours)] for i in range(len(names))]
         return {"domain": list(names), "range": colours[::-1] if last_first else colours}
 
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """Of the ramp, without the end that fades into the background."""
+        return (0.0, 0.86) if self is THEMES["light"] else (0.25, 1.0)
+
     def ramp(self) -> dict[str, Any]:
-        """A scheme of colours in an order, without the end that fades into the background."""
-        return {"name": "viridis", "extent": [0, 0.86] if self is THEMES["light"] else [0.22, 1]}
+        """A scheme of colours in an order, which colour-blind eyes see in that order, too."""
+        return {"name": "viridis", "extent": list(self._ends)}
+
+    def on_ramp(self, place: float) -> str:
+        """The ramp's colour at a place from 0 to 1."""
+        low, high = self._ends
+        return VIRIDIS[round((low + place * (high - low)) * (len(VIRIDIS) - 1))]
 
     def config(self, layout: Layout) -> dict[str, Any]:
         text = {
