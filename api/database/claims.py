@@ -40,6 +40,18 @@ def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True)
     return [] if first is None else states.start(session, [first.id, *_others(session, first, kind)], worker)
 
 
+def before(session: Session, row: Experiment) -> int:
+    """How many queued experiments are taken before this one: of its own queue, in the order that the module says."""
+    alike, member = Experiment.priority == row.priority, case((Experiment.sweep_id.is_(None), 0), else_=1)
+    mine = 0 if row.sweep_id is None else 1
+    earlier = or_(
+        Experiment.queued_at < row.queued_at, and_(Experiment.queued_at == row.queued_at, Experiment.id < row.id)
+    )
+    ahead = or_(Experiment.priority > row.priority, and_(alike, or_(member < mine, and_(member == mine, earlier))))
+    query = select(func.count()).select_from(Experiment).where(Experiment.status == "queued", VISIBLE, ahead)
+    return session.scalar(query.where(Experiment.queue == row.queue)) or 0
+
+
 def _first(session: Session, kind: str, gpu_grace_over: bool) -> Experiment | None:
     order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
     if kind == "gpu":
