@@ -105,8 +105,8 @@ def page() -> str:
         for one in MEANINGS.values()
     ]
     head = (
-        "# Verdicts\n\nThis page is made from the code by `python -m scripts.reference`.\n\nA finished run says, seed by "
-        "seed, what it has reached. It is judged by the last measurement of the last layer; f is the objective, K the "
+        "# Verdicts\n\nThis page is made from the code by `python -m scripts.reference`.\n\nA finished run says, seed "
+        "by seed, what it has reached. It is judged by the last measurement of the last layer; f is the objective, K the "
         "number of classes. A running service answers the same at `GET /verdicts`, and its dashboard shows it at "
         f"`#/verdicts`.\n\n{' '.join(NAMED.split())}\n"
     )

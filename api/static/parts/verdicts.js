@@ -7,8 +7,9 @@ import { number, words } from "./format.js";
 
 /** @typedef {{ verdict: string, meaning: string, criterion: string }} Meaning */
 
-/** The server's, asked for once. @type {Promise<Meaning[]> | null} */
+/** @type {Promise<Meaning[]> | null} */
 let asked = null;
+/** The server's, asked for once. @returns {Promise<Meaning[]>} */
 export const meanings = () => (asked ??= ask("verdicts").then(({ items }) => items).catch((error) => { asked = null; throw error; }));
 
 /** A verdict as a link to what it means, with its criterion under the pointer. @param {string | null} reached */
