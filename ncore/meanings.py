@@ -106,8 +106,8 @@ def page() -> str:
     ]
     head = (
         "# Verdicts\n\nThis page is made from the code by `python -m scripts.reference`.\n\nA finished run says, seed "
-        "by seed, what it has reached. It is judged by the last measurement of the last layer; f is the objective, K the "
-        "number of classes. A running service answers the same at `GET /verdicts`, and its dashboard shows it at "
+        "by seed, what it has reached. It is judged by the last measurement of the last layer; f is the objective, K "
+        "the number of classes. A running service answers the same at `GET /verdicts`, and its dashboard shows it at "
         f"`#/verdicts`.\n\n{' '.join(NAMED.split())}\n"
     )
     return "\n".join([head, "| verdict | meaning | given where |", "|---|---|---|", *rows]) + "\n"

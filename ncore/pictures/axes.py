@@ -118,15 +118,16 @@ class Ordinate:
     def ticks(self) -> list[float]:
         """Of a log axis: powers of ten, over few decades 1, 2, 5 or 1, 3 of each, over less than one evenly spaced."""
         decades = math.log10(self.high / self.low)
-        if decades < 0.8:
-            return _even_ticks(self.low, self.high)
+        inside = _even_ticks(self.low, self.high) if decades < 0.8 else self._powers(decades)
+        lower = [tick for tick in inside if self.height(tick) <= HIGHEST_TICK]
+        return lower if len(lower) > 1 else inside
+
+    def _powers(self, decades: float) -> list[float]:
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         every = max(1, math.ceil(decades / MOST_TICKS))
         digits = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)
         ticks = [float(f"{digit}e{power}") for power in powers if power % every == 0 for digit in digits]
-        inside = [tick for tick in ticks if self.low <= tick <= self.high]
-        lower = [tick for tick in inside if self.height(tick) <= HIGHEST_TICK]
-        return lower if len(lower) > 1 else inside
+        return [tick for tick in ticks if self.low <= tick <= self.high]
 
 
 def _even_ticks(low: float, high: float) -> list[float]:
