@@ -12,6 +12,7 @@ import { curves } from "../parts/curves.js";
 import { depth } from "../parts/depth.js";
 import { element, fill, nameOf, problem, table, title } from "../parts/element.js";
 import { duration, ended, number, progress, retried, status, time } from "../parts/format.js";
+import { geometry } from "../parts/geometry.js";
 import { artifacts, logs } from "../parts/logs.js";
 import { finals } from "../parts/spec.js";
 import { specTable } from "../parts/spec_table.js";
@@ -76,7 +77,7 @@ export async function show({ node: page, signal, search, id }) {
   const about = annotations(path, (fresh) => { item = fresh; header(); later(); }, act);
   const picture = curves(path, signal, item, state, () => { remember(); later(); });
   const layers = depth(path, signal, over, remember);
-  const theory = comparison(), log = logs(path, signal), files = artifacts(path, signal);
+  const theory = comparison(), shape = geometry(path, signal, item), log = logs(path, signal), files = artifacts(path, signal);
   const pre = element("pre", { tabindex: 0 }, json());
   const config = element("details", { open: Boolean(state.preset), ontoggle: async () => {
     if (config.open && !config.querySelector("table")) {
@@ -113,6 +114,7 @@ export async function show({ node: page, signal, search, id }) {
     fill(result, item.result?.verdict.length ? verdictList(item.result.verdict) : null,
       item.error ? element("p", { class: "errors", role: "alert" }, item.error) : null, facts(item));
     fill(values, finalValues(item));
+    shape.show(item);
     picture.measured(item.result);
   };
 
@@ -164,7 +166,7 @@ export async function show({ node: page, signal, search, id }) {
   page.replaceChildren(about.head, buttons, note, about.notes, place, result,
     element("h2", {}, "Curves"), picture.node,
     element("h2", {}, "Predicted and measured"), theory.node, values,
-    layers.node, config, files.node, log.node);
+    layers.node, shape.node, config, files.node, log.node);
   picture.anew(later);
   wait();
   const before = item.status;  // it may end while the first picture is drawn, and then that shows too little

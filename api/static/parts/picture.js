@@ -104,11 +104,11 @@ const tooltip = (names) => (/** @type {any} */ values, /** @type {(text: string)
  * @param {HTMLElement} target
  * @param {VegaLite} picture
  * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number, zoom?: boolean,
- *   hidden?: Set<string>, toggle?: (value: string) => void }} [options] `toggle`: called with the entry of a legend that was clicked
+ *   hidden?: Set<string>, fitted?: boolean, toggle?: (value: string) => void }} [options] `toggle`: called with the entry of a legend that was clicked
  * @returns {Promise<any>} the view, with `finalize`
  */
-export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false, hidden = new Set(), toggle } = {}) {
-  const fitted = fit(structuredClone(picture), target.clientWidth - 16, height);
+export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false, hidden = new Set(), fitted: isFitted = true, toggle } = {}) {
+  const copy = structuredClone(picture), fitted = isFitted ? fit(copy, target.clientWidth - 16, height) : copy;
   for (const panel of panelsOf(fitted)) {
     for (const axis of AXES) if (axes[axis] === "linear" && isLog(panel, axis)) linear(panel, axis);
     if (zoom) zoomable(panel);
