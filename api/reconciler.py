@@ -20,7 +20,7 @@ from api import broker
 from api.database import integrity, states, workers
 from api.database.clock import from_now
 from api.database.migrating import migrate, migrated
-from api.database.sessions import writing
+from api.database.sessions import reading, writing
 from api.refining import refine_sweeps
 from api.settings import get_settings
 
@@ -73,12 +73,13 @@ def reconcile(patience: Patience) -> None:
             states.requeue_expired(session)
             states.lose_silent(session)
             workers.forget_lost_workers(session)
-        due = states.to_send_again(session)
     waiting = broker.waiting()
     if waiting is None:
         return
+    with reading() as session:
+        due = states.to_send_again(session, called=[kind for kind, calls in waiting.items() if calls])
     for kind, ids in due.items():
-        if waiting[kind] or not ids:
+        if not ids:
             continue
         with writing() as session:
             states.mark_sent(session, ids)

@@ -9,7 +9,7 @@ from conftest import fresh_database
 from sqlalchemy import event, func, select
 
 from api import refining, sweep_submission
-from api.database import curves, measurements, migrating, parts, states
+from api.database import claims, curves, measurements, migrating, parts, states
 from api.database.sessions import get_engine, reading, writing
 from api.database.sweeps import advances, first_succeeded, rows_of
 from api.database.sweeps import count as count_of
@@ -102,7 +102,7 @@ def test_experiments_are_in_no_list_and_no_queue_while_their_sweep_is_not_there(
     def seen() -> list[bool]:
         with writing() as session:
             due = states.to_send_again(session)["cpu"] == [own]
-            claimed = states.claim(session, "w", "cpu") is not None
+            claimed = bool(claims.claim(session, "w", "cpu"))
             session.rollback()
         with reading() as session:
             counted = advances(session, [sweep.id])[sweep.id].statuses == {"queued": 1}
@@ -131,9 +131,10 @@ def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatc
     monkeypatch.setattr(sweep_submission, "wake", lambda rows: None)
     really = states._changed
 
-    def counted(*change) -> int:  # sqlite3 counts no rows that an update returns
-        changed.append(really(*change))
-        return changed[-1]
+    def counted(*change) -> list[str]:  # sqlite3 counts no rows that an update returns
+        found = really(*change)
+        changed.append(len(found))
+        return found
 
     monkeypatch.setattr(states, "_changed", counted)
 
@@ -146,12 +147,13 @@ def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatc
     made = json.loads(sweeps.submit_sweep({"base": base, "axes": {"seeds": [[i] for i in range(8)]}}).body)
     assert made["statuses"] == {"queued": 8}
     with writing() as session:
-        running = states.claim(session, "w", "cpu").id
+        monkeypatch.setattr(claims, "_others", lambda *_: [])  # no batch
+        running = claims.claim(session, "w", "cpu")[0].id
     cancelled = json.loads(sweeps.cancel_sweep(made["id"]).body)
     assert cancelled["statuses"] == {"cancelled": 7, "running": 1}
     with writing() as session:
-        assert states.renew(session, running, 1) == (True, True)
-        states.finish(session, running, 1, "cancelled")
+        assert states.renew(session, {running: 1}) == {running: True}
+        states.finish(session, {running: states.End(1, "cancelled")})
     assert sum(changed) >= 16
     sweeps.delete_sweep(made["id"])
     assert max(changed) <= 3

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.database import states
@@ -52,14 +52,25 @@ def before(session: Session, row: Experiment) -> int:
 
 
 def _first(session: Session, kind: str, gpu_grace_over: bool) -> Experiment | None:
-    order = [Experiment.priority.desc(), Experiment.queued_at, Experiment.id]
-    if kind == "gpu":
-        order.insert(1, case((Experiment.queue == "gpu", 0), else_=1))
-    query = _queued(session, kind, gpu_grace_over).order_by(*order).limit(1).with_for_update(skip_locked=True)
+    queues = ["cpu"] if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over) else ["cpu", "gpu"]
+    heads = [head for queue in queues if (head := _head(session, queue)) is not None]
+
+    def place(head: Experiment) -> tuple[Any, ...]:
+        is_foreign = kind == "gpu" and head.queue != "gpu"
+        return -head.priority, is_foreign, head.sweep_id is not None, head.queued_at, head.id
+
+    return min(heads, key=place, default=None)
+
+
+def _head(session: Session, queue: str) -> Experiment | None:
+    """What is first in a queue: two looks into its indexes, however much is queued."""
+    query = select(Experiment).where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
+    query = query.order_by(*states.IN_ORDER).limit(1).with_for_update(skip_locked=True)
     first = session.scalar(query)
     if first is None or first.sweep_id is None:
         return first
-    return session.scalar(query.where(_comes_before(first, kind))) or first
+    by_itself = and_(Experiment.priority == first.priority, Experiment.sweep_id.is_(None))
+    return session.scalar(query.where(by_itself)) or first
 
 
 def _queued(session: Session, kind: str, gpu_grace_over: bool) -> Select[Experiment]:

@@ -71,7 +71,8 @@ def _begin_immediate(connection: Any) -> None:
 @lru_cache
 def get_engine() -> Engine:
     settings = get_settings()
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.database.startswith("sqlite"):  # its file is in the home
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return make_engine(settings.database)
 
 

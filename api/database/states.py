@@ -8,7 +8,7 @@ to change a row one finds nothing to change. Terminal states are final, but for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,6 +43,8 @@ from ncore.status import ENDED, LOST, OPEN, RETRIED
 IS_EXTERNAL = Experiment.kind == EXTERNAL
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
+IN_ORDER = (Experiment.priority.desc(), Experiment.queued_at, Experiment.id)
+"""Of one queue, as its index has it: the first is found without looking at the others."""
 
 
 @dataclass(frozen=True)
@@ -302,22 +304,28 @@ def _requeue(session: Session, lost: ColumnElement[bool], cause: str) -> int:
     return len(cancelled) + len(failed) + len(queued)
 
 
-def to_send_again(session: Session) -> dict[str, list[str]]:
+def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, list[str]]:
     """By kind of worker: queued experiments without a wake-up call in the last seconds, in the order of `claim`.
 
+    Kinds of workers that are `called` already are left out: any call wakes a worker for any row.
     A call of the future was sent before the clock was set back, and counts as none.
     """
-    lately = Experiment.sent_at.between(from_now(-get_settings().resend_seconds), from_now())
+    # read once: the database would ask this process for its clock at every row
+    since, until = session.execute(select(from_now(-get_settings().resend_seconds), from_now())).one()
+    lately = Experiment.sent_at.between(since, until)
     due: dict[str, list[str]] = {}
     for queue in ("cpu", "gpu"):
+        kind = queue_of(session, queue)
+        if kind in called:
+            continue
         query = (
             select(Experiment.id)
             .where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
             .where(or_(Experiment.sent_at.is_(None), ~lately))
-            .order_by(Experiment.priority.desc(), Experiment.queued_at)
+            .order_by(*IN_ORDER)
             .limit(WAKE_UPS)
         )
-        due.setdefault(queue_of(session, queue), []).extend(session.scalars(query))
+        due.setdefault(kind, []).extend(session.scalars(query))
     return due
 
 

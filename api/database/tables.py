@@ -115,7 +115,8 @@ class Experiment(Table):
 
     __table_args__ = (
         Index("ix_experiments_created_at_id", "created_at", "id"),
-        Index("ix_experiments_status_priority_queued_at", "status", "priority", "queued_at"),
+        Index("ix_experiments_in_order_of_claim", "status", "queue", priority.desc(), "queued_at", "id"),
+        Index("ix_experiments_by_themselves", "status", "queue", "priority", "sweep_id", "queued_at"),
         Index("ix_experiments_sweep_id_sweep_index", "sweep_id", "sweep_index"),
     )
 

@@ -67,6 +67,8 @@ class Range(Interval):
 
 Axis = list[Any] | Range
 Choice = list[Any] | Interval
+Listed = Annotated[list[Any], Field(min_length=1, max_length=MAX_COMBINATIONS)]
+"""What the schema says of a list."""
 
 
 def axis_of(value: Any) -> Axis:
@@ -116,5 +118,5 @@ def repeated(values: Sequence[Any]) -> Any:
     return []
 
 
-AxisField = Annotated[Any, PlainValidator(axis_of, json_schema_input_type=list[Any] | Range)]
-ChoiceField = Annotated[Any, PlainValidator(choice_of, json_schema_input_type=list[Any] | Interval)]
+AxisField = Annotated[Any, PlainValidator(axis_of, json_schema_input_type=Listed | Range)]
+ChoiceField = Annotated[Any, PlainValidator(choice_of, json_schema_input_type=Listed | Interval)]

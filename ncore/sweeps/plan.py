@@ -67,7 +67,7 @@ class SweepRequest(BaseModel):
     ] = {}
     zip: Annotated[
         list[Annotated[Paths, Field(min_length=1)]],
-        BeforeValidator(_as_list, json_schema_input_type=Paths | list[Paths]),
+        BeforeValidator(_as_list, json_schema_input_type=Paths | Annotated[list[Paths], Field(max_length=MAX_PATHS)]),
         Field(max_length=MAX_PATHS, description="paths whose values move together, or several such groups"),
     ] = []
     sample: Annotated[Sample | None, Field(description="points of a box in place of a grid")] = None

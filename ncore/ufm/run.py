@@ -29,7 +29,7 @@ from ncore.ufm.operations import (
     choose_arithmetic,
 )
 from ncore.ufm.start import make_start
-from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized
+from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized, build_one_layer
 from ncore.ufm.together import VELOCITY
 
 CHUNK = 64
@@ -184,6 +184,8 @@ class UfmRun:
             build_normalized(program, loss, model.classes)
         elif self.spec.linear_mse:
             build_linear(program, model.bias, model.classifier == "etf")
+        elif len(model.widths) == 1:
+            build_one_layer(program, model.bias, loss, model.outputs, model.classifier == "etf")
         else:
             relu = model.activation == "relu"
             build_layered(program, model.bias, relu, loss, model.outputs, model.classifier == "etf")
