@@ -42,11 +42,12 @@ def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True)
 
 def before(session: Session, row: Experiment) -> int:
     """How many queued experiments are taken before this one: of its own queue, in the order that the module says."""
-    alike, member = Experiment.priority == row.priority, case((Experiment.sweep_id.is_(None), 0), else_=1)
-    mine = 0 if row.sweep_id is None else 1
+    is_member = row.sweep_id is not None
+    alike = Experiment.sweep_id.is_not(None) if is_member else Experiment.sweep_id.is_(None)
     same_time = and_(Experiment.queued_at == row.queued_at, Experiment.id < row.id)
-    earlier = and_(member == mine, or_(Experiment.queued_at < row.queued_at, same_time))
-    ahead = or_(Experiment.priority > row.priority, and_(alike, or_(member < mine, earlier)))
+    earlier = and_(alike, or_(Experiment.queued_at < row.queued_at, same_time))
+    first = or_(Experiment.sweep_id.is_(None), earlier) if is_member else earlier
+    ahead = or_(Experiment.priority > row.priority, and_(Experiment.priority == row.priority, first))
     query = select(func.count()).select_from(Experiment).where(Experiment.status == "queued", VISIBLE, ahead)
     return session.scalar(query.where(Experiment.queue == row.queue)) or 0
 
