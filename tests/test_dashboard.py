@@ -265,7 +265,7 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
     page.get_by_role("checkbox", name="h1").uncheck()
     expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(1)
     page.get_by_role("combobox", name="Panel").select_option("")
-    page.locator(f"{PICTURE} .background").nth(2).hover()
+    page.locator(f"{PICTURE} .role-scope > g > path.background").first.hover(force=True)
     expect(page.locator(f"{PICTURE} line.cross.shown")).to_have_count(4)
     page.get_by_role("checkbox", name="h1").check()
     page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
