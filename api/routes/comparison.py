@@ -42,7 +42,7 @@ Layers = Annotated[list[ShortText], Query(max_length=MAX_LAYERS, description="on
 Scale = Literal["log", "linear"]
 
 
-class FinalValue(BaseModel):
+class SideValue(BaseModel):
     """The last measurement of a metric over the seeds, and what theory predicts."""
 
     metric: str
@@ -54,14 +54,14 @@ class FinalValue(BaseModel):
 
 
 class Side(BaseModel):
-    """One of the experiments: `label` is what pictures call it, `parameters` are those in which they differ."""
+    """One of the experiments: `label` is what pictures call it, `point` the parameters in which they differ."""
 
     id: str
     name: str
     label: str
     status: Status
-    parameters: dict[str, Any]
-    values: list[FinalValue]
+    point: dict[str, Any]
+    values: list[SideValue]
 
 
 class Sides(BaseModel):
@@ -88,7 +88,7 @@ def compare_values(
         wanted = metric or ["nc1"]
         finals = [latest(session, row.id) for row in rows]
         items = [
-            Side(id=row.id, name=row.name, label=label, status=row.status, parameters=dict(one.parameters),
+            Side(id=row.id, name=row.name, label=label, status=row.status, point=dict(one.parameters),
                  values=list(_values(found, one, wanted, layer)))
             for row, one, label, found in zip(rows, compared, labels(compared), finals, strict=True)
         ]  # fmt: skip
@@ -187,7 +187,7 @@ def _compared(
 
 def _values(
     found: Sequence[Mapping[str, Any]], one: Compared, metrics: Sequence[str], layers: Sequence[str]
-) -> Iterator[FinalValue]:
+) -> Iterator[SideValue]:
     """Of each metric and layer over the seeds."""
     seeds: dict[tuple[str, str | None], list[float]] = {}
     for series in found:
@@ -197,7 +197,7 @@ def _values(
     for (metric, layer), values in seeds.items():
         mean, low, high = (fmean(values), min(values), max(values)) if values else (None, None, None)
         predicted = one.setting.predicted.get((metric, layer))
-        yield FinalValue(metric=metric, layer=layer, mean=mean, low=low, high=high, predicted=predicted)
+        yield SideValue(metric=metric, layer=layer, mean=mean, low=low, high=high, predicted=predicted)
 
 
 def _lines(rows: Sequence[Experiment], compared: Sequence[Compared], metrics: Sequence[str]) -> Iterator[list[Any]]:

@@ -15,11 +15,11 @@ const SCALES = [["", "as usual"], ["log", "log"], ["linear", "linear"]];
 const FILES = ["csv", "svg", "pdf", "png"];
 
 /** @typedef {import("../parts/spec.js").Experiment} Experiment */
-/** @typedef {{ metric: string, layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null }} FinalValue */
-/** @typedef {{ id: string, name: string, label: string, status: string, parameters: Record<string, unknown>, values: FinalValue[] }} Side */
+/** @typedef {{ metric: string, layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null }} SideValue */
+/** @typedef {{ id: string, name: string, label: string, status: string, point: Record<string, unknown>, values: SideValue[] }} Side */
 /** @typedef {{ parameters: string[], measured: Record<string, string[]>, items: Side[] }} Sides */
 
-const keyOf = (/** @type {FinalValue} */ one) => (one.layer ? `${one.metric} ${one.layer}` : one.metric);
+const keyOf = (/** @type {SideValue} */ one) => (one.layer ? `${one.metric} ${one.layer}` : one.metric);
 
 /** In what they differ, and the last values of the metrics. @param {Sides} sides @param {Set<string>} hidden @param {(label: string) => void} toggle */
 function differences({ parameters, items }, hidden, toggle) {
@@ -34,7 +34,7 @@ function differences({ parameters, items }, hidden, toggle) {
     return element("tr", {},
       element("td", {}, element("input", { type: "checkbox", checked: !hidden.has(item.label), "aria-label": `show ${item.label}`, onchange: () => toggle(item.label) })),
       element("td", {}, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
-      parameters.map((path) => element("td", {}, text(item.parameters[path]))),
+      parameters.map((path) => element("td", {}, text(item.point[path]))),
       keys.flatMap((key) => [cell(values.get(key)?.mean), ...(predicted.has(key) ? [cell(values.get(key)?.predicted)] : [])]));
   }));
 }
