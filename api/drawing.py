@@ -11,7 +11,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from api.companion import Companion, CrowdedError, EndedError, LateError, UnheardError, answer_all
-from ncore.pictures.files import converted
+from ncore.pictures.files import DotsError, converted
+from ncore.pictures.themes import DPI
 
 MOST_CHILDREN = 2
 MOST_WAITING = 8
@@ -22,6 +23,10 @@ PICTURES_PER_CHILD = 200
 MEMORY_BYTES = 2 << 30
 ADVICE = "try again, or ask for fewer panels, layers or experiments"
 EMPTY = '{"data": {"values": [{}]}, "mark": "text", "encoding": {"text": {"value": "1"}}}'
+
+
+Question = tuple[str, str, float]
+"""Vega-Lite as JSON, the form, the dots per inch of a PNG."""
 
 
 class PictureError(RuntimeError):
@@ -39,12 +44,12 @@ class Drawing:
         self._stopped = threading.Event()
         self._threads.submit(self._child)  # the first picture finds it warm
 
-    def convert(self, vega_lite: str, form: str) -> bytes:
-        """Draws Vega-Lite as JSON. Raises PictureError, and CrowdedError where too many wait already."""
+    def convert(self, vega_lite: str, form: str, dpi: float = DPI) -> bytes:
+        """Draws Vega-Lite as JSON. Raises PictureError, DotsError, and CrowdedError where too many wait already."""
         if not self._places.acquire(blocking=False):
             raise CrowdedError(f"{MOST_WAITING} pictures wait to be drawn already; try again in a moment")
         try:
-            return self._threads.submit(self._drawn, vega_lite, form).result()
+            return self._threads.submit(self._drawn, (vega_lite, form, dpi)).result()
         finally:
             self._places.release()
 
@@ -58,9 +63,9 @@ class Drawing:
         for child in list(self._children.values()):
             child.close()
 
-    def _drawn(self, vega_lite: str, form: str) -> bytes:
+    def _drawn(self, question: Question) -> bytes:
         try:
-            image, fault = self._answer((vega_lite, form))
+            image, fault = self._answer(question)
         except LateError as error:
             raise PictureError(f"{error}; {ADVICE}") from None
         except EndedError:
@@ -69,12 +74,12 @@ class Drawing:
             if not self._stopped.is_set():
                 self._child()  # where this was the last picture of the old one, a new one gets warm before it is needed
         if fault is not None:
-            raise PictureError(fault)
+            raise fault if isinstance(fault, DotsError) else PictureError(fault)
         return bytes(image)
 
-    def _answer(self, question: tuple[str, str]) -> tuple[bytes, str | None]:
+    def _answer(self, question: Question) -> tuple[bytes, str | DotsError | None]:
         try:
-            found: tuple[bytes, str | None] = self._child().ask(question, self.seconds)
+            found: tuple[bytes, str | DotsError | None] = self._child().ask(question, self.seconds)
         except UnheardError:  # it was killed while it waited: once more, by a new one
             found = self._child().ask(question, self.seconds)
         return found
@@ -90,10 +95,12 @@ class Drawing:
         return child
 
 
-def drawn(question: tuple[str, str]) -> tuple[bytes | None, str | None]:
-    """The picture of (Vega-Lite, form), or what is wrong with it."""
+def drawn(question: Question) -> tuple[bytes | None, str | DotsError | None]:
+    """The picture, or what is wrong with it."""
     try:
         return converted(*question), None
+    except DotsError as error:
+        return None, error
     except Exception as error:  # noqa: BLE001 (vl-convert's are plain ones; the next picture may be sound)
         return None, " ".join(str(error).splitlines()[:2])[:200]
 

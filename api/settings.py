@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     batch: int = Field(
         default=256, ge=1, le=4096, description="most experiments that a worker trains as one batch; 1: each alone"
     )
+    max_compared: int = Field(default=200, ge=1, le=2000, description="most experiments in one comparison")
     max_attempts: int = Field(
         default=3,
         ge=1,

@@ -68,7 +68,9 @@ def test_curves_grow_through_a_reload_and_a_lost_server_and_runs_are_cancelled(p
         made, second = (client.submit("fig1", {**LONG, "name": name}) for name in ("long", "second"))
         page.goto(f"{served.url}/#/experiments/{second.id}")
         expect(status_of(page)).to_have_text("queued")
+        expect(page.get_by_text("Next in the queue.")).to_be_visible()
         expect(page.get_by_text("Regime: orthogonal frame.")).to_be_visible()
+        expect(page.get_by_role("region", name="Predicted")).to_contain_text("0.13142136")
         expect(page.locator(PICTURE)).to_contain_text("nothing has been measured")
         page.get_by_role("button", name="Cancel").click()
         expect(status_of(page)).to_have_text("cancelled")
@@ -151,7 +153,9 @@ def test_two_experiments_are_compared_from_the_list_by_keyboard_alone(page, ende
     page.keyboard.press("Enter")
     for name in ("left", "right"):
         expect(page.locator(PICTURE)).to_contain_text(name)
-    page.get_by_role("combobox", name="Metric").select_option("nc2_etf")
+    page.locator("summary", has_text="Metrics").click()
+    for name, on in (("nc2_etf", True), ("nc1", False)):
+        page.get_by_role("checkbox", name=name, exact=True).set_checked(on)
     expect(page.locator(PICTURE)).to_contain_text("simplex ETF")
     expect(page.get_by_role("columnheader", name="nc2_etf h1")).to_be_visible()
     page.reload()
@@ -260,6 +264,17 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
     expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(2)
     page.get_by_role("checkbox", name="h1").uncheck()
     expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(1)
+    page.get_by_role("combobox", name="Panel").select_option("")
+    page.locator(f"{PICTURE} .role-scope > g > path.background").first.hover(force=True)
+    expect(page.locator(f"{PICTURE} line.cross.shown")).to_have_count(4)
+    page.get_by_role("checkbox", name="h1").check()
+    page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
+    expect(page.locator(f"{PICTURE} text.pale")).to_have_text("h2")
+    page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
+    expect(page.locator(f"{PICTURE} .pale")).to_have_count(0)
+    page.locator("summary", has_text="Geometry").click()
+    expect(page.get_by_role("region", name="Geometry").locator("svg")).to_contain_text("class means, h2, predicted")
+    page.get_by_role("combobox", name="Panel").select_option("nc1")
     page.get_by_role("slider", name="Step").fill("0")
     expect(page.get_by_text("step 0", exact=True)).to_be_visible()
     series = httpx.get(f"{served.url}/experiments/{run}/metrics?metric=nc1").json()["series"]
@@ -313,6 +328,7 @@ def test_every_page_is_accessible_small_fits_a_phone_and_asks_nobody_else(browse
         f"#/{broken}": ".errors",
         "#/experiments/none": ".errors",
         f"#/compare?{left.replace('s/', '=')}&{right.replace('s/', '=')}": PICTURE,
+        "#/verdicts?verdict=between": "tr.chosen",
         "#/sweeps": "tbody tr",
         "#/sweeps/new": "#base",
         f"#/sweeps/{swept.id}": PICTURE,

@@ -12,7 +12,7 @@ import pytest
 from conftest import settings_for, wait_for
 
 from api.database import claims, sessions, workers
-from api.database.tables import Experiment, WorkerRow, now
+from api.database.tables import Experiment, Sweep, WorkerRow, now
 from api.service import running
 from ncore.client import Client
 from ncore.estimate import wants_gpu
@@ -45,6 +45,27 @@ def taken(kind: str, gpu_grace_over: bool = True) -> list[str]:
         if not rows:
             return names
         names += [row.id for row in rows]
+
+
+def test_the_place_in_the_queue_is_how_many_are_taken_before(tables):
+    """By claiming them one after the other: priorities, members of sweeps, equal times."""
+    at = now()
+    with sessions.writing() as session:
+        session.add(Sweep(id="many", name="", base={}, axes={}, total=0))
+        session.flush()
+        session.add_all(
+            Experiment(
+                id=f"{(7 * i) % 24:02}", name="", kind="ufm", tags=[], spec={}, priority=i % 3,
+                sweep_id="many" if i % 4 < 2 else None, queued_at=at + timedelta(seconds=i % 5),
+            )
+            for i in range(24)
+        )  # fmt: skip
+    put("elsewhere", priority=9, queue="gpu")
+    with sessions.reading() as session:
+        places = {row.id: claims.before(session, row) for row in session.query(Experiment)}
+    assert places.pop("elsewhere") == 0
+    order = [name for name in taken("cpu") if name != "elsewhere"]
+    assert [places[name] for name in order] == list(range(24))
 
 
 def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower_ones(tables):

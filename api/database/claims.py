@@ -40,6 +40,18 @@ def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True)
     return [] if first is None else states.start(session, [first.id, *_others(session, first, kind)], worker)
 
 
+def before(session: Session, row: Experiment) -> int:
+    """How many queued experiments are taken before this one: of its own queue, in the order that the module says."""
+    is_member = row.sweep_id is not None
+    alike = Experiment.sweep_id.is_not(None) if is_member else Experiment.sweep_id.is_(None)
+    same_time = and_(Experiment.queued_at == row.queued_at, Experiment.id < row.id)
+    earlier = and_(alike, or_(Experiment.queued_at < row.queued_at, same_time))
+    first = or_(Experiment.sweep_id.is_(None), earlier) if is_member else earlier
+    ahead = or_(Experiment.priority > row.priority, and_(Experiment.priority == row.priority, first))
+    query = select(func.count()).select_from(Experiment).where(Experiment.status == "queued", VISIBLE, ahead)
+    return session.scalar(query.where(Experiment.queue == row.queue)) or 0
+
+
 def _first(session: Session, kind: str, gpu_grace_over: bool) -> Experiment | None:
     queues = ["cpu"] if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over) else ["cpu", "gpu"]
     heads = [head for queue in queues if (head := _head(session, queue)) is not None]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.database.facts import last_layer
 from api.database.tables import Experiment, MeasurementRow
-from ncore.pictures.points import CurvePoint, Key, Thinner
+from ncore.pictures.points import MAX_POINTS, CurvePoint, Key, Thinner
 
 STREAMED_ROWS = 1000
 MOST_ROWS = 1_000_000
@@ -25,6 +25,7 @@ def load_curves(
     metrics: Sequence[str],
     layers: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    points: int = MAX_POINTS,
 ) -> dict[Key, list[CurvePoint]]:
     """Median and range over the seeds of these metrics, thinned; of some layers and seeds, all if empty.
 
@@ -44,7 +45,7 @@ def load_curves(
     # as text, of which orjson makes numbers several times as fast
     query = select(MeasurementRow.step, cast(MeasurementRow.values, Text)).where(*wanted).order_by(MeasurementRow.step)
     found_rows = session.execute(query.execution_options(yield_per=STREAMED_ROWS))
-    thinner, seen, keys = Thinner(steps), set[str](), dict[str, Key]()
+    thinner, seen, keys = Thinner(steps, points), set[str](), dict[str, Key]()
     for step, group in groupby(found_rows, lambda row: row[0]):
         found: dict[Key, list[float]] = {}
         for _, text in group:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from api.database import parts, states
+from api.database.claims import before
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment
 from api.removal import remove
@@ -14,7 +16,7 @@ from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS, Problem
 from api.web.etag import UNCHANGED, Tag
 from ncore.presets import spec_of
-from ncore.status import ENDED
+from ncore.status import ENDED, Status
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 
@@ -53,6 +55,22 @@ def get_experiment(request: Request, response: Response, experiment_id: str) -> 
         return tag.unchanged()
     tag.on(response)
     return found
+
+
+class Place(BaseModel):
+    """`before`: how many queued experiments a worker takes first; null of what is not queued."""
+
+    status: Status
+    before: int | None
+
+
+@router.get("/experiments/{experiment_id}/place", response_model=Place)
+def get_place(experiment_id: str) -> Place:
+    """Its place in the queue."""
+    with reading() as session:
+        row = find(session, experiment_id)
+        is_queued = row.status == "queued" and row.source == "service"
+        return Place(status=row.status, before=before(session, row) if is_queued else None)
 
 
 @router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)

@@ -91,7 +91,7 @@ def plot_sweep(
     )  # fmt: skip
     chart = sweep_figure(_facets(axes, view, cells, boundary), view)
     description = f"{quantity.title(view.seeds)}, experiments of {sweep.name or sweep.id}"
-    return tag.on(picture(request, {**chart, "description": description}, form))
+    return tag.on(picture(request, {**chart, "description": description}, form, layout))
 
 
 def _with_defaults(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
@@ -13,6 +15,7 @@ from api.predictions import prediction_of
 from api.shown import find
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS
+from ncore.meanings import MEANINGS
 from ncore.presets import spec_of
 from ncore.theory import Prediction, predict
 from ncore.theory.comparison import Comparison, compare
@@ -36,6 +39,24 @@ def get_theory(experiment_id: str) -> Theory:
     """The prediction for an experiment, and every seed's last measurement beside it."""
     with reading() as session:
         return theory_of(session, find(session, experiment_id))
+
+
+class MeaningOut(BaseModel):
+    """What a verdict means, and the condition on the last measurement under which it is given."""
+
+    verdict: str
+    meaning: str
+    criterion: str
+
+
+class Meanings(BaseModel):
+    items: list[MeaningOut]
+
+
+@router.get("/verdicts", response_model=Meanings)
+def list_verdicts() -> Meanings:
+    """Every verdict with its meaning and its thresholds."""
+    return Meanings(items=[MeaningOut(**asdict(one)) for one in MEANINGS.values()])
 
 
 def theory_of(session: Session, row: Experiment) -> Theory:

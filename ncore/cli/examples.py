@@ -44,7 +44,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "compare": ("ncore compare 3f2a 77b1", "ncore compare 3f2a 77b1 --metric nc1 --out nc1.pdf"),
     "figure": (
         "ncore figure 3f2a --out figure.pdf --panels nc1,nc2 --style paper",
-        "ncore figure 3f2a 77b1 --metric nc1 --out nc1.svg --title none --legend direct",
+        "ncore figure 3f2a 77b1 --metric nc1,nc3 --out nc1.svg --title none --legend direct",
+        "ncore figure 3f2a 77b1 05aa --color regularization.features --xscale linear --out decay.png --dpi 300",
     ),
     "open": ("ncore open", "ncore open 3f2a"),
     "tag": ("ncore tag 3f2a", "ncore tag 3f2a paper 'section 4' --remove draft"),

@@ -1,4 +1,4 @@
-"""The command that saves the picture of one experiment, or one metric of several."""
+"""The command that saves the picture of one experiment, or of several in one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ncore.cli.output import experiments_of
 from ncore.cli.terminal import console
 from ncore.client import Client, Experiment
 
-OF_ONE = ("seed", "columns")
-OF_SEVERAL = ("metric", "x")
-OF_ALL = ("layer", "style", "theme", "width", "height", "font", "fontsize", "title", "legend")
+OF_ONE = ("seed",)
+OF_SEVERAL = ("metric", "x", "color", "xscale", "yscale")
+OF_ALL = ("layer", "columns", "style", "theme", "width", "height", "font", "fontsize", "dpi", "title", "legend")
 
 
 def figure(given: Namespace) -> int:
@@ -23,11 +23,18 @@ def figure(given: Namespace) -> int:
         raise ValueError(f"--{wrong}: is for {'several experiments' if len(given.ids) == 1 else 'one experiment'}")
     asked = {name: value for name in (*allowed, *OF_ALL) if (value := getattr(given, name)) is not None}
     if given.panels is not None:
-        asked["panel"] = [name.strip() for name in given.panels.split(",") if name.strip()]
+        asked["panel"] = names_in(given.panels)
+    if "metric" in asked:
+        asked["metric"] = names_in(asked["metric"])
     with Client(given.url) as client:
         save(client, experiments_of(client, given.ids), given.out, asked)
     console.print(str(given.out))
     return 0
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def save(client: Client, experiments: Sequence[Experiment], out: Path, asked: Mapping[str, Any]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from ncore.cli.figure import save
+from ncore.cli.figure import names_in, save
 from ncore.cli.output import Row, experiments_of, put
 from ncore.cli.terminal import console, experiments_table, new_table, number, shown_finals
 from ncore.client import Client, Experiment
+from ncore.differences import leaves
 
 COLUMNS = ["name", "tags", "status", "created_at", "started_at", "finished_at", "progress", "worker", "device"]
 FILTERS = ("status", "tag", "q", "where", "sort")
@@ -39,7 +40,7 @@ def compare(given: Namespace) -> int:
         found = experiments_of(client, given.ids)
         rows = [_side(one) for one in found]
         if given.out:
-            save(client, found, given.out, {"metric": given.metric})
+            save(client, found, given.out, {"metric": names_in(given.metric)})
             console.print(str(given.out))
             return 0
     same = {name for name in rows[0] if name != "id" and len({repr(row.get(name)) for row in rows}) == 1}
@@ -53,17 +54,7 @@ def _side(experiment: Experiment) -> dict[str, Any]:
     """One experiment: its parameters, and its final values as the mean over the seeds is shown."""
     data = experiment.data
     front = {"id": data["id"], "name": data["name"], "status": data["status"]}
-    return {**front, **_leaves(data["spec"]), **shown_finals(data["result"])}
-
-
-def _leaves(spec: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in spec.items():
-        if isinstance(value, Mapping):
-            found |= _leaves(value, f"{before}{name}.")
-        elif before or name not in ("name", "tags"):
-            found[f"{before}{name}"] = value
-    return found
+    return {**front, **leaves(data["spec"]), **shown_finals(data["result"])}
 
 
 def _sides(rows: Sequence[Row]) -> Table:

@@ -26,7 +26,7 @@ def add_options(made: Mapping[str, ArgumentParser]) -> None:
         made[name].add_argument("-q", "--quiet", action="store_true", help="say no more than ids")
     _of_list(made["list"])
     _of_pictures(made["figure"])
-    made["compare"].add_argument("--metric", default="nc1", help="of the picture")
+    made["compare"].add_argument("--metric", metavar="NAME,…", default="nc1", help="of the picture, a panel each")
     made["compare"].add_argument("--out", type=Path, help="file of the picture: .svg, .png, .pdf")
     made["tag"].add_argument("tags", metavar="TAG", nargs="*", help="tags to add; none: show those it has")
     made["tag"].add_argument("--remove", metavar="TAG", action="append", default=[], help="a tag to take away")
@@ -66,15 +66,21 @@ def _of_list(parser: ArgumentParser) -> None:
 def _of_pictures(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="its ending says the form: .svg, .png, .pdf, .json")
     parser.add_argument("--panels", metavar="NAME,…", help="of one experiment: nc1,nc2,…; the paper's unless given")
-    parser.add_argument("--metric", help="of several experiments (default: nc1)")
+    parser.add_argument("--metric", metavar="NAME,…", help="of several experiments, a panel each (default: nc1)")
     parser.add_argument("--layer", action="append", help="only this layer; may be repeated")
     parser.add_argument("--seed", action="append", help="of one experiment: only this seed; may be repeated")
     parser.add_argument("--x", choices=("step", "fraction"), help="of several experiments")
+    parser.add_argument(
+        "--color", metavar="FIELD", help="of several experiments: a parameter they differ in, or experiment"
+    )
+    for axis, words in (("xscale", "steps"), ("yscale", "values")):
+        parser.add_argument(f"--{axis}", choices=("log", "linear"), help=f"of several experiments: of the {words}")
     parser.add_argument("--style", choices=("screen", "paper", "slides"))
     parser.add_argument("--theme", choices=("light", "dark"))
     for name, words in (("width", "of a panel"), ("height", "of a panel"), ("columns", "panels side by side")):
         parser.add_argument(f"--{name}", type=int, help=words)
     parser.add_argument("--font")
     parser.add_argument("--fontsize", type=float)
+    parser.add_argument("--dpi", type=float, help="dots per inch of a .png")
     parser.add_argument("--title", help="none: no title")
     parser.add_argument("--legend")

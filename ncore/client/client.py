@@ -127,7 +127,7 @@ class Client:
                 return
 
     def compare(self, experiments: Iterable[Experiment | str], path: str | Path, **options: Any) -> Path:
-        """Saves one metric of several experiments as a picture; options as in GET /compare."""
+        """Saves metrics of several experiments as a picture, or what it shows as .csv; options as in GET /compare.*."""
         path = Path(path)
         ids = [one if isinstance(one, str) else one.id for one in experiments]
         form = path.suffix.removeprefix(".") or "svg"

@@ -50,8 +50,10 @@ def curves(
     data: dict[str, str], rows: Sequence[Row], x: Channel, y: Ordinate, encoding: Mapping[str, Channel], layout: Layout
 ) -> list[Part]:
     """Lines through the values, on bands from low to high where seeds differ."""
-    detail = [field("metric", "nominal"), field("layer", "nominal")]
+    detail = [field(name, "nominal") for name in ("metric", "layer", "experiment") if name in rows[0]]
     colour = {name: channel for name, channel in encoding.items() if name == "color"}
+    if encoding["color"].get("type") == "quantitative":
+        colour = {"fill": field("tint", "nominal", scale=None)}  # the legend of fill and stroke is no ramp but steps
     marks = []
     if any(row["low"] < row["high"] for row in rows):
         ends = {"y": y.channel("low", layout), "y2": {"field": "high"}}
@@ -81,6 +83,12 @@ def levels(rows: Sequence[Row], y: Ordinate, style: Theme, layout: Layout, table
     text = _text(layout.label_size, style.quiet, align="left", dx=4, dy={"expr": "datum.dy"})
     said = {"y": at, "x": {"value": 0}, "text": field("text", "nominal")}
     return [_part(data, rule, {"y": at}), _part(data, text, said)]
+
+
+def coloured_levels(rows: Sequence[Row], y: Ordinate, color: Channel, layout: Layout, tables: Tables) -> Part:
+    """Dotted lines in the colours of the curves that they are of."""
+    rule = {"type": "rule", "strokeDash": [2, 3], "strokeWidth": 1.1}
+    return _part(tables.add(list(rows)), rule, {"y": y.channel("value", layout), "color": color})
 
 
 def beside(lines: Sequence[float], layout: Layout) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ WRITTEN = 12
 """Cells along an axis of a grid that has its values written into them."""
 SHORT_NUMBER = "format(toNumber(datum.label), '.3~g')"
 SMALL_NUMBER = "format(datum.value, abs(datum.value) < 1e-3 && datum.value != 0 ? '.1~e' : '.3~g')"
+EXPONENT = re.compile(r"e\+?(-?)0*(?=\d)")
+"""Of a short number in a cell: 7.76e-6."""
 SQUARE = 60
 """Area of a point of a sample, in square pixels."""
 
@@ -93,7 +96,8 @@ def _rows(cells: Sequence[Cell], view: View) -> list[Row]:
         row = {"x": x, "y": y, "at_x": some[0].point[view.x.path], "at_y": some[0].point[view.y.path]}
         shown = words(value) if isinstance(value, str) else value
         alone = {"experiment": some[0].experiment} if len(some) == 1 else {"experiments": len(some)}
-        rows.append({**row, "value": shown, **alone})
+        text = shown if isinstance(shown, str) else EXPONENT.sub(r"e\1", f"{shown:.3g}")
+        rows.append({**row, "value": shown, "text": text, **alone})
     return rows
 
 
@@ -130,7 +134,7 @@ def _written(rows: Sequence[Row], places: dict[str, Channel], view: View) -> mar
     low, high = min(numbers), max(numbers)
     middle = math.sqrt(low * high) if is_over_decades(numbers) else (low + high) / 2
     mark = {"type": "text", "fontSize": view.layout.label_size - 1}
-    text = {"field": "value", "type": "quantitative", "format": ".3~g"}
+    text = marks.field("text", "nominal")
     color = {"value": "#1b1f24", "condition": {"test": f"datum.value < {middle!r}", "value": "#ffffff"}}
     same = {name: {**place, "axis": None} for name, place in places.items()}  # scales are each layer's own
     return {"mark": mark, "encoding": {**same, "text": text, "color": color}}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SYMBOLS = {
+    "model.bias": "bias",
+    "model.activation": "σ",
     "regularization.weights": "λ_W",
     "regularization.features": "λ_H",
     "regularization.bias": "λ_b",

@@ -12,12 +12,13 @@ import { curves } from "../parts/curves.js";
 import { depth } from "../parts/depth.js";
 import { element, fill, nameOf, problem, table, title } from "../parts/element.js";
 import { duration, ended, number, progress, retried, status, time } from "../parts/format.js";
+import { geometry } from "../parts/geometry.js";
 import { artifacts, logs } from "../parts/logs.js";
 import { finals } from "../parts/spec.js";
 import { specTable } from "../parts/spec_table.js";
 import { verdictList } from "../parts/verdicts.js";
 
-const REDRAW_MS = 250;
+const REDRAW_MS = 250, PLACE_MS = 2000;
 
 /** @typedef {import("../parts/spec.js").Experiment} Experiment */
 
@@ -60,12 +61,23 @@ export async function show({ node: page, signal, search, id }) {
   const remember = () => keep({ ...state, x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
     depth: over.metric === "nc1" ? "" : over.metric, at: over.at });
 
+  const place = element("p", { class: "quiet", role: "status", hidden: true });
+  /** While it is queued: how many come before it. */
+  const wait = async () => {
+    while (item.status === "queued" && !signal.aborted) {
+      const { before } = await ask(`${path}/place`, { signal }).catch(() => ({ before: null }));
+      place.hidden = before === null;
+      if (before !== null) fill(place, before === 0 || before === 0n ? "Next in the queue." : `${before} before it in the queue.`);
+      await new Promise((resolve) => setTimeout(resolve, PLACE_MS));
+    }
+    place.hidden = true;
+  };
   const result = element("div"), values = element("div");
   const { note, act } = actions();
   const about = annotations(path, (fresh) => { item = fresh; header(); later(); }, act);
   const picture = curves(path, signal, item, state, () => { remember(); later(); });
   const layers = depth(path, signal, over, remember);
-  const theory = comparison(), log = logs(path, signal), files = artifacts(path, signal);
+  const theory = comparison(), shape = geometry(path, signal, item), log = logs(path, signal), files = artifacts(path, signal);
   const pre = element("pre", { tabindex: 0 }, json());
   const config = element("details", { open: Boolean(state.preset), ontoggle: async () => {
     if (config.open && !config.querySelector("table")) {
@@ -76,7 +88,7 @@ export async function show({ node: page, signal, search, id }) {
   config.append(written);
 
   const cancel = act("Cancel", async () => { item = await send("POST", `${path}/cancel`) ?? item; header(); });
-  const retry = act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); });
+  const retry = act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); wait(); });
   const remove = act("Delete", async () => {
     if (!confirm(`Delete ${nameOf(item)}, its measurements and its artifacts?`)) return;
     await send("DELETE", path);
@@ -102,6 +114,7 @@ export async function show({ node: page, signal, search, id }) {
     fill(result, item.result?.verdict.length ? verdictList(item.result.verdict) : null,
       item.error ? element("p", { class: "errors", role: "alert" }, item.error) : null, facts(item));
     fill(values, finalValues(item));
+    shape.show(item);
     picture.measured(item.result);
   };
 
@@ -150,11 +163,12 @@ export async function show({ node: page, signal, search, id }) {
   });
 
   header();
-  page.replaceChildren(about.head, buttons, note, about.notes, result,
+  page.replaceChildren(about.head, buttons, note, about.notes, place, result,
     element("h2", {}, "Curves"), picture.node,
     element("h2", {}, "Predicted and measured"), theory.node, values,
-    layers.node, config, files.node, log.node);
+    layers.node, shape.node, config, files.node, log.node);
   picture.anew(later);
+  wait();
   const before = item.status;  // it may end while the first picture is drawn, and then that shows too little
   await drawAll();
   if (!ended(before)) follow();

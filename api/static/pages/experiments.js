@@ -14,7 +14,7 @@ import { runs } from "../parts/runs.js";
 import { counts } from "../parts/sweeps.js";
 import { workers } from "../parts/workers.js";
 
-const ROW_PIXELS = 42, TYPING_MS = 250, MOST_COMPARED = 20, AT_ONCE = 4, NEAR = 30, LARGE_PAGE = 200;
+const ROW_PIXELS = 42, TYPING_MS = 250, AT_ONCE = 4, NEAR = 30, LARGE_PAGE = 200;
 
 /** @typedef {import("../parts/runs.js").Run} Run */
 /** @typedef {{ key: string, runs: Run[] }} Group */
@@ -196,7 +196,7 @@ export async function show({ node: page, signal, search, top }) {
   const remove = act("Delete", () => each("deleted", [...chosen].filter((id) => known(id)?.status !== "running"), (id) => send("DELETE", `experiments/${id}`)), { class: "danger" });
   const many = element("span", { class: "quiet" });
   const choose = () => {
-    compare.disabled = !chosen.size || chosen.size > MOST_COMPARED;
+    compare.disabled = !chosen.size;
     cancel.disabled = archive.disabled = tag.disabled = remove.disabled = !chosen.size;
     fill(many, chosen.size ? `${chosen.size.toLocaleString()} chosen` : "");
   };

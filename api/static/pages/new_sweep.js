@@ -37,13 +37,13 @@ function axesOf(text) {
   return axes;
 }
 
-/** @param {string} text @param {string} field */
-function checked(text, field) {
+/** @param {string} text @param {string} name of its field */
+function checked(text, name) {
   try {
     JSON.parse(text);
     return text;
   } catch (error) {
-    throw new Problem({ errors: [{ field, message: `is not JSON: ${/** @type {Error} */ (error).message}` }] }, 422);
+    throw new Problem({ errors: [{ field: name, message: `is not JSON: ${/** @type {Error} */ (error).message}` }] }, 422);
   }
 }
 
