@@ -7,7 +7,7 @@ READY := .venv/.ready
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up test-fast test-nightly test-matrix coverage compose-test lint docs bench soak format lock
+.PHONY: help setup demo test up test-fast test-nightly test-matrix coverage compose-test lint docs bench bench-check soak format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,15 +72,20 @@ docs: $(READY) ## the reference pages, made from the code, and the site in ./sit
 soak: $(READY) ## 200 kills of workers, broker, API and PostgreSQL while 40 experiments run (half an hour)
 	@cd tests && ../$(BIN)/python soak.py
 
-bench: $(READY) ## the benchmarks, as ratios within one run
-	@$(BIN)/python -m benchmarks
+bench: $(READY) ## the benchmarks, as ratios within one run, and their page, docs/benchmarks.md
+	@$(BIN)/python -m benchmarks --write
+
+bench-check: $(READY) ## whether any ratio is worse than the committed one beyond their spread
+	@$(BIN)/python -m benchmarks --check
 
 format: $(READY) ## put the sources into the common format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 
+OTHERS := --extra timm --extra lightning --extra transformers --extra tensorboard --extra mlflow --extra wandb
+
 lock: ## resolve the versions anew (needs a package registry)
-	@for kind in "dev --extra engine --extra embedded --extra s3 --extra dev" "api --extra s3" "worker --extra engine --extra s3"; do \
+	@for kind in "dev --extra engine --extra embedded --extra s3 --extra dev $(OTHERS)" "api --extra s3" "worker --extra engine --extra s3"; do \
 	  set -- $$kind; name=$$1; shift; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header "$$@" pyproject.toml -o locks/$$name.lock; \
 	done

@@ -57,7 +57,6 @@ def migrate(_: Namespace) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
     settings = get_settings()
-    home.prepare(settings.home)
     damage = integrity.damage_of(settings.database)
     if damage is not None:
         raise ServiceError(damage)

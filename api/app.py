@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,13 +18,18 @@ from api.database.journal import log_to_stderr
 from api.reconciler import Reconciler
 from api.removal import Remover
 from api.routes import (
+    annotation,
     artifacts,
+    comparison,
     dashboard,
     events,
     experiments,
+    external,
+    geometry,
     health,
     listing,
     logs,
+    measure,
     metrics,
     monitoring,
     plots,
@@ -51,6 +57,8 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     if warning is not None:
         logging.getLogger("ncore.api").warning(warning)
     raise_descriptor_limit()
+    gc.collect()
+    gc.freeze()  # what the imports have made lives as long as the process: to walk it again halves the speed of storing
     reconciler = Reconciler()
     reconciler.start()
     remover = Remover()
@@ -88,10 +96,15 @@ def make_app() -> FastAPI:
     app.add_middleware(Gate)
     parts = (
         experiments,
+        external,
+        annotation,
         listing,
         metrics,
         theory,
+        measure,
         plots,
+        comparison,
+        geometry,
         events,
         logs,
         artifacts,

@@ -29,6 +29,8 @@ LOOK_SECONDS = 0.1
 AWAY_SECONDS = 1.0
 BATCH = 500
 TOLD = {"status", "progress", "attempt", "worker", "device", "error"}
+TOLD |= {"name", "tags", "priority", "archived", "updated_at"}
+"""Without the notes, which are long: `updated_at` says when to ask for them."""
 State = dict[str, Any]
 
 

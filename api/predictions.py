@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from ncore.kinds.external import EXTERNAL
 from ncore.spec import stored_spec
 from ncore.theory import Prediction, predict
 
@@ -17,7 +18,11 @@ UNUSED = ("name", "tags", "seeds", "device", "priority", "optimizer", "measure",
 
 def prediction_of(spec: Mapping[str, Any]) -> Prediction:
     """The prediction for a stored spec."""
-    kept = {name: value for name, value in spec.items() if name not in UNUSED or spec["model"]["kind"] != "ufm"}
+    model = spec["model"]
+    if model["kind"] == EXTERNAL:
+        kept = {"model": {"kind": EXTERNAL, "layers": model["layers"]}, "theory": spec["theory"]}
+    else:
+        kept = {name: value for name, value in spec.items() if name not in UNUSED or model["kind"] != "ufm"}
     return _predicted(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
 
 

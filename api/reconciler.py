@@ -1,4 +1,7 @@
-"""Makes queue and rows agree again: takes back expired leases, sends again what is queued but not on the broker."""
+"""Makes queue and rows agree again: takes back expired leases, sends again what is queued but not on the broker.
+
+In its rounds adaptive sweeps are continued too.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from api import broker
 from api.database import integrity, states, workers
 from api.database.clock import from_now
 from api.database.migrating import migrate, migrated
-from api.database.sessions import writing
+from api.database.sessions import reading, writing
+from api.refining import refine_sweeps
 from api.settings import get_settings
 
 ROUND_SECONDS = 1.0
@@ -67,13 +71,15 @@ def reconcile(patience: Patience) -> None:
         states.shorten_leases(session)
         if patience.is_over(_clock(session)):
             states.requeue_expired(session)
+            states.lose_silent(session)
             workers.forget_lost_workers(session)
-        due = states.to_send_again(session)
     waiting = broker.waiting()
     if waiting is None:
         return
+    with reading() as session:
+        due = states.to_send_again(session, called=[kind for kind, calls in waiting.items() if calls])
     for kind, ids in due.items():
-        if waiting[kind] or not ids:
+        if not ids:
             continue
         with writing() as session:
             states.mark_sent(session, ids)
@@ -106,6 +112,7 @@ class Reconciler(threading.Thread):
                 if not migrated.is_set():
                     migrate()
                 reconcile(patience)
+                refine_sweeps()
             except SQLAlchemyError as error:
                 log.warning("%s: %s", integrity.explain(error), error)
                 patience.begin()

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
         description="a CPU worker's memory; empty: NCORE_MAX_MEMORY_BYTES and 4 GiB for libraries",
     )
     max_body_bytes: int = Field(default=1_000_000, ge=1, le=2**31, description="largest body of a request")
+    max_measure_bytes: int = Field(
+        default=2**27, ge=1, le=2**31, description="largest file, and arrays in it, that POST /measure takes"
+    )
     max_memory_bytes: int = Field(
         default=16 * 2**30, ge=1, le=MOST_BYTES, description="largest estimated memory of an experiment"
     )
@@ -77,7 +80,10 @@ class Settings(BaseSettings):
     )
     max_queued: int = Field(default=20_000, ge=0, le=2**31 - 1, description="most experiments in the queue")
     lease_seconds: float = Field(
-        default=10.0, ge=0.1, le=DAY_SECONDS, description="how long a silent worker keeps its experiment"
+        default=10.0,
+        ge=0.1,
+        le=DAY_SECONDS,
+        description="how long a silent worker keeps its experiment; a silent loop is lost then",
     )
     heartbeat_seconds: float = Field(
         default=2.0, ge=0.05, le=DAY_SECONDS, description="how often a worker renews its lease"
@@ -88,6 +94,10 @@ class Settings(BaseSettings):
     resend_seconds: float = Field(
         default=5.0, ge=0.1, le=DAY_SECONDS, description="age at which a queued experiment is sent again"
     )
+    batch: int = Field(
+        default=256, ge=1, le=4096, description="most experiments that a worker trains as one batch; 1: each alone"
+    )
+    max_compared: int = Field(default=200, ge=1, le=2000, description="most experiments in one comparison")
     max_attempts: int = Field(
         default=3,
         ge=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 from sqlalchemy import select
@@ -32,6 +32,7 @@ class ExperimentOut(BaseModel):
     name: str
     tags: list[str]
     status: Status
+    source: Literal["service", "external"]
     spec: dict[str, Any]
     created_at: datetime
     started_at: datetime | None
@@ -42,6 +43,11 @@ class ExperimentOut(BaseModel):
     device: str | None
     error: str | None
     result: Result | None
+    sweep_id: str | None
+    priority: int
+    notes: str
+    archived: bool
+    updated_at: datetime | None
 
 
 def find(session: Session, experiment_id: str, lock: bool = False) -> Experiment:
@@ -62,9 +68,9 @@ def shown(row: Experiment) -> ExperimentOut:
     return ExperimentOut(**own, progress=progress)
 
 
-def find_sweep(session: Session, sweep_id: str) -> Sweep:
-    """The row. Raises the 404."""
-    sweep = session.get(Sweep, sweep_id)
+def find_sweep(session: Session, sweep_id: str, lock: bool = False) -> Sweep:
+    """The row; with `lock` nothing is added to it until the end of the transaction. Raises the 404."""
+    sweep = session.get(Sweep, sweep_id, with_for_update=lock)
     if sweep is None:
         raise not_found("sweep", sweep_id)
     return sweep

@@ -26,7 +26,8 @@ from ncore.estimate import measurements, memory_bytes, wants_gpu
 from ncore.faults import shortened
 from ncore.kinds.fields import Plain
 from ncore.network.estimate import largest_share
-from ncore.spec import NetworkSpec, SpecError, UfmSpec
+from ncore.presets import Spec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, SpecError, UfmSpec
 
 Submitted = TypeVar("Submitted", Experiment, Sweep)
 Key = Annotated[
@@ -35,8 +36,10 @@ Key = Annotated[
 ]
 
 
-def check_limits(spec: UfmSpec | NetworkSpec) -> None:
-    """Raises SpecError with the estimate and the limit."""
+def check_limits(spec: AnySpec) -> None:
+    """Raises SpecError with the estimate and the limit. What is measured elsewhere takes nothing here."""
+    if isinstance(spec, ExternalSpec):
+        return
     settings, memory = get_settings(), memory_bytes(spec)
     if memory > settings.max_memory_bytes:
         raise SpecError([_too_much_memory(spec, memory, settings.max_memory_bytes)])
@@ -48,7 +51,7 @@ def check_limits(spec: UfmSpec | NetworkSpec) -> None:
         raise SpecError([{"field": "measure", "message": message}])
 
 
-def _too_much_memory(spec: UfmSpec | NetworkSpec, needed_bytes: int, limit_bytes: int) -> dict[str, str]:
+def _too_much_memory(spec: Spec, needed_bytes: int, limit_bytes: int) -> dict[str, str]:
     field, largest = "model", ""
     if isinstance(spec, NetworkSpec):
         field, share_bytes, what = largest_share(spec, limit_bytes)
@@ -61,12 +64,12 @@ def _gib(n: float) -> str:
     return f"{n / 2**30:{'.3g' if n < 1000 * 2**30 else '.0f'}} GiB"
 
 
-def wake(rows: Sequence[Experiment]) -> None:
-    """Calls a worker for each, after the commit; when the broker is away the reconciler does it later."""
+def wake(rows: Sequence[tuple[str, str]]) -> None:
+    """Calls a worker for each (id, queue), after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
-        kinds = {queue: workers.queue_of(session, queue) for queue in {row.queue for row in rows}}
-    reached = takewhile(lambda row: broker.send(row.id, kinds[row.queue]), rows)  # one that fails takes seconds
-    sent = [row.id for row in reached]
+        kinds = {queue: workers.queue_of(session, queue) for queue in {queue for _, queue in rows}}
+    reached = takewhile(lambda row: broker.send(row[0], kinds[row[1]]), rows)  # one that fails takes seconds
+    sent = [experiment_id for experiment_id, _ in reached]
     if sent:
         with writing() as session:
             states.mark_sent(session, sent)
@@ -117,20 +120,34 @@ def check_queue(session: Session, more: int) -> None:
         raise Problem(429, detail, headers={"Retry-After": "30"})
 
 
-def row_of(session: Session, spec: UfmSpec | NetworkSpec, **more: Any) -> Experiment:
-    """The new row of an experiment, queued."""
-    row = Experiment(
-        id=new_id(),
-        name=spec.name,
-        search=folded(spec.name),
-        kind=spec.model.kind,
-        tags=list(spec.tags),
-        spec=spec.model_dump(mode="json"),
-        total=spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
-        priority=spec.priority,
-        queue="gpu" if wants_gpu(spec) else "cpu",
-        **more,
-    )
+def values_of(spec: Spec) -> dict[str, Any]:
+    """What the row of a new experiment that workers train holds of its spec, and its id."""
+    return {
+        **_named(spec),
+        "total": spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
+        "priority": spec.priority,
+        "queue": "gpu" if wants_gpu(spec) else "cpu",
+    }
+
+
+def _named(spec: AnySpec) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "name": spec.name,
+        "search": folded(spec.name),
+        "kind": spec.model.kind,
+        "tags": list(spec.tags),
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+def row_of(session: Session, spec: AnySpec, **more: Any) -> Experiment:
+    """The new row of an experiment: queued, or running where its owner measures it."""
+    own = {**_named(spec), **states.started()} if isinstance(spec, ExternalSpec) else values_of(spec)
+    row = Experiment(**own, **more)
     session.add(row)
     journal.write(session, row.id, "submitted")
+    if row.source == "external":
+        session.flush()
+        session.refresh(row)  # its times are the database's
     return row

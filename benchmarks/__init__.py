@@ -1,14 +1,19 @@
-"""Benchmarks: each module has `run(smallest=False) -> list[Row | NotRun]`; ratios are taken within one run.
+"""Benchmarks: each module has `run(smallest=False)`, which gives rows; ratios are taken within one run.
 
 `smallest` asks for the least work that goes through the whole module: its figures mean nothing, but it cannot rot.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
+
+import torch
+from threadpoolctl import threadpool_limits
 
 
 class NotRun(NamedTuple):
@@ -19,49 +24,99 @@ class NotRun(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What was timed, ours and the reference in the same `unit`, and the bound the ratio has to keep."""
+    """What was measured, ours and what it is held against in the same `unit`, and the bound the ratio has to keep."""
 
     name: str
     ours: float
     reference: float
     unit: str
     target: str  # ">= 10" is for reference/ours (how many times as fast); "<= 1.2" for ours/reference
-    spread: tuple[float, float] | None = None  # quartiles of the ratio over the turns
+    spread: tuple[float, float]  # quartiles of the ratio over the turns
+    against: str = "the goal"
+    note: str = ""
 
     @classmethod
-    def of_turns(cls, name: str, ours: Sequence[float], reference: Sequence[float], unit: str, target: str) -> Row:
+    def of_turns(
+        cls, name: str, ours: Sequence[float], reference: Sequence[float], unit: str, target: str, against: str
+    ) -> Row:
         """From what each took in turns that were taken one after the other: medians, and the quartiles of the ratio."""
-        pairs = list(zip(ours, reference, strict=True))
-        ratios = [a / b if target.startswith("<=") else b / a for a, b in pairs]
+        ratios = [_ratio(target, a, b) for a, b in zip(ours, reference, strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-        return cls(name, statistics.median(ours), statistics.median(reference), unit, target, (low, high))
+        return cls(name, statistics.median(ours), statistics.median(reference), unit, target, (low, high), against)
+
+    @classmethod
+    def of_goal(cls, name: str, ours: Sequence[float], goal: float, unit: str) -> Row:
+        """Held against a number: the median has to be at most that."""
+        return cls.of_turns(name, ours, [goal] * len(ours), unit, "<= 1", "the goal")
 
     @property
     def ratio(self) -> float:
-        return self.ours / self.reference if self.target.startswith("<=") else self.reference / self.ours
+        return _ratio(self.target, self.ours, self.reference)
 
     @property
     def kept(self) -> bool:
-        bound = float(self.target.split()[1])
-        return self.ratio <= bound if self.target.startswith("<=") else self.ratio >= bound
+        return shortfall(self.target, self.ratio) <= 1
 
 
-def best_seconds(work: Callable[[], object], repeats: int = 5) -> float:
-    """Seconds of the fastest of several calls."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
+class Growth(NamedTuple):
+    """What work of several sizes costs, and the exponent of the size that it may grow by at most."""
+
+    name: str
+    variable: str
+    sizes: tuple[float, ...]
+    values: tuple[float, ...]
+    unit: str
+    most: float = 1.1
+
+    @property
+    def slope(self) -> float:
+        """Of the last two sizes, in logarithms: 1 is linear."""
+        return math.log(self.values[-1] / self.values[-2]) / math.log(self.sizes[-1] / self.sizes[-2])
+
+    @property
+    def kept(self) -> bool:
+        return self.slope <= self.most
 
 
-def seconds_in_turns(works: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+Result = Row | Growth | NotRun
+
+
+def _ratio(target: str, ours: float, reference: float) -> float:
+    return ours / reference if target.startswith("<=") else reference / ours
+
+
+def shortfall(target: str, ratio: float) -> float:
+    """How many times worse than the bound a ratio is: at most 1 where it is kept."""
+    bound = float(target.split()[1])
+    return ratio / bound if target.startswith("<=") else bound / ratio
+
+
+def seconds_in_turns(
+    works: Mapping[str, Callable[[], object]], turns: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each work in each turn. All have a turn before the next one begins, so that other load meets all."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(turns):
         for name, work in works.items():
-            began = time.perf_counter()
+            began = clock()
             work()
-            seconds[name].append(time.perf_counter() - began)
+            seconds[name].append(clock() - began)
     return seconds
+
+
+def cpu_seconds_in_turns(works: Mapping[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+    """The same on one thread, by that thread's CPU time, to which other load on the machine adds little."""
+    with threads(1):
+        return seconds_in_turns(works, turns, time.thread_time)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """A context in which torch, NumPy and SciPy compute with `count` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(limits=count, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)

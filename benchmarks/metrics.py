@@ -6,15 +6,13 @@ What is timed is asserted in the same run against a slow reference: plain tensor
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from benchmarks import Row
+from benchmarks import Row, cpu_seconds_in_turns
 from ncore.metrics import Accumulator, measure
 
 
@@ -35,32 +33,17 @@ CASES = (
     # nc4 alone is two float32 products of N × K × d, each K/d = 20 times XᵀX
     Case(200_000, 10_000, 512, 60, 10, 10),
 )
-GROWTH = 16_000, 256, (1_600, 3_200)
 BATCH = 1024
-
-
 SMALLEST_CASES = (Case(300, 10, 16, 1, 1, 1), Case(300, 30, 8, 1, 1, 1))
-SMALLEST_GROWTH = 300, 8, (20, 40)
 
 
 def run(smallest: bool = False) -> list[Row]:
-    cases, growth = (SMALLEST_CASES, SMALLEST_GROWTH) if smallest else (CASES, GROWTH)
-    with one_thread():
-        rows = [row for case in cases for row in of_case(case)]
-        samples, width, classes = growth
-        seconds = []
-        for number in classes:
-            features, labels, _, _ = data(Case(samples, number, width, 0, 0, 0))
-            seconds.append(cpu_seconds(lambda x=features, y=labels: measure(x, y), 3))
-        slope = math.log(seconds[1] / seconds[0]) / math.log(classes[1] / classes[0])
-        name = f"growth in K from {classes[0]} to {classes[1]}, {samples} x {width}: exponent"
-        return [*rows, Row(name, slope, 1.0, "", "<= 1.1")]
+    return [row for case in (SMALLEST_CASES if smallest else CASES) for row in of_case(case)]
 
 
 def of_case(case: Case) -> Iterator[Row]:
     features, labels, weight, bias = data(case)
-    repeats = 5 if case.classes < 1000 else 1
-    product = cpu_seconds(lambda: features.mT @ features, 5)
+    expected = reference(features, labels, weight, bias)
 
     def accumulate() -> dict[str, float]:
         accumulator = Accumulator(case.classes)
@@ -68,16 +51,24 @@ def of_case(case: Case) -> Iterator[Row]:
             accumulator.update(x, y)
         return accumulator.result(weight)
 
-    expected = reference(features, labels, weight, bias)
-    name = f"{case.samples} x {case.width} float32, K = {case.classes}"
-    works: tuple[tuple[str, Callable[[], dict[str, float]], float], ...] = (
-        ("measure", lambda: measure(features, labels, weight, bias), case.measured),
-        ("measure without weight,", lambda: measure(features, labels), case.unweighted),
-        (f"Accumulator, batches of {BATCH},", accumulate, case.accumulated),
-    )
-    for work, call, bound in works:
-        compare(expected, call())
-        yield Row(f"{work} {name}", cpu_seconds(call, repeats), product, "s", f"<= {bound}")
+    works: dict[str, tuple[Callable[[], dict[str, float]], float]] = {
+        "measure": (lambda: measure(features, labels, weight, bias), case.measured),
+        "measure without weight": (lambda: measure(features, labels), case.unweighted),
+        f"Accumulator, batches of {BATCH}": (accumulate, case.accumulated),
+    }
+    product = "one XᵀX in float32"
+    for work, (call, bound) in works.items():
+        results: list[dict[str, float]] = []
+        is_long = case.classes > 1000
+        turns = 1 if is_long and work == "measure" else 3 if is_long else 5
+        timed: dict[str, Callable[[], object]] = {
+            product: lambda: features.mT @ features,
+            work: lambda call=call, results=results: results.append(call()),  # type: ignore[misc]
+        }
+        found = cpu_seconds_in_turns(timed, turns)
+        compare(expected, results[-1])
+        name = f"{work}, {case.samples:,} × {case.width}, K = {case.classes:,}"
+        yield Row.of_turns(name, found[work], found[product], "s", f"<= {bound}", product)
 
 
 def data(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -134,23 +125,3 @@ def reference(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, ro
         "nc4": differing.double() / len(x),
     }
     return {name: float(value) for name, value in values.items()}
-
-
-def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
-    """CPU seconds of the fastest of several calls: other load on the machine counts less."""
-    times = []
-    for _ in range(repeats):
-        began = time.process_time()
-        work()
-        times.append(time.process_time() - began)
-    return min(times)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks import Row
+from benchmarks import Row, seconds_in_turns
 from ncore.network.data import DataSet
 from ncore.network.run import NetworkRun
 from ncore.spec import NetworkSpec, parse_spec
@@ -104,17 +101,6 @@ class UsualLoop:
         self.network.train()
 
 
-def paired_seconds(first: Callable[[], object], second: Callable[[], object], turns: int) -> tuple[float, float]:
-    """Medians of turns taken one after the other, so that other load meets both alike."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(turns):
-        for work, spent in zip((first, second), times, strict=True):
-            began = time.perf_counter()
-            work()
-            spent.append(time.perf_counter() - began)
-    return statistics.median(times[0]), statistics.median(times[1])
-
-
 def training(stem: str, target: str, size: Size) -> Row:
     steps = size.steps[stem]
     run = started(stem, size.batch, 2 * size.batch // CLASSES * steps)
@@ -122,11 +108,13 @@ def training(stem: str, target: str, size: Size) -> Row:
     usual = UsualLoop(stem, data, size.batch)
     run._train_step()
     usual.step()
-    ours, theirs = paired_seconds(
-        lambda: [run._train_step() for _ in range(steps)], lambda: [usual.step() for _ in range(steps)], size.turns
-    )
-    milliseconds = 1e3 / (steps * size.batch)
-    return Row(f"training, {stem} stem", ours * milliseconds, theirs * milliseconds, "ms/image", target)
+    works = {
+        "ours": lambda: [run._train_step() for _ in range(steps)],
+        "usual": lambda: [usual.step() for _ in range(steps)],
+    }
+    seconds = seconds_in_turns(works, size.turns)
+    ours, theirs = ([1e3 * one / (steps * size.batch) for one in seconds[name]] for name in ("ours", "usual"))
+    return Row.of_turns(f"training, {stem} stem", ours, theirs, "ms/image", target, "DataLoader and torchvision")
 
 
 def measuring(stem: str, size: Size) -> Row:
@@ -145,8 +133,9 @@ def measuring(stem: str, size: Size) -> Row:
         network.train()
 
     forward()
-    ours, theirs = paired_seconds(lambda: run._measure(math.inf), forward, size.turns)
-    return Row(f"a measurement of all layers, {stem} stem", ours, theirs, "s", "<= 1.15")
+    seconds = seconds_in_turns({"ours": lambda: run._measure(math.inf), "forward": forward}, size.turns)
+    name = f"a measurement of all layers, {stem} stem"
+    return Row.of_turns(name, seconds["ours"], seconds["forward"], "s", "<= 1.15", "one evaluation forward")
 
 
 def run(smallest: bool = False) -> list[Row]:

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ncore.client import Client
+    from ncore.client import Client, start
     from ncore.metrics import Accumulator, measure
     from ncore.pictures import figure
     from ncore.presets import PRESETS
@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from ncore.theory import predict
     from ncore.train import begin, train
 
-__all__ = ["PRESETS", "Accumulator", "Client", "Probe", "begin", "figure", "measure", "parse_spec", "predict", "train"]
+__all__ = [
+    "PRESETS",
+    "Accumulator",
+    "Client",
+    "Probe",
+    "begin",
+    "figure",
+    "measure",
+    "parse_spec",
+    "predict",
+    "start",
+    "train",
+]
 
 _PLACES = {
     "Accumulator": "ncore.metrics",
@@ -34,6 +46,7 @@ _PLACES = {
     "measure": "ncore.metrics",
     "parse_spec": "ncore.spec",
     "predict": "ncore.theory",
+    "start": "ncore.client",
     "train": "ncore.train",
 }
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from ncore.network.estimate import network_bytes
 from ncore.spec import MeasureSteps, NetworkSpec, UfmSpec
-from ncore.ufm.estimate import EXPLICIT, GPU_STEP_FLOPS, MAX_DRAWN_NUMBERS, NUMBER_BYTES, ufm_step_flops
+from ncore.ufm.estimate import (
+    EXPLICIT,
+    GPU_STEP_FLOPS,
+    MAX_DRAWN_NUMBERS,
+    NUMBER_BYTES,
+    trained_numbers,
+    ufm_step_flops,
+)
+
+CACHED_NUMBERS = 2**17
+"""Trained numbers of a batch that stay in a core's cache: with more of them a step is no cheaper (`make bench`)."""
+GPU_NUMBERS = 2**25
+"""The same on a GPU, limited by memory. That it gains up to there is an assumption: none has been timed."""
+BATCH_BYTES = 2**30
+"""Estimated memory of several experiments that are trained together; one alone may need more."""
 
 
 def memory_bytes(spec: UfmSpec | NetworkSpec) -> int:
@@ -37,3 +51,9 @@ def wants_gpu(spec: UfmSpec | NetworkSpec) -> bool:
     if isinstance(spec, NetworkSpec):
         return spec.model.wants_gpu
     return ufm_step_flops(spec) > GPU_STEP_FLOPS
+
+
+def most_together(spec: UfmSpec, on_gpu: bool = False) -> int:
+    """How many experiments like this one make the fastest batch; at least 1."""
+    numbers = (GPU_NUMBERS if on_gpu else CACHED_NUMBERS) // (trained_numbers(spec) * len(spec.seeds))
+    return max(1, min(numbers, BATCH_BYTES // memory_bytes(spec)))

@@ -40,7 +40,7 @@ def bounded(faults: Iterable[Mapping[str, str]]) -> list[Fault]:
 
 def summary(faults: Sequence[Mapping[str, str]]) -> str:
     """The faults in one line."""
-    told = [f"{fault['field']}: {fault['message']}" for fault in faults[:MAX_TOLD]]
+    told = [": ".join(filter(None, (fault["field"], fault["message"]))) for fault in faults[:MAX_TOLD]]
     return "; ".join([*told, f"and {len(faults) - MAX_TOLD} more"] if len(faults) > MAX_TOLD else told)
 
 

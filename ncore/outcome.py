@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NotRequired
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
+
+from ncore.run import Measurement
 
 
 class FinalValue(TypedDict):
@@ -28,12 +31,13 @@ class Final(TypedDict):
 class Verdict(TypedDict):
     """What a seed has reached, in the words of the theory.
 
+    `reached` is null where what was measured elsewhere says too little, and the note says what is missing.
     `gap` is (objective − predicted)/predicted, null where nothing is predicted, the prediction is 0, or the numbers are
     not finite.
     """
 
     seed: int
-    reached: str
+    reached: str | None
     rank: int | None
     dead_samples: int | None
     objective: float | None
@@ -43,13 +47,36 @@ class Verdict(TypedDict):
 
 
 class Outcome(TypedDict):
-    """The `result` of an experiment that has succeeded; `versions`: what the last digits of its numbers depend on."""
+    """The `result` of an experiment that has succeeded; `versions`: what the last digits of its numbers depend on.
+
+    What was measured elsewhere has `final` and `verdict` alone.
+    """
 
     final: list[Final]
     verdict: list[Verdict]
-    engine: str
-    device: str
-    versions: dict[str, str | int]
+    engine: NotRequired[str]
+    device: NotRequired[str]
+    versions: NotRequired[dict[str, str | int]]
+
+
+def as_final(measured: Sequence[Measurement]) -> list[Final]:
+    """The last measurements of the seeds as a result has them."""
+    return [
+        {
+            "seed": m.seed,
+            "step": m.step,
+            "metrics": [
+                {"metric": metric, "layer": layer, "value": value} for (metric, layer), value in m.values.items()
+            ],
+        }
+        for m in measured
+    ]
+
+
+class Ended(Outcome):
+    """A result together with what tables of sweeps read (ncore.sweeps.summary), which is stored in its own column."""
+
+    summary: dict[str, Any]
 
 
 class AsStored:

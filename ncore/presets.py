@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ncore.faults import shortened
-from ncore.spec import NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
 Spec = UfmSpec | NetworkSpec
+"""What can be trained here."""
 
 
 @dataclass(frozen=True)
@@ -301,22 +302,32 @@ PRESETS |= {
 }
 
 
-def as_spec(given: Spec | Mapping[str, Any] | str) -> Spec:
+def as_spec(given: AnySpec | Mapping[str, Any] | str) -> AnySpec:
     """The spec that is given: itself, a preset's name, or what a request's body may hold. Raises SpecError."""
     if isinstance(given, str):
         return spec_of({"preset": given})
-    return given if isinstance(given, UfmSpec | NetworkSpec) else spec_of(given)
+    return given if isinstance(given, AnySpec) else spec_of(given)
 
 
-def spec_of(body: Any) -> UfmSpec | NetworkSpec:
+def trainable(spec: AnySpec) -> Spec:
+    """The spec itself. Raises SpecError for one that is measured elsewhere."""
+    if isinstance(spec, ExternalSpec):
+        message = "must not be external here: such a model is trained by its owner's own loop (ncore.start)"
+        raise SpecError([{"field": "model.kind", "message": message}])
+    return spec
+
+
+def spec_of(body: Any) -> AnySpec:
     """The spec in a request's body: itself, or a preset with changes. Raises SpecError."""
     return parse_spec(body_of_request(body))
 
 
 def body_of_request(body: Any) -> Any:
     """The spec's own body, a preset with its changes written out. Raises SpecError for a wrong preset."""
-    if not isinstance(body, Mapping) or "preset" not in body:
+    if not isinstance(body, Mapping):
         return body
+    if "preset" not in body:
+        return _with_theory(body)
     unknown = set(body) - {"preset", "set"}
     if unknown:
         raise SpecError(
@@ -329,3 +340,13 @@ def body_of_request(body: Any) -> Any:
     if not isinstance(changes, Mapping):
         raise SpecError([{"field": "set", "message": f"must be an object of dotted paths; got {shortened(changes)}"}])
     return with_changes(PRESETS[body["preset"]].spec, changes)
+
+
+def _with_theory(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body, the preset in its field `theory` written out."""
+    theory = body.get("theory")
+    theory = {"preset": theory} if isinstance(theory, str) else theory
+    try:
+        return body if theory is None else {**body, "theory": body_of_request(theory)}
+    except SpecError as error:
+        raise SpecError([{**fault, "field": f"theory.{fault['field']}"} for fault in error.errors]) from None

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ncore.hooks import Pool, Taken, meeting, vectors
 from ncore.metrics import Accumulator
 
 Layer = str | nn.Module
-Pool = Literal["mean", "cls", "none"] | Callable[[Tensor], Tensor]
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
 """Where the labels of a batch that is a dict are looked for."""
 SHOWN_NAMES = 20
@@ -74,7 +74,7 @@ class Probe:
         sums: dict[str, Accumulator] = {}
         correct = torch.zeros((), dtype=torch.int64, device=_device(self.model))
         meets: str | None = None
-        with _as_before(self.model), _Taken(self.layers or {}, self._classifier) as taken, torch.no_grad():
+        with _as_before(self.model), Taken(self.layers or {}, self._classifier) as taken, torch.no_grad():
             for batch in islice(batches, self._max_batches):
                 inputs, labels = self._unpacked(batch)
                 taken.clear()
@@ -82,7 +82,7 @@ class Probe:
                 features = self._features(taken, len(labels))
                 if not sums:
                     sums = {layer: Accumulator(self.classes) for layer in features}
-                    meets = _meeting(features, taken.inputs)
+                    meets = meeting(features, taken.inputs)
                 for layer, x in features.items():
                     sums[layer].update(x, labels.to(x.device))
                 if taken.logits is not None:
@@ -116,16 +116,16 @@ class Probe:
         weight, bias = (getattr(self._classifier, name, None) for name in ("weight", "bias"))
         return (weight, bias) if isinstance(weight, Tensor) and weight.ndim == 2 else (None, None)
 
-    def _features(self, taken: _Taken, count: int) -> dict[str, Tensor]:
+    def _features(self, taken: Taken, count: int) -> dict[str, Tensor]:
         """The pooled features of each layer (n, d)."""
         if self.layers is None:
             if taken.inputs is None:
                 raise ValueError("classifier: it was not called in the forward pass")
-            return {"features": _vectors(taken.inputs, self._pool, "features", count)}
+            return {"features": vectors(taken.inputs, self._pool, "features", count)}
         unused = [name for name in self.layers if name not in taken.outputs]
         if unused:
             raise ValueError(f"layers: {', '.join(unused)} was not called in the forward pass")
-        return {name: _vectors(taken.outputs[name], self._pool, name, count) for name in self.layers}
+        return {name: vectors(taken.outputs[name], self._pool, name, count) for name in self.layers}
 
     def _unpacked(self, batch: Any) -> tuple[Any, Tensor]:
         """(inputs on the model's device, labels) of one batch."""
@@ -194,40 +194,6 @@ class Probe:
         return int(count)
 
 
-class _Taken:
-    """What one forward pass leaves at the hooks."""
-
-    def __init__(self, layers: Mapping[str, nn.Module], classifier: nn.Module | None) -> None:
-        self._layers, self._classifier = layers, classifier
-        self._handles: list[Any] = []
-        self.clear()
-
-    def clear(self) -> None:
-        self.outputs: dict[str, Any] = {}
-        self.inputs: Tensor | None = None
-        self.logits: Tensor | None = None
-
-    def __enter__(self) -> _Taken:
-        for name, module in self._layers.items():
-            self._handles.append(module.register_forward_hook(self._taker(name)))
-        if self._classifier is not None:
-            self._handles.append(self._classifier.register_forward_hook(self._take_ends))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _taker(self, name: str) -> Callable[..., None]:
-        def take(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            self.outputs[name] = output
-
-        return take
-
-    def _take_ends(self, _module: nn.Module, inputs: Any, output: Any) -> None:
-        self.inputs, self.logits = _tensor(inputs), _tensor(output)
-
-
 def _unwrapped(model: nn.Module) -> tuple[nn.Module, bool]:
     """The user's own module below torch's wrappers, and whether it trains on several ranks."""
     is_distributed = False
@@ -280,43 +246,6 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(_moved(one, device) for one in value)
     return value
-
-
-def _tensor(output: Any) -> Tensor | None:
-    """The first tensor of what a module takes or gives: itself, of a tuple, of a dict or an output of Hugging Face."""
-    if isinstance(output, Tensor):
-        return output
-    several = output.values() if isinstance(output, Mapping) else output
-    if isinstance(several, Iterable):
-        return next((found for one in several if (found := _tensor(one)) is not None), None)
-    return None
-
-
-def _vectors(output: Any, pool: Pool, layer: str, count: int) -> Tensor:
-    """(n, d) of a module's output."""
-    x = _tensor(output)
-    if x is None:
-        raise ValueError(f"layers: {layer} gives no tensor but {_kind(output)}")
-    if callable(pool):
-        x = pool(x)
-    elif x.ndim > 2 and pool == "mean":
-        x = x.double().mean(1) if x.ndim == 3 else x.double().flatten(2).mean(2)
-    elif x.ndim == 3 and pool == "cls":
-        x = x[:, 0]
-    x = x.flatten(1) if x.ndim > 2 else x
-    if x.ndim != 2 or len(x) != count:
-        raise ValueError(f"layers: {layer} gives {tuple(x.shape)} for {count} samples, must be (n, d) after pooling")
-    return x
-
-
-def _meeting(features: Mapping[str, Tensor], inputs: Tensor | None) -> str | None:
-    """The layer whose features are what the classifier takes: told by the numbers, whatever lies between by name."""
-    if inputs is None:
-        return None
-    for layer, x in reversed(list(features.items())):
-        if x.shape == inputs.shape and torch.allclose(x.double(), inputs.double(), rtol=1e-3, atol=1e-6):
-            return layer
-    return None
 
 
 def _over_ranks(sums: Mapping[str, Accumulator], correct: Tensor) -> tuple[dict[str, Accumulator], Tensor]:

@@ -20,6 +20,8 @@ class Measurement:
     seed: int
     step: int
     values: Mapping[Series, float]
+    experiment: int = 0
+    """Which of the experiments that are trained together."""
 
 
 class DeviceError(RuntimeError):
@@ -36,6 +38,8 @@ class Run(Protocol):
     classes: int
     layers: tuple[str, ...]
     """What is measured, in the order of the forward pass; the last one meets the classifier."""
+    diverged: dict[int, Diverged]
+    """Of experiments that are trained together those that have left the finite numbers, while others go on."""
 
     @property
     def done(self) -> bool: ...

@@ -63,6 +63,11 @@ def metric_and_layer(key: str) -> tuple[str, str | None]:
     return metric, layer or None
 
 
+def tag_of(metric: str, layer: str | None) -> str:
+    """The name for other programs: `nc1/layer4`, and `loss`."""
+    return metric if layer is None else f"{metric}/{layer}"
+
+
 def points_of(one: Mapping[str, Any]) -> Iterator[Point]:
     """A series as rows of a table."""
     for step, value in zip(one["steps"], one["values"], strict=True):
@@ -117,6 +122,33 @@ def parquet_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
         file.seek(0)
         while part := file.read(CHUNK_BYTES):
             yield part
+
+
+def parquet_of(kinds: Mapping[str, type], parts: Iterable[Sequence[Sequence[Any]]]) -> Iterator[bytes]:
+    """Rows, some at a time, as a Parquet file in parts; `kinds`: {column: float or str}.
+
+    What is no text is JSON in a column of texts.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.float64() if kind is float else pa.string()) for name, kind in kinds.items()])
+    with tempfile.TemporaryFile() as file:
+        with pq.ParquetWriter(file, schema) as writer:
+            for rows in parts:
+                columns = zip(*rows, strict=True)
+                arrays = [
+                    pa.array(column if kind is float else map(_as_text, column), field.type)
+                    for column, kind, field in zip(columns, kinds.values(), schema, strict=True)
+                ]
+                writer.write_table(pa.table(arrays, schema=schema))
+        file.seek(0)
+        while part := file.read(CHUNK_BYTES):
+            yield part
+
+
+def _as_text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def table_of(points: Sequence[Point]) -> pa.Table:

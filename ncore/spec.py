@@ -19,7 +19,9 @@ from pydantic import (
 
 from ncore.faults import SpecError, fault_of, shortened
 from ncore.kinds.data_sets import Data
+from ncore.kinds.external import EXTERNAL, ExternalModel
 from ncore.kinds.fields import MAX_LEVELS, Entries, Int, Label, Matching, Part, Plain, Real, number_or_list
+from ncore.kinds.foreign import PluginModel, TimmModel, TorchvisionModel
 from ncore.kinds.intervals import MAX_STEPS, AnyNetworkMeasure, MeasureEpochs, MeasureSteps
 from ncore.kinds.losses import CrossEntropy, Loss, LossField, loss_record
 from ncore.kinds.networks import NETWORKS, AnyNetworkModel, ConvNetModel, MlpModel, NetworkModel, ResNetModel
@@ -29,10 +31,12 @@ from ncore.plain import NotPlain, plain
 from ncore.text import plain_texts
 
 __all__ = [
+    "AnySpec",
     "BaseSpec",
     "ConvNetModel",
     "Data",
     "ExperimentSpec",
+    "ExternalSpec",
     "GradientDescent",
     "MeasureEpochs",
     "MeasureSteps",
@@ -40,10 +44,13 @@ __all__ = [
     "NetworkModel",
     "NetworkSpec",
     "Part",
+    "PluginModel",
     "Regularization",
     "ResNetModel",
     "Sgd",
     "SpecError",
+    "TimmModel",
+    "TorchvisionModel",
     "UfmModel",
     "UfmSpec",
     "field_errors",
@@ -54,6 +61,7 @@ __all__ = [
 
 MAX_SEEDS = 1024
 MAX_TAGS = 32
+MAX_PRIORITY = 100
 MAX_PATH = 8
 """Parts of a dotted path: more than any field has."""
 
@@ -88,19 +96,24 @@ class GradientDescent(Part):
     )
 
 
-class BaseSpec(Part):
+class NamedSpec(Part):
     name: Annotated[str, Field(max_length=200), Plain()] = Field(
         default="", description="shown in lists and pictures", examples=["figure 1"]
     )
     tags: Annotated[tuple[Label, ...], Entries(0, MAX_TAGS)] = Field(
         default=(), description="words to find it by", examples=[["paper"]]
     )
+
+
+class BaseSpec(NamedSpec):
     loss: LossField = Field(default="mse", description="of the data; the regularisers are added")
     seeds: Annotated[tuple[Seed, ...], Entries(1, MAX_SEEDS)] = Field(
         default=(0,), description="one run for each", examples=[[0, 1, 2]]
     )
     device: Device = Field(default="auto", description="auto, cpu, cuda or cuda:N", examples=["cpu"])
-    priority: Int = Field(default=0, ge=-100, le=100, description="in the queue: the highest first", examples=[10])
+    priority: Int = Field(
+        default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="in the queue: the highest first", examples=[10]
+    )
 
     @property
     def criterion(self) -> Loss:
@@ -269,37 +282,51 @@ class NetworkSpec(BaseSpec):
         return self
 
 
+class ExternalSpec(NamedSpec):
+    """What is trained and measured by its owner's loop; nothing of how is known here but `model.config`."""
+
+    model: ExternalModel
+    """What is measured."""
+    seeds: Annotated[tuple[Seed, ...], Entries(0, MAX_SEEDS)] = Field(
+        default=(), description="runs; what is measured adds those that are new"
+    )
+    theory: UfmSpec | None = None
+    """A UFM whose prediction stands beside what is measured."""
+
+
 UFM = "ufm"
 
 
 def _kind(value: Any) -> str | None:
-    """`ufm` or `network`, by model.kind; None (which pydantic reports) when it is neither."""
-    if isinstance(value, BaseSpec):
-        return "ufm" if isinstance(value, UfmSpec) else "network"
+    """`ufm`, `external` or `network`, by model.kind; None (which pydantic reports) when it is none of them."""
+    if isinstance(value, NamedSpec):
+        return "ufm" if isinstance(value, UfmSpec) else EXTERNAL if isinstance(value, ExternalSpec) else "network"
     model = value.get("model") if isinstance(value, Mapping) else None
     kind = model.get("kind", UFM) if isinstance(model, Mapping) else None
-    if kind == UFM:
-        return "ufm"
+    if kind in (UFM, EXTERNAL):
+        return str(kind)
     return "network" if isinstance(kind, str) and kind in NETWORKS else None
 
 
+AnySpec = UfmSpec | NetworkSpec | ExternalSpec
 ExperimentSpec = Annotated[
-    Annotated[UfmSpec, Tag("ufm")] | Annotated[NetworkSpec, Tag("network")], Discriminator(_kind)
+    Annotated[UfmSpec, Tag("ufm")] | Annotated[NetworkSpec, Tag("network")] | Annotated[ExternalSpec, Tag(EXTERNAL)],
+    Discriminator(_kind),
 ]
-_adapter: TypeAdapter[UfmSpec | NetworkSpec] = TypeAdapter(ExperimentSpec)
+_adapter: TypeAdapter[AnySpec] = TypeAdapter(ExperimentSpec)
 
 
-def stored_spec(body: Any) -> UfmSpec | NetworkSpec:
+def stored_spec(body: Any) -> AnySpec:
     """The spec of a row, which may be older than the rule that texts are plain: odd characters are replaced."""
     return parse_spec(plain_texts(body))
 
 
-def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
+def parse_spec(body: Any) -> AnySpec:
     """The spec in `body`: what a JSON document holds, with numbers of numpy and torch too, or a spec already.
 
     Raises SpecError naming every faulty field.
     """
-    if isinstance(body, UfmSpec | NetworkSpec):
+    if isinstance(body, AnySpec):
         return body
     try:
         body = plain(body)
@@ -320,7 +347,7 @@ def parse_spec(body: Any) -> UfmSpec | NetworkSpec:
 def _kind_error(model: Any) -> dict[str, str]:
     if not isinstance(model, Mapping):
         return {"field": "model", "message": f"must be an object with a `kind`; got {shortened(model)}"}
-    allowed = ", ".join((UFM, *NETWORKS))
+    allowed = ", ".join((UFM, *NETWORKS, EXTERNAL))
     return {"field": "model.kind", "message": f"must be one of {allowed}; got {shortened(model.get('kind'))}"}
 
 
@@ -329,7 +356,7 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
     return [fault_of(item, _path(item["loc"])) for item in error.errors(include_url=False)]
 
 
-_TAGS = {"ufm", "network", "epochs", "steps", "number", "list", "class index", "class name"}
+_TAGS = {"ufm", "network", EXTERNAL, "epochs", "steps", "number", "list", "class index", "class name"}
 _UNIONS = {"measure", "classes", "samples_per_class", "weights"}
 
 
@@ -342,17 +369,38 @@ def _path(loc: tuple[int | str, ...]) -> str:
 
 
 def with_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`body` with dotted paths set, e.g. {"optimizer.steps": 500}. Raises SpecError for a path through a non-object."""
-    changed = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
+    """`body` with dotted paths set, e.g. {"optimizer.steps": 500}; entries of a list go by number, from 0.
+
+    Raises SpecError for a path through what is neither an object nor a list.
+    """
+    changed = {key: _copied(value) for key, value in body.items()}
     for path, value in changes.items():
         *parents, last = path.split(".", MAX_PATH)
         if len(parents) == MAX_PATH:
             raise SpecError([{"field": path, "message": f"is no field: paths have at most {MAX_PATH} parts"}])
-        inner = changed
+        inner: Any = changed
         for parent in parents:
-            if not isinstance(inner.get(parent, {}), Mapping):
+            key = _key_in(inner, parent, path)
+            found = inner.get(key, {}) if isinstance(inner, dict) else inner[key]
+            if not isinstance(found, Mapping | list | tuple):
                 raise SpecError([{"field": path, "message": f"{parent} is not an object"}])
-            inner[parent] = dict(inner.get(parent, {}))
-            inner = inner[parent]
-        inner[last] = value
+            inner[key] = _copied(found)
+            inner = inner[key]
+        inner[_key_in(inner, last, path)] = value
     return changed
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _key_in(inner: dict[str, Any] | list[Any], name: str, path: str) -> Any:
+    """The name itself, or of a list the number of its entry."""
+    if isinstance(inner, dict):
+        return name
+    if not (name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(inner)):
+        message = f"has no entry {shortened(name)}: there are {len(inner)}, counted from 0"
+        raise SpecError([{"field": path, "message": message}])
+    return int(name)

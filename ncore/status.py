@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Ended = Literal["succeeded", "failed", "cancelled"]
-Status = Literal["queued", "running", Ended]
+Status = Literal["queued", "running", "lost", Ended]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ENDED: tuple[Ended, ...] = get_args(Ended)
 RETRIED: tuple[Ended, ...] = ("failed", "cancelled")
 """What can be asked to go on."""
+LOST: Status = "lost"
+"""Of an external experiment whose loop fell silent: nobody knows whether it will go on."""
+OPEN: tuple[Status, ...] = ("running", LOST)
+"""Of an external experiment that has not ended."""

@@ -12,19 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncore.outcome import Outcome
-from ncore.presets import Spec, as_spec
+from ncore.outcome import Ended, Outcome, as_final
+from ncore.presets import Spec, as_spec, trainable
 from ncore.provenance import provenance
 from ncore.run import DeviceError, Diverged, Measurement, Run
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.stopping import Check, Stopped, go_on, interruptible
+from ncore.sweeps.summary import summary_of
+from ncore.theory import predict
 from ncore.ufm.run import UfmRun
 from ncore.verdict import verdicts
 
 LIVE_SECONDS = 0.1
 """Time after which `train` yields what it has."""
 
-__all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "outcome", "pick_device", "train"]
+__all__ = ["DeviceError", "Diverged", "Run", "Stopped", "begin", "begin_together", "outcome", "pick_device", "train"]
 
 
 def begin(
@@ -42,10 +44,26 @@ def begin(
     start at once, whatever it is at: a download, images that are decoded, features that are drawn.
     Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.network.data` raises.
     """
-    spec = as_spec(spec)
+    spec = trainable(as_spec(spec))
     if check is not None:
         return interruptible(lambda check: _begin(spec, start, checkpoint, data_dir, check), check)
     return _begin(spec, start, checkpoint, data_dir, go_on)
+
+
+def begin_together(
+    specs: Sequence[UfmSpec], checkpoint: Mapping[str, Tensor] | None = None, check: Check = go_on
+) -> UfmRun:
+    """One run of several experiments whose `ncore.ufm.together.kin` is the same; at their start, or where the
+    checkpoint that was `joined` from theirs was taken.
+
+    An experiment's numbers are those of its own run but for rounding: the products of many replicas are one call of
+    torch, where a run of its own may call BLAS (`ncore.ufm.operations`), and sums are padded to the longest.
+    Raises DeviceError.
+    """
+    own = [spec.model_copy() for spec in specs]  # objects of their own, whoever gave one twice
+    replicas = [(spec, seed) for spec in own for seed in spec.seeds]
+    device = pick_device(specs[0].device)
+    return interruptible(lambda check: UfmRun(replicas, device, checkpoint=checkpoint, check=check), check)
 
 
 def _begin(
@@ -86,24 +104,20 @@ def train(
         yield from run.advance(LIVE_SECONDS)
 
 
-def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Outcome:
-    """The `result` of a finished run; `final` holds the last measurement of each seed."""
-    return {
-        "final": [
-            {
-                "seed": m.seed,
-                "step": m.step,
-                "metrics": [
-                    {"metric": metric, "layer": layer, "value": value} for (metric, layer), value in m.values.items()
-                ],
-            }
-            for m in final
-        ],
-        "verdict": verdicts(spec, list(final), run.classes),
+def outcome(spec: UfmSpec | NetworkSpec, run: Run, final: Sequence[Measurement]) -> Ended:
+    """The `result` of a finished run; `final` holds the last measurement of each seed.
+
+    Its `summary` (ncore.sweeps.summary) is what tables of sweeps read; the service keeps it in a column of its own.
+    """
+    prediction = predict(spec)
+    result: Outcome = {
+        "final": as_final(final),
+        "verdict": verdicts(spec, list(final), run.classes, prediction),
         "engine": run.engine,
         "device": run.device,
         "versions": provenance(run.device),
     }
+    return {**result, "summary": summary_of(prediction, result["final"], result["verdict"])}
 
 
 def pick_device(asked: str) -> str:

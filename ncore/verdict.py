@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ncore.outcome import Verdict
 from ncore.run import Measurement
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 from ncore.structures import structure_of
 from ncore.theory import Prediction, local_minima, predict, value_at_zero
 
@@ -30,22 +30,33 @@ AT_REST = 1e-6
 curved by the regularisers alone, is below this share of the objective."""
 
 
-def verdicts(spec: UfmSpec | NetworkSpec, finals: Sequence[Measurement], classes: int | None = None) -> list[Verdict]:
-    """One entry for each last measurement. `classes` is K of a network's data; a UFM's spec has it."""
-    prediction = predict(spec)
-    k = spec.model.classes if isinstance(spec, UfmSpec) else classes
-    if k is None:
+def verdicts(
+    spec: AnySpec,
+    finals: Sequence[Measurement],
+    classes: int | None = None,
+    prediction: Prediction | None = None,
+) -> list[Verdict]:
+    """One entry for each last measurement. `classes` is K of a network's data; other specs have it.
+
+    `prediction` is that of the spec, where it is known already.
+    """
+    prediction = predict(spec) if prediction is None else prediction
+    k = classes if isinstance(spec, NetworkSpec) else spec.model.classes
+    if k is None and not isinstance(spec, ExternalSpec):
         raise ValueError("classes: must be given for a network")
-    return [_verdict(spec, prediction, final, k) for final in finals]
+    return [_verdict(spec, prediction, final, k or 0) for final in finals]
 
 
-def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measurement, k: int) -> Verdict:
+def _verdict(spec: AnySpec, prediction: Prediction, final: Measurement, k: int) -> Verdict:
     values, predicted = final.values, prediction.objective
     objective = values.get(("objective", None), math.nan)
     finite = math.isfinite(objective)
     gap = (objective - predicted) / predicted if predicted and finite else None
     note: str | None
-    if not finite:
+    reached: str | None
+    if isinstance(spec, ExternalSpec):
+        reached, note = _external(final, k)
+    elif not finite:
         reached, note = "diverged", "the numbers left the finite ones; lower optimizer.learning_rate"
     elif isinstance(spec, NetworkSpec):
         suffix = "_given" if spec.data.label_noise else ""
@@ -62,6 +73,20 @@ def _verdict(spec: UfmSpec | NetworkSpec, prediction: Prediction, final: Measure
         "gap": gap,
         "note": note,
     }
+
+
+def _external(final: Measurement, k: int) -> tuple[str | None, str | None]:
+    """What the metrics that are there allow to say; `k` is 0 where the number of classes was not given."""
+    for name in ("objective", "loss"):
+        if not math.isfinite(final.values.get((name, None), 0.0)):
+            return "diverged", f"{name} was not finite at the end"
+    if not k:
+        return None, "no verdict: model.classes was not given"
+    layer = _last_layer(final)
+    missing = [name for name in ("nc1", "nc2_of", "nc2_etf") if (name, layer) not in final.values]
+    if missing:
+        return None, f"no verdict: the last measurement has no {', '.join(missing)} of a layer"
+    return _frame(final, layer, k), None
 
 
 def _of_nc0(spec: NetworkSpec, final: Measurement, classes: int) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from api.app import app
 from api.settings import Settings
 from ncore.cli.parser import COMMANDS
+from ncore.meanings import page as verdicts_page
 from ncore.metrics.catalogue import page as metrics_page
 from ncore.presets import PRESETS
 
@@ -78,6 +79,7 @@ PAGES = {
     "presets.md": presets_page,
     "commands.md": commands_page,
     "metrics.md": metrics_page,
+    "verdicts.md": verdicts_page,
 }
 
 

@@ -35,7 +35,16 @@ DATABASES = ("sqlite", "postgresql")
 both_databases = pytest.mark.parametrize("service", DATABASES, indirect=True)
 """For tests of what is different in SQL; all others are on SQLite alone."""
 
-STARTERS = ("subprocess", "running(", "postgresql", "ncore_process", "multiprocessing", "playwright", "Drawing(")
+STARTERS = (
+    "subprocess",
+    "running(",
+    "postgresql",
+    "ncore_process",
+    "multiprocessing",
+    "playwright",
+    "Drawing(",
+    "Engine(",
+)
 """Words of test files that start processes: `make test-fast` leaves them out."""
 
 

@@ -10,13 +10,13 @@ import torch
 from conftest import fill, wait_for
 from sqlalchemy import select
 
-from api.database import sessions, states
+from api.database import claims, sessions, states
 from api.database.tables import Experiment, LogLine, MeasurementRow
 from api.store import get_store
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train
-from worker import checkpoint, job, lease
+from worker import checkpoint, job, lease, training
 from worker.checkpoint import CHECKPOINT, FINAL, PREVIOUS, DamagedError
 
 pytestmark = pytest.mark.parametrize("tables", ["sqlite"], indirect=True)  # one is enough for what is about files
@@ -82,8 +82,8 @@ def submitted(spec) -> None:
 def attempt(until=None) -> str:
     """One attempt, in this process as a worker's child makes it; `until` asks it to stop once it holds."""
     with sessions.writing() as session:
-        row = states.claim(session, "here:1", "cpu")
-    running = threading.Thread(target=job.Job(row).run)
+        rows = claims.claim(session, "here:1", "cpu")
+    running = threading.Thread(target=job.Job(rows).run)
     running.start()
     try:
         if until is not None:
@@ -127,7 +127,7 @@ def assert_whole(spec) -> None:
 def often(monkeypatch):
     """A look at the clock at every step boundary, a checkpoint at each look."""
     monkeypatch.setenv("NCORE_CHECKPOINT_SECONDS", "0")
-    monkeypatch.setattr(job, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SLICE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize(("spec", "lost"), [(UFM, "last"), (UFM, "both"), (NETWORK, "last"), (NETWORK, "both")])

@@ -78,7 +78,7 @@ def test_bad_input_is_named_with_exit_status_two(at, tmp_path):
     assert "exists" in ncore("run", "fig1", *SETS, "--out", str(tmp_path / "file")).stderr
     unknown = ncore("show", "nothing", env=at)
     assert unknown.returncode == 2
-    assert "there is no experiment 'nothing'" in unknown.stderr
+    assert "no experiment's id begins with 'nothing'" in unknown.stderr
 
 
 def test_a_failed_experiment_gives_exit_status_one(at):

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from api import reconciler
-from api.database import clock, sessions, states, tables, workers
+from api.database import claims, clock, sessions, states, tables, workers
 from api.database.clock import from_now
 from api.database.tables import Experiment, WorkerRow
 from api.reconciler import Patience
@@ -38,9 +38,9 @@ def seconds_left() -> float:
         return (session.get(Experiment, "e").lease_until - session.scalar(select(from_now()))).total_seconds()
 
 
-def claimed() -> Experiment | None:
+def claimed() -> list[Experiment]:
     with sessions.writing() as session:
-        return states.claim(session, "here:1", "cpu")
+        return claims.claim(session, "here:1", "cpu")
 
 
 def test_moments_are_the_databases_and_are_compared_as_moments():
@@ -65,10 +65,10 @@ def test_the_clock_of_this_process_decides_nothing(monkeypatch):
     for module in (clock, tables):
         monkeypatch.setattr(module, "datetime", Off)
     assert tables.now() - datetime.now(UTC) > timedelta(minutes=59)
-    assert claimed() is not None
+    assert claimed()
     assert 0 < seconds_left() <= get_settings().lease_seconds
     with sessions.writing() as session:
-        assert states.renew(session, "e", 1) == (True, False)
+        assert states.renew(session, {"e": 1}) == {"e": False}
         assert states.requeue_expired(session) == 0
     assert abs(row().started_at - datetime.now(UTC)) < timedelta(seconds=20)
 
@@ -83,7 +83,7 @@ def test_a_clock_that_was_set_back_stalls_neither_resending_nor_leases_nor_worke
     change(sent_at=from_now(FAR))
     with sessions.writing() as session:
         assert states.to_send_again(session) == {"cpu": ["e"]}
-    assert claimed() is not None
+    assert claimed()
     change(lease_until=from_now(FAR))
     with sessions.writing() as session:
         states.shorten_leases(session)

@@ -68,7 +68,9 @@ def test_curves_grow_through_a_reload_and_a_lost_server_and_runs_are_cancelled(p
         made, second = (client.submit("fig1", {**LONG, "name": name}) for name in ("long", "second"))
         page.goto(f"{served.url}/#/experiments/{second.id}")
         expect(status_of(page)).to_have_text("queued")
+        expect(page.get_by_text("Next in the queue.")).to_be_visible()
         expect(page.get_by_text("Regime: orthogonal frame.")).to_be_visible()
+        expect(page.get_by_role("region", name="Predicted")).to_contain_text("0.13142136")
         expect(page.locator(PICTURE)).to_contain_text("nothing has been measured")
         page.get_by_role("button", name="Cancel").click()
         expect(status_of(page)).to_have_text("cancelled")
@@ -151,7 +153,9 @@ def test_two_experiments_are_compared_from_the_list_by_keyboard_alone(page, ende
     page.keyboard.press("Enter")
     for name in ("left", "right"):
         expect(page.locator(PICTURE)).to_contain_text(name)
-    page.get_by_role("combobox", name="Metric").select_option("nc2_etf")
+    page.locator("summary", has_text="Metrics").click()
+    for name, on in (("nc2_etf", True), ("nc1", False)):
+        page.get_by_role("checkbox", name=name, exact=True).set_checked(on)
     expect(page.locator(PICTURE)).to_contain_text("simplex ETF")
     expect(page.get_by_role("columnheader", name="nc2_etf h1")).to_be_visible()
     page.reload()
@@ -169,14 +173,17 @@ def test_experiments_are_found_sorted_grouped_and_shown_with_columns_of_choice(p
     expect(page.get_by_text("4 experiments")).to_be_visible()
 
     page.locator("summary", has_text="Columns").click()
-    for column in ("regularization.features", "model.classes", "nc1 h2"):
+    for column in ("regularization.features", "model.classes", "nc1.h2"):
         page.get_by_role("checkbox", name=column, exact=True).check()
     page.keyboard.press("Escape")
     swept_values = httpx.get(f"{served.url}/sweeps/{swept.id}?metric=nc1&layer=h2").json()["items"]
     known = sorted(one["metrics"][0]["mean"] for one in swept_values)
     for order in (known, known[::-1]):
-        page.get_by_role("button", name="nc1 h2").click()
-        shown = page.locator("tbody td:nth-child(10)").all_inner_texts()
+        page.get_by_role("button", name="nc1.h2").click()
+        expect(page.get_by_role("columnheader", name="nc1.h2")).to_have_attribute(
+            "aria-sort", "ascending" if order == known else "descending"
+        )
+        shown = page.locator("tbody td:nth-child(11)").all_inner_texts()
         assert [float(text) for text in shown] == pytest.approx(order, rel=1e-4)
 
     page.get_by_label("Group by").select_option("tag")
@@ -187,7 +194,39 @@ def test_experiments_are_found_sorted_grouped_and_shown_with_columns_of_choice(p
     expect(page.get_by_role("heading", name="figure 3: ")).to_be_visible()
     page.go_back()
     expect(page.locator("tbody a")).to_have_count(4)
-    expect(page.get_by_role("columnheader", name="nc1 h2")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="nc1.h2")).to_be_visible()
+
+
+@pytest.mark.nightly
+def test_a_query_chooses_or_is_refused_at_its_box_and_notes_are_written(page, served, ended, provoked):
+    box = page.get_by_role("searchbox", name="Query")
+    provoked.append("422")
+    box.fill("nc1.h1 <")
+    expect(page.get_by_role("alert")).to_contain_text("expected a value")
+    expect(box).to_have_attribute("aria-invalid", "true")
+    box.fill("name:left and nc1 < 1e9")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.locator("tbody a")).to_have_text(["left"])
+    expect(page.locator("tbody .spark")).to_be_visible()
+    page.reload()
+    expect(box).to_have_value("name:left and nc1 < 1e9")
+    page.get_by_role("link", name="left").click()
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Tags").fill("mine, second")
+    page.get_by_label("Notes").fill("# Head\n\n- *one*\n- <b>two</b>")
+    page.get_by_role("button", name="Save").click()
+    notes = page.get_by_role("region", name="Notes")
+    expect(notes.locator("em")).to_have_text("one")
+    expect(notes.locator("li").nth(1)).to_have_text("<b>two</b>")
+    expect(page.locator("h1 + p .tag")).to_have_text(["mine", "second"])
+    page.get_by_role("button", name="Archive").click()
+    expect(page.locator(".archived")).to_be_visible()
+    page.goto(f"{served.url}/#/?where=name:left")
+    expect(page.get_by_text("No experiment matches")).to_be_visible()
+    page.get_by_role("checkbox", name="archived too").check()
+    expect(page.locator("tbody a")).to_have_text(["left"])
+    with Client(served.url) as client:
+        client.experiment(next(client.experiments(where="name:left", archived="true")).id).annotate(archived=False)
 
 
 @pytest.mark.nightly  # a minute
@@ -225,6 +264,17 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
     expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(2)
     page.get_by_role("checkbox", name="h1").uncheck()
     expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(1)
+    page.get_by_role("combobox", name="Panel").select_option("")
+    page.locator(f"{PICTURE} .role-scope > g > path.background").first.hover(force=True)
+    expect(page.locator(f"{PICTURE} line.cross.shown")).to_have_count(4)
+    page.get_by_role("checkbox", name="h1").check()
+    page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
+    expect(page.locator(f"{PICTURE} text.pale")).to_have_text("h2")
+    page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
+    expect(page.locator(f"{PICTURE} .pale")).to_have_count(0)
+    page.locator("summary", has_text="Geometry").click()
+    expect(page.get_by_role("region", name="Geometry").locator("svg")).to_contain_text("class means, h2, predicted")
+    page.get_by_role("combobox", name="Panel").select_option("nc1")
     page.get_by_role("slider", name="Step").fill("0")
     expect(page.get_by_text("step 0", exact=True)).to_be_visible()
     series = httpx.get(f"{served.url}/experiments/{run}/metrics?metric=nc1").json()["series"]
@@ -278,6 +328,7 @@ def test_every_page_is_accessible_small_fits_a_phone_and_asks_nobody_else(browse
         f"#/{broken}": ".errors",
         "#/experiments/none": ".errors",
         f"#/compare?{left.replace('s/', '=')}&{right.replace('s/', '=')}": PICTURE,
+        "#/verdicts?verdict=between": "tr.chosen",
         "#/sweeps": "tbody tr",
         "#/sweeps/new": "#base",
         f"#/sweeps/{swept.id}": PICTURE,

@@ -8,9 +8,12 @@ import xml.etree.ElementTree as ET
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
+import psutil
 import pytest
 
-from api.drawing import EMPTY, MOST_CHILDREN, MOST_WAITING, CrowdedError, Drawing, PictureError
+from api import drawing
+from api.companion import CrowdedError
+from api.drawing import EMPTY, MOST_CHILDREN, MOST_WAITING, Drawing, PictureError
 from ncore.pictures.files import rendered
 from ncore.text import UNDRAWABLE, cleaned
 
@@ -86,13 +89,31 @@ def test_a_process_that_aborts_is_replaced(drawn, form):
     assert drawn.convert(EMPTY, form).startswith(STARTS[form])
 
 
-def test_a_process_that_is_killed_in_the_middle_is_replaced(drawn):
-    drawn.convert(EMPTY, "svg")
-    killer = threading.Timer(0.3, lambda: [os.kill(pid, signal.SIGKILL) for pid in drawn.pids])
+def test_a_picture_whose_process_is_killed_is_not_drawn_again_and_the_next_one_is(monkeypatch):
+    monkeypatch.setattr(drawing, "MOST_CHILDREN", 1)
+    alone = Drawing()
+    alone.convert(EMPTY, "svg")
+    [pid] = alone.pids
+    child = psutil.Process(pid)
+    began, spent = time.monotonic(), child.cpu_times().user
+
+    def kill_it_at_work():
+        while child.cpu_times().user < spent + 0.3 and time.monotonic() < began + 25:
+            time.sleep(0.02)
+        child.kill()
+
+    killer = threading.Thread(target=kill_it_at_work)
     killer.start()
-    with pytest.raises(PictureError, match="the process that drew it has ended"):
-        drawn.convert(orjson.dumps(ENDLESS).decode(), "svg")
-    assert drawn.convert(EMPTY, "svg").startswith(b"<svg")
+    try:
+        with pytest.raises(PictureError, match="the process that drew it has ended"):
+            alone.convert(orjson.dumps(ENDLESS).decode(), "svg")
+        assert alone.convert(EMPTY, "svg").startswith(b"<svg")
+        [after] = alone.pids
+        os.kill(after, signal.SIGKILL)  # while it waits: another one draws
+        assert alone.convert(EMPTY, "svg").startswith(b"<svg")
+    finally:
+        killer.join()
+        alone.stop()
 
 
 def test_a_picture_that_takes_too_long_is_given_up_and_another_is_drawn_meanwhile(drawn, monkeypatch):

@@ -80,11 +80,11 @@ def started(name: str, checkpoint=None, images: int = OF_A_CLASS) -> NetworkRun:
 def test_a_training_step_on_a_gpu_does_not_wait_for_it(name):
     run = started(name)
     with Gpu() as gpu:
-        run._train_step()  # an epoch's order is drawn on the CPU and goes to the device once
+        run.train_step()  # an epoch's order is drawn on the CPU and goes to the device once
         assert gpu.copies <= 3
         gpu.copies = 0
         for step in range(1, EPOCH_STEPS):
-            run._train_step(noted=step % 2 == 0)
+            run.train_step(noted=step % 2 == 0)
     assert (gpu.reads, gpu.copies) == (0, 0)
 
 
@@ -101,7 +101,7 @@ def looks_of_a_measurement(name: str, kept_features_bytes: int, images: int) -> 
     run = started(name, images=images)
     run._measurer = NetworkMeasurer(run.spec, run._data, run._targets, kept_features_bytes)
     with Gpu(images) as gpu:
-        run._train_step(noted=True)
+        run.train_step(noted=True)
         gpu.reads = gpu.copies = 0
         pieces = 1
         while not run._measure(0):
@@ -124,11 +124,11 @@ def test_more_images_make_a_gpu_wait_at_most_once_a_piece_more(name, kept_featur
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")  # they have no numbers
 def test_a_checkpoint_goes_to_the_gpu_and_comes_back():
     cpu = NetworkRun(parse_spec(with_changes(BODY, NETWORKS["resnet"])), "cpu", None, None)
-    cpu._train_step(noted=True)
+    cpu.train_step(noted=True)
     checkpoint = cpu.checkpoint()
     with Gpu():
         run = started("resnet", checkpoint)
-        run._train_step(noted=True)
+        run.train_step(noted=True)
         again = run.checkpoint()
         final = run.final_state()
     assert {n: t.shape for n, t in again.items()} == {n: t.shape for n, t in checkpoint.items()}

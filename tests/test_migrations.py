@@ -11,7 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from conftest import DATABASES, fresh_database
+from conftest import DATABASES, fresh_database, ncore_process
 from sqlalchemy import MetaData, func, inspect, select, text
 from sqlalchemy.orm import Session
 
@@ -138,3 +138,12 @@ def test_a_url_gets_the_driver_that_is_installed(tmp_path):
     for given in ("postgres://u:p@h/d", "postgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"):
         assert Settings(home=tmp_path, database_url=given).database == "postgresql+psycopg://u:p@h/d"
     assert Settings(home=tmp_path).database == f"sqlite:///{tmp_path / 'ncore.db'}"
+
+
+def test_tables_of_a_server_are_made_where_no_home_can_be(request, tmp_path):
+    """As in a container of its own, which has no folder to write in."""
+    at = {"NCORE_DATABASE_URL": fresh_database("postgresql", tmp_path, request), "NCORE_HOME": "/proc/ncore"}
+    done = ncore_process("migrate", env=at)
+    assert (done.returncode, "has the tables" in done.stdout) == (0, True), done.stderr
+    at["NCORE_DATABASE_URL"] = "sqlite:////proc/ncore/ncore.db"
+    assert "NCORE_HOME: must be a folder that can be written" in ncore_process("migrate", env=at).stderr

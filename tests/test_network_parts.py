@@ -136,7 +136,7 @@ def test_pictures_draw_train_and_test_apart():
     drawn = {(row["metric"], row["layer"]) for row in rows}
     label = "Tr(Σ_W Σ_B†) / K"
     assert drawn == {(f"{label}{part}", layer) for part in ("", ", test") for layer in ("hidden1", "hidden2")}
-    compared = comparison([(setting, curves)], "nc1")["datasets"].values()
+    compared = comparison([Compared(setting, curves)], ["nc1"])["datasets"].values()
     depths = {row["depth"] for table in compared for row in table if "depth" in row}
     assert depths == {"last layer", "last layer, test", "1 before it", "1 before it, test"}
     assert metric_and_layer(key_of("nc1", "hidden1@test")) == ("nc1", "hidden1@test")

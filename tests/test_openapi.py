@@ -128,7 +128,19 @@ def test_what_an_older_version_has_stored_is_answered_as_it_is():
     stored = {"final": [{"seed": 0, "metrics": []}], "verdict": [{"seed": 0, "reached": "?"}], "more": [1.5]}
     now = datetime.now(UTC)
     row = Experiment(
-        id="x", name="", tags=[], status="succeeded", spec={}, created_at=now, step=1, total=1, attempt=1, result=stored
+        id="x",
+        name="",
+        tags=[],
+        status="succeeded",
+        spec={},
+        created_at=now,
+        step=1,
+        total=1,
+        attempt=1,
+        result=stored,
+        priority=0,
+        notes="",
+        archived=False,
     )
     assert json.loads(shown(row).model_dump_json())["result"] == stored
     schemas = app.openapi()["components"]["schemas"]
@@ -143,8 +155,8 @@ def test_what_an_older_version_has_stored_is_answered_as_it_is():
 
 
 def test_no_answer_is_an_object_of_anything_where_its_fields_are_known():
-    """Only what users shape themselves may be so: specs, sweeps' axes and points, by JSON's own types."""
-    free = {"spec", "base", "axes", "point", "set"}
+    """Only what users shape themselves may be so: specs, sweeps, a config, by JSON's own types."""
+    free = {"spec", "base", "axes", "point", "set", "config", "options", "request", "body"}
     schemas = app.openapi()["components"]["schemas"]
     for name, schema in schemas.items():
         for field, inner in schema.get("properties", {}).items():

@@ -1,20 +1,23 @@
 """What is large is written and deleted in parts, in the sight of nobody, and what was broken off is finished."""
 
+import json
 from datetime import timedelta
 
 import httpx
 import pytest
 from conftest import fresh_database
-from fastapi import Response
 from sqlalchemy import event, func, select
 
-from api.database import curves, measurements, migrating, parts, states
+from api import refining, sweep_submission
+from api.database import claims, curves, measurements, migrating, parts, states
 from api.database.sessions import get_engine, reading, writing
-from api.database.sweeps import advances
+from api.database.sweeps import advances, first_succeeded, rows_of
+from api.database.sweeps import count as count_of
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
 from api.removal import Remover
 from api.routes import sweeps
-from api.routes.listing import list_experiments
+from api.routes.listing import Filter, list_experiments
+from api.routes.sweep_selection import Columns, selection_of
 from api.settings import get_settings
 from api.shown import find
 from api.store import get_store
@@ -99,11 +102,11 @@ def test_experiments_are_in_no_list_and_no_queue_while_their_sweep_is_not_there(
     def seen() -> list[bool]:
         with writing() as session:
             due = states.to_send_again(session)["cpu"] == [own]
-            claimed = states.claim(session, "w", "cpu") is not None
+            claimed = bool(claims.claim(session, "w", "cpu"))
             session.rollback()
         with reading() as session:
             counted = advances(session, [sweep.id])[sweep.id].statuses == {"queued": 1}
-        return [due, claimed, counted, own in list_experiments().body.decode()]
+        return [due, claimed, counted, own in list_experiments(Filter()).body.decode()]
 
     assert seen() == [False] * 4
     with reading() as session, pytest.raises(Problem, match="there is no experiment"):
@@ -123,14 +126,15 @@ def test_experiments_are_in_no_list_and_no_queue_while_their_sweep_is_not_there(
 def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatch):
     """However large it is: each part is bounded, and all parts together do the whole."""
     monkeypatch.setattr(parts, "PART_EXPERIMENTS", 3)
-    monkeypatch.setattr(sweeps, "WRITTEN", 3)
+    monkeypatch.setattr(sweep_submission, "WRITTEN", 3)
     changed: list[int] = []
-    monkeypatch.setattr(sweeps, "wake", lambda rows: None)
+    monkeypatch.setattr(sweep_submission, "wake", lambda rows: None)
     really = states._changed
 
-    def counted(*change) -> int:  # sqlite3 counts no rows that an update returns
-        changed.append(really(*change))
-        return changed[-1]
+    def counted(*change) -> list[str]:  # sqlite3 counts no rows that an update returns
+        found = really(*change)
+        changed.append(len(found))
+        return found
 
     monkeypatch.setattr(states, "_changed", counted)
 
@@ -140,17 +144,18 @@ def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatc
             changed.append(cursor.rowcount)
 
     base = {"preset": "fig1", "set": {"optimizer.steps": 5}}
-    made = sweeps.submit_sweep({"base": base, "axes": {"seeds": [[i] for i in range(8)]}}, Response())
-    assert made.statuses == {"queued": 8}
+    made = json.loads(sweeps.submit_sweep({"base": base, "axes": {"seeds": [[i] for i in range(8)]}}).body)
+    assert made["statuses"] == {"queued": 8}
     with writing() as session:
-        running = states.claim(session, "w", "cpu").id
-    cancelled = sweeps.cancel_sweep(made.id)
-    assert cancelled.statuses == {"cancelled": 7, "running": 1}
+        monkeypatch.setattr(claims, "_others", lambda *_: [])  # no batch
+        running = claims.claim(session, "w", "cpu")[0].id
+    cancelled = json.loads(sweeps.cancel_sweep(made["id"]).body)
+    assert cancelled["statuses"] == {"cancelled": 7, "running": 1}
     with writing() as session:
-        assert states.renew(session, running, 1) == (True, True)
-        states.finish(session, running, 1, "cancelled")
+        assert states.renew(session, {running: 1}) == {running: True}
+        states.finish(session, {running: states.End(1, "cancelled")})
     assert sum(changed) >= 16
-    sweeps.delete_sweep(made.id)
+    sweeps.delete_sweep(made["id"])
     assert max(changed) <= 3
     with reading() as session:
         assert set(session.scalars(select(Experiment.status))) == {parts.DELETING}
@@ -199,6 +204,92 @@ def test_series_read_seed_by_seed_are_those_that_are_read_at_once(database, monk
     assert list(measurements.series_of(own, [2], 30, 0, ["loss"], [])) == [
         {"metric": "loss", "layer": None, "seed": 2, "steps": list(range(10)), "values": [1.0] * 5 + [None] + [1.0] * 4}
     ]
+
+
+def test_a_round_of_an_adaptive_sweep_is_written_once_and_none_after_a_cancel(database, monkeypatch):
+    """Whoever asks, and however often: what is due follows from the results alone."""
+    for module in (sweep_submission, refining):
+        monkeypatch.setattr(module, "wake", lambda rows: None)
+    path, size = "regularization.weights", "model.samples_per_class"
+    axes = {path: {"from": 0.01, "to": 0.1, "points": 3}, size: [5]}
+    body = {"base": {"preset": "fig1"}, "axes": axes, "refine": {"metric": "verdict", "budget": 6}}
+    sweep_id = json.loads(sweeps.submit_sweep(body).body)["id"]
+
+    def end_all() -> None:
+        with writing() as session:
+            for row in session.scalars(select(Experiment).where(Experiment.status == "queued")):
+                reached = "zero" if row.point[path] > 0.03 else "orthogonal_frame"
+                row.summary = {"levels": {}, "verdict": [], "reached": reached, "rank": None, "gap": None}
+                row.status = "succeeded"
+
+    def weights() -> list[float]:
+        with reading() as session:
+            return [row.point[path] for row in rows_of(session, sweep_id)]
+
+    refining.refine_sweeps()
+    assert weights() == [0.01, 0.055, 0.1]  # while any is queued nothing is added
+    end_all()
+    with reading() as session:
+        seen = session.get(Sweep, sweep_id)
+        plan, points = refining._due(session, seen)
+    refining._add(seen, plan, points)
+    refining._add(seen, plan, points)  # another process, which had read the same round
+    refining.refine_sweeps()
+    assert weights() == [0.01, 0.055, 0.1, 0.0325]
+    for _ in range(4):
+        end_all()
+        refining.refine_sweeps()
+    assert weights() == [0.01, 0.055, 0.1, 0.0325, 0.02125, 0.026875]
+    with reading() as session:
+        found = session.get(Sweep, sweep_id)
+        assert (found.total, found.refining) == (6, False)
+    again = json.loads(sweeps.submit_sweep({**body, "name": "b"}).body)["id"]
+    sweeps.cancel_sweep(again)
+    refining.refine_sweeps()
+    with reading() as session:
+        assert session.get(Sweep, again).refining is False
+
+
+def test_a_table_is_sorted_filtered_and_counted_by_the_database(database, monkeypatch):
+    monkeypatch.setattr(sweep_submission, "wake", lambda rows: None)
+    path = "regularization.weights"
+    body = {"base": {"preset": "fig1"}, "axes": {path: [0.01, 0.03, 0.02, 0.04], "loss": ["mse", "cross_entropy"]}}
+    sweep_id = json.loads(sweeps.submit_sweep(body).body)["id"]
+    with writing() as session:
+        for row in session.scalars(select(Experiment)):
+            value = None if row.sweep_index == 7 else row.point[path] ** 2
+            verdict = {"reached": "zero" if row.sweep_index % 3 else "between", "rank": 4, "gap": -row.point[path]}
+            levels = {"nc1 h1": [1, 1, 1, 1, None], "nc1 h2": [value] * 4 + [0.5]}
+            row.summary = {"levels": levels, "verdict": [verdict], **verdict}
+            row.status = "succeeded" if row.sweep_index else "failed"
+
+    def order(**asked) -> list[int]:
+        with reading() as session:
+            sweep = session.get(Sweep, sweep_id)
+            columns = Columns(sweep.axes, first_succeeded(session, sweep_id))
+            selection = selection_of(columns, asked.get("sort"), asked.get("where"), asked.get("status"))
+            found = [row.number for row in rows_of(session, sweep_id, selection=selection)]
+            assert count_of(session, sweep_id, selection) == len(found)
+            return found
+
+    assert order(sort=path) == [0, 1, 4, 5, 2, 3, 6, 7]
+    assert order(sort=f"-{path}") == [6, 7, 2, 3, 4, 5, 0, 1]
+    assert order(sort="-nc1.h2") == [6, 2, 3, 4, 5, 0, 1, 7]  # what is not known comes last
+    assert order(sort="-nc1") == order(sort="-nc1.h2")  # the last layer
+    assert order(where="nc1.h2 < 5e-4 and verdict = zero") == [1, 4, 5]
+    assert order(where="gap >= -0.01 AND loss != mse") == [1]
+    assert order(status="failed") == [0]
+    assert order(sort="loss", where="rank == 4") == [1, 3, 5, 7, 0, 2, 4, 6]
+    for wrong in (
+        {"sort": "nc7"},
+        {"sort": "nc1.h9"},
+        {"where": "nc1 <"},
+        {"where": "verdict < 1"},
+        {"where": "gap < x"},
+    ):
+        with pytest.raises(Problem) as caught:
+            order(**wrong)
+        assert [fault["field"] for fault in caught.value.errors] == [*wrong]
 
 
 def test_a_picture_of_many_rows_is_made_of_steps_at_equal_distances_with_all_their_seeds(database, monkeypatch):

@@ -32,7 +32,7 @@ def test_the_service_draws_in_all_forms(two, tmp_path):
 
 def test_panel_layer_and_seed_choose(two):
     path = f"/experiments/{two[0].id}/plot"
-    made = asked(two[0], f"{path}.json", panel=["nc1", "cdnv"], layer="h2", seed=1).json()
+    made = asked(two[0], f"{path}.json", panels="nc1, cdnv", layer="h2", seed=1).json()
     rows = rows_of(made)
     assert {row["layer"] for row in rows} == {"h2"}
     assert {row["seeds"] for row in rows} == {1}
@@ -81,6 +81,9 @@ def test_a_comparison_lays_experiments_over_each_other(two):
         ("/experiments/{id}/plot.svg?" + "&".join(["seed=1"] * 4000), "seed"),
         ("/experiments/{id}/plot.svg?width=1000000000", "width"),
         ("/experiments/{id}/plot.svg?style=pink", "style"),
+        ("/experiments/{id}/plot.png?dpi=5000", "dpi"),
+        ("/experiments/{id}/plot.png?dpi=1200&width=2000&height=2000&columns=4", "dpi"),
+        ("/experiments/{id}/plot.png?panels=nc1,nc9", "panels"),
         ("/compare.svg?" + "&".join(["experiment={id}"] * 400), "experiment"),
         ("/compare.svg?experiment={id}&metric=a%01b", "metric"),
         ("/compare.svg?experiment={id}&metric=" + "a" * 1000, "metric"),

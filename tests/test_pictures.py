@@ -4,7 +4,6 @@ import math
 import re
 import tracemalloc
 import xml.etree.ElementTree as ET
-import zlib
 from statistics import median
 from xml.sax.saxutils import escape
 
@@ -17,15 +16,19 @@ from hypothesis import strategies as st
 import ncore.pictures
 from ncore.pictures import curves
 from ncore.pictures.axes import FLOOR, Abscissa, Ordinate, power_of
+from ncore.pictures.comparison import Compared, Lens, comparison
 from ncore.pictures.panels import PANELS
 from ncore.pictures.points import MAX_POINTS, Thinner, curves_of
 from ncore.pictures.setting import PictureSetting, setting_of
-from ncore.pictures.sweep import Item, Level, heat_map, line_chart
+from ncore.pictures.sweep import Facet, View
+from ncore.pictures.sweep_map import sweep_figure
 from ncore.pictures.themes import THEMES, layout_of
 from ncore.pictures.titles import distinct, shortened, width, wrapped
 from ncore.presets import PRESETS
 from ncore.series import as_series, framed
 from ncore.spec import parse_spec, with_changes
+from ncore.sweeps.quantity import Cell, Quantity
+from ncore.sweeps.ruler import Ruler
 from ncore.theory import predict
 from ncore.train import train
 
@@ -126,7 +129,7 @@ def test_the_layers_of_a_network_stand_in_the_order_of_the_forward_pass_over_epo
     assert color["scale"]["domain"] == [f"hidden{i + 1}" for i in range(11)]
     assert {row["epoch"] for row in made["datasets"]["table3"]} == {0, 20, 40}
     assert len(made["concat"]) == 6
-    shares = curves.comparison([(setting, curves_of(series))], "nc1", by_share=True)
+    shares = comparison([Compared(setting, curves_of(series))], ["nc1"], Lens(by_share=True))
     assert {row["share of the run"] for row in rows_of(shares)} == {0, 0.5, 1}
     assert re.findall(r">(\d+)</text>", vl_convert.vegalite_to_svg(made))[:7] == [
         "0",
@@ -155,7 +158,7 @@ def test_undefined_zero_and_tiny_values_do_not_break_the_axes():
 
 def test_an_experiment_without_measurements_gives_a_picture_that_says_so():
     setting = setting_of(parse_spec(PRESETS["fig1"].spec), 0)
-    for made in (figure([], setting), curves.comparison([(setting, {})], "nc1")):
+    for made in (figure([], setting), comparison([Compared(setting, {})], ["nc1"])):
         panels = len(made.get("concat", [made]))
         assert vl_convert.vegalite_to_svg(made).count(">nothing has been measured<") == panels
 
@@ -191,17 +194,6 @@ def test_a_picture_of_a_long_run_holds_few_steps_at_a_time_and_draws_few():
     assert len(kept) <= MAX_POINTS
 
 
-def test_the_fonts_of_the_pictures_are_there_on_every_machine(fig3):
-    """vl-convert brings Liberation Sans along; another font in the file would be this machine's."""
-    setting, series = fig3
-    pdf = vl_convert.vegalite_to_pdf(figure(series, setting, list(PANELS)))
-    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
-    plain = [zlib.decompressobj().decompress(one) for one in streams if one[:1] == b"x"]
-    fonts = set(re.findall(rb"/BaseFont\s*/\w+\+([\w-]+)", b"".join([pdf, *plain])))
-    assert fonts == {b"LiberationSans", b"LiberationSans-Bold"}
-    assert "href" not in vl_convert.vegalite_to_svg(figure(series, setting))
-
-
 @given(st.floats(-31, 5), st.floats(0, 36))
 def test_a_log_axis_has_readable_ticks_over_any_range(low, decades):
     """Two to nine of them, ascending, inside; and the values are inside with room to spare."""
@@ -228,16 +220,14 @@ def test_captions_count_the_seeds_that_are_shown(shown, told):
 
 def test_the_pointer_shows_what_a_reader_knows_with_few_digits(fig3):
     setting, series = fig3
-    items = [
-        Item(experiment="e", status="succeeded", verdict=[], point={"lr": lr, "K": k},
-             metrics=[Level(metric="nc1", layer="h1", mean=lr / 3, low=lr, high=lr, predicted=None)])
-        for lr in (0.1, 0.1 + 0.2) for k in (2, 3)
-    ]  # fmt: skip
+    rates, sizes = Ruler({"lr": [0.1, 0.1 + 0.2]}), Ruler({"K": [2, 3]})
+    cells = [Cell("e", {"lr": lr, "K": k}, "h1", lr / 3, lr, lr) for lr in rates.values for k in sizes.values]
+    style = {"style": THEMES["light"], "layout": layout_of()}
     pictures = [
         figure(series, setting, hover=True),
-        curves.comparison([(setting, curves_of(series))], "nc1", hover=True),
-        line_chart(items, "lr", "nc1", THEMES["light"]),
-        heat_map(items, {"lr": [0.1, 0.1 + 0.2], "K": [2, 3]}, "lr", "K", "nc1", THEMES["light"]),
+        comparison([Compared(setting, curves_of(series))], ["nc1"], hover=True),
+        sweep_figure([Facet("", cells)], View(Quantity("nc1"), rates, **style)),
+        sweep_figure([Facet("", cells)], View(Quantity("nc1"), rates, sizes, **style)),
     ]
     shown = [[(one["title"], one.get("format")) for one in found] for made in pictures for found in tooltips_of(made)]
     assert len(shown) == 7
@@ -325,7 +315,7 @@ def test_a_comparison_counts_layers_from_the_last_and_shares_of_the_whole_run():
     short = [one_series([3.0, 2.0, 1.0], layer="h1")]
     deep = [one_series([9.0, 4.0, 1.0, 0.5, 0.2], layer=layer) for layer in ("layer1", "layer2")]
     compared = [(setting("a", ("h1",)), curves_of(short)), (setting("b", ("layer1", "layer2")), curves_of(deep))]
-    made = curves.comparison(compared, "nc1", by_share=True)
+    made = comparison([Compared(*one) for one in compared], ["nc1"], Lens(by_share=True))
     alt.Chart.from_dict(made, validate=True)
     rows = made["datasets"]["table1"]
     depths = {(row["experiment"], row["layer"]): row["depth"] for row in rows}

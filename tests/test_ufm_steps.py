@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ncore.run import Diverged
 from ncore.spec import UfmSpec, parse_spec
+from ncore.ufm import steps
 from ncore.ufm.operations import Arithmetic, BlasOperations
 from ncore.ufm.run import ARITHMETICS, UfmRun
 from ncore.ufm.start import make_start
@@ -104,6 +105,36 @@ def test_steps_equal_those_of_autograd_and_sgd(widths, activation, loss, bias, m
         torch.testing.assert_close(batch.bias[0], b, rtol=1e-12, atol=1e-13)
         for ours, w in zip(batch.weights, weights, strict=True):
             torch.testing.assert_close(ours[0], w, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("columns", [1, 3, 10])
+def test_steps_in_blocks_of_columns_equal_those_of_autograd(bias, momentum, columns, monkeypatch):
+    """Of two replicas with other rates and classes, so that columns of padding stand in the last block, too."""
+    monkeypatch.setattr(steps, "BLOCK_BYTES", 0)
+    monkeypatch.setattr(steps, "LEAST_COLUMNS", columns)
+    specs = [
+        a_spec(
+            model__samples_per_class=sizes,
+            model__bias=bias,
+            loss="cross_entropy",
+            regularization__bias=0.05 if bias else 0,
+            optimizer__momentum=momentum,
+            optimizer__learning_rate=rate,
+        )
+        for sizes, rate in ((7, 0.1), ([2, 9, 5], 0.2))
+    ]
+    batch = UfmRun([(spec, 0) for spec in specs], "cpu", arithmetic="torch")
+    assert len(batch._programs[0].operations) > 7 * (21 // columns)
+    batch._train(50)
+    alone = [trained(spec, arithmetic="torch")._batch for spec in specs]
+    for i, spec in enumerate(specs):
+        h, (w,), b = by_autograd(spec, 0, 50)
+        for ours in (batch._batch.replica(i), alone[i].replica(0)):
+            torch.testing.assert_close(ours.columns[:, : h.shape[1]], h, rtol=1e-12, atol=1e-13)
+            torch.testing.assert_close(ours.weights[0], w, rtol=1e-12, atol=1e-13)
+            torch.testing.assert_close(ours.bias, b, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("loss", "activation"), [("mse", "identity"), ("mse", "relu"), ("cross_entropy", "identity")])

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from conftest import settings_for, wait_for
 
-from api.database import sessions, states, workers
-from api.database.tables import Experiment, WorkerRow, now
+from api.database import claims, sessions, workers
+from api.database.tables import Experiment, Sweep, WorkerRow, now
 from api.service import running
 from ncore.client import Client
 from ncore.estimate import wants_gpu
@@ -41,10 +41,31 @@ def taken(kind: str, gpu_grace_over: bool = True) -> list[str]:
     names = []
     while True:
         with sessions.writing() as session:
-            row = states.claim(session, "here:1", kind, gpu_grace_over)
-        if row is None:
+            rows = claims.claim(session, "here:1", kind, gpu_grace_over)
+        if not rows:
             return names
-        names.append(row.id)
+        names += [row.id for row in rows]
+
+
+def test_the_place_in_the_queue_is_how_many_are_taken_before(tables):
+    """By claiming them one after the other: priorities, members of sweeps, equal times."""
+    at = now()
+    with sessions.writing() as session:
+        session.add(Sweep(id="many", name="", base={}, axes={}, total=0))
+        session.flush()
+        session.add_all(
+            Experiment(
+                id=f"{(7 * i) % 24:02}", name="", kind="ufm", tags=[], spec={}, priority=i % 3,
+                sweep_id="many" if i % 4 < 2 else None, queued_at=at + timedelta(seconds=i % 5),
+            )
+            for i in range(24)
+        )  # fmt: skip
+    put("elsewhere", priority=9, queue="gpu")
+    with sessions.reading() as session:
+        places = {row.id: claims.before(session, row) for row in session.query(Experiment)}
+    assert places.pop("elsewhere") == 0
+    order = [name for name in taken("cpu") if name != "elsewhere"]
+    assert [places[name] for name in order] == list(range(24))
 
 
 def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower_ones(tables):
@@ -63,7 +84,8 @@ def test_the_highest_priority_goes_first_and_a_new_one_before_thousands_of_lower
 
 def claimed() -> str:
     with sessions.writing() as session:
-        return states.claim(session, "here:1", "cpu").id
+        (row,) = claims.claim(session, "here:1", "cpu")
+        return row.id
 
 
 def test_a_gpu_worker_takes_small_ones_last_and_a_cpu_worker_leaves_large_ones_to_it(tables):
@@ -217,7 +239,10 @@ def test_two_api_processes_and_three_workers_share_one_database(request, tmp_pat
     with running(settings) as first:
         other = settings.model_copy(update={"home": tmp_path / "two", "workers": 1, "broker_url": settings.broker})
         with running(other) as second, Client(first.url) as one, Client(second.url) as two:
-            made = [client.submit("fig1", {"optimizer.steps": 20_000}) for client in (one, two) * 8]
+            made = [  # of different shapes, so that each is trained alone
+                client.submit("fig1", {"optimizer.steps": 20_000, "model.widths": [20 + i]})
+                for i, client in enumerate((one, two) * 8)
+            ]
             for experiment in made:
                 assert experiment.wait(progress=False, timeout_seconds=90).data["attempt"] == 1
             assert len({experiment.data["worker"] for experiment in made}) == 3

@@ -1,232 +1,172 @@
-"""One experiment: claim a row → spec → train → rows → status."""
+"""A worker's work: claim rows → specs → train, those that are alike as one batch → rows → status."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import islice
+from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from torch import Tensor
 
-from api.database import journal, states
-from api.database.measurements import last_rows
-from api.database.sessions import writing
+from api.database import claims, states
+from api.database.sessions import reading, writing
+from api.database.states import End, Progress
 from api.database.tables import Experiment
-from api.settings import get_settings
-from api.store import StoreError, is_away, will_pass
+from api.store import StoreError
 from ncore.network.sources import DataError
-from ncore.run import DeviceError, Measurement, Run
-from ncore.series import key_of, metric_and_layer
-from ncore.spec import NetworkSpec, UfmSpec, stored_spec
-from ncore.stopping import Stopped, interruptible
-from ncore.train import Diverged, begin, outcome
-from worker import checkpoint, memory
+from ncore.run import DeviceError
+from ncore.stopping import Stopped
+from ncore.train import Diverged
+from worker import memory
 from worker.lease import Lease
+from worker.member import RETRY_SECONDS, Member
+from worker.training import Training
 
 log = logging.getLogger("ncore.worker")
-SLICE_SECONDS = 0.2
-"""Training goes on this long before stop, cancel and the clock are looked at."""
-STORE_SECONDS = 0.2
 BATCH_ROWS = 500
+"""Measurements that one transaction stores: some hundredths of a second, since on SQLite all others wait."""
+ENDS = 100
+"""Experiments that one transaction ends."""
 PATIENCE_SECONDS = 60.0
 """After this long without the database the worker gives up, and the lease expires."""
-RETRY_SECONDS = 0.5
+GIVE_WAY_SECONDS = 0.5
+"""So often a batch looks whether something that comes before it waits."""
 T = TypeVar("T")
+State = Mapping[str, Tensor]
+SessionOf = Callable[[], AbstractContextManager[Session]]
 
 
 def run_next(worker: str, kind: str, gpu_grace_over: bool) -> None:
-    """Claims and runs an experiment; does nothing when none is queued (a call that was delivered twice)."""
+    """Claims and runs what comes first; does nothing when none is queued (a call that was delivered twice)."""
     with writing() as session:
-        row = states.claim(session, worker, kind, gpu_grace_over)
-    if row is not None:
-        Job(row).run()
+        rows = claims.claim(session, worker, kind, gpu_grace_over)
+    if rows:
+        Job(rows, kind).run()
 
 
 class Job:
-    """An experiment under a lease. What happens to it is decided by its row: every write names the attempt."""
+    """Experiments under their leases: one, or several that differ in numbers only and are trained as one batch.
 
-    def __init__(self, row: Experiment) -> None:
-        self.id, self.attempt, self._seq = row.id, row.attempt, row.last_seq
-        self._worker, self._body, self._queue = row.worker, row.spec, row.queue
-        self._lease = Lease(row.id, row.attempt)
-        self._unstored: list[Measurement] = []
-        self._kept_step = -1  # the furthest that was measured or saved
-        self._files_wait = False  # while the store does not take them
-        self._began, self._stored_at, self._saved_at = time.monotonic(), 0.0, time.monotonic()
+    Who diverges, is cancelled or lost leaves the others alone. Where several fail for another reason each is tried by
+    itself, so that only the one it comes from fails.
+    """
+
+    def __init__(self, rows: Sequence[Experiment], kind: str = "cpu") -> None:
+        self.lease = Lease({row.id: row.attempt for row in rows})
+        self.members = [Member(row, self.lease.hear) for row in rows]
+        self._first, self._kind, self._looked_at = rows[0], kind, time.monotonic()
 
     def run(self) -> None:
-        self._lease.start()
+        self.lease.start()
         try:
-            status, values = self._train()
-        except Stopped:
-            status, values = self._lease.status or "queued", {}
-        except (Diverged, DataError, DeviceError, StoreError) as error:  # in words for the user
-            status, values = "failed", {"error": str(error)}
+            self._run(self.members)
         except SQLAlchemyError:
-            log.exception("experiment=%s the database went away; the lease will expire", self.id)
-            return
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is the experiment's end and stands in its log)
-            reason = _reason(error)
-            status, values = "failed", {"error": reason, "detail": f"{reason}\n\n{traceback.format_exc()}"}
+            log.exception("experiments=%s the database went away; the leases will expire", self._ids())
         finally:
-            self._lease.end()
-        if status == "lost" or not self._end(status, values):
-            log.warning("experiment=%s attempt=%d the lease was lost to another worker", self.id, self.attempt)
-            return
-        if status == "succeeded":
-            self._remove_checkpoints()
+            self.lease.end()
 
-    def _end(self, status: str, values: dict[str, Any]) -> bool:
-        return self._transact(lambda session: states.finish(session, self.id, self.attempt, status, **values))
+    def _ids(self) -> list[str]:
+        return [member.id for member in self.members if not member.has_ended]
 
-    def _transact(self, work: Callable[[Session], T]) -> T:
+    def _run(self, members: Sequence[Member]) -> None:
+        """Trains them, and ends those that have not ended on the way."""
+        ends: dict[Member, End] = {}
+        try:
+            for group, begun in _groups(members):
+                self.lease.hear()
+                Training(self, group, begun).run()
+        except SQLAlchemyError:
+            raise
+        except Stopped:
+            ends = {m: End(m.attempt, self.lease.status(m.id) or "queued") for m in members if not m.has_ended}
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is the experiment's end and stands in its log)
+            left = [m for m in members if not m.has_ended]
+            if len(left) == 1:
+                ends = {left[0]: _failed(error, left[0].attempt)}
+            else:
+                log.warning("experiments=%s each is tried by itself: %s", self._ids(), _reason(error))
+                for member in left:
+                    self._run([member])
+        self.end(ends)
+
+    def end(self, ends: Mapping[Member, End]) -> None:
+        """Ends leases that are held, some at a time."""
+        left = iter(ends.items())
+        while some := dict(islice(left, ENDS)):
+            told = {member.id: end for member, end in some.items() if end.status != "lost"}
+            held = self.transact(partial(states.finish, ends=told)) if told else set()
+            for member, end in some.items():
+                self.lease.leave(member.id)
+                member.has_ended = True
+                if member.id not in held:
+                    log.warning("experiment=%s attempt=%d the lease was lost to another worker", member.id, end.attempt)
+
+    def store(self, progress: Mapping[Member, Progress]) -> None:
+        """Stores what was measured, some at a time; whose lease another worker holds is told to leave."""
+        left = list(progress.items())
+        while left:
+            some: dict[str, Progress] = {}
+            rows = 0
+            while left and (not some or rows + len(left[-1][1].rows) <= BATCH_ROWS):
+                member, made = left.pop()
+                some[member.id], rows = made, rows + len(made.rows)
+            held = self.transact(partial(states.save_measurements, progress=some))
+            for experiment_id in some.keys() - held:
+                self.lease.lose(experiment_id)
+
+    def look_around(self) -> None:
+        """A batch gives way to what comes before it and finds no free worker."""
+        if len(self.members) > 1 and time.monotonic() - self._looked_at >= GIVE_WAY_SECONDS:
+            self._looked_at = time.monotonic()
+            self.lease.gives_way = self.transact(
+                partial(claims.is_awaited, running=self._first, kind=self._kind), reading
+            )
+
+    def transact(self, work: Callable[[Session], T], session_of: SessionOf = writing) -> T:
         """One transaction; tried again for a while, since a database that is restarted is back within seconds."""
         until = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                with writing() as session:
+                with session_of() as session:
                     return work(session)
             except (OperationalError, InterfaceError) as error:
-                if time.monotonic() > until or self._lease.lost.is_set():
+                if time.monotonic() > until or self.lease.is_lost:
                     raise
-                log.warning("experiment=%s the database does not answer: %s", self.id, error)
+                log.warning("experiments=%s the database does not answer: %s", self._ids(), error)
                 time.sleep(RETRY_SECONDS)
 
-    def _train(self) -> tuple[str, dict[str, Any]]:
-        """Raises Stopped where the lease is lost, the user cancels or this process shall end."""
-        spec = stored_spec(self._body)
-        if spec.device == "auto" and self._queue == "cpu":  # small: a GPU would only be slower, and change the digits
-            spec = spec.model_copy(update={"device": "cpu"})
-        run = self._begin(spec)
-        self._first_step = run.step
-        self._store(run)
-        while not run.done:
-            try:
-                found = run.advance(SLICE_SECONDS)
-            except Diverged:
-                self._store(run)
-                raise
-            self._unstored += found
-            self._kept_step = run.step if found else self._kept_step
-            if time.monotonic() - self._stored_at >= STORE_SECONDS or len(self._unstored) >= BATCH_ROWS:
-                self._store(run)
-            if self._lease.status in ("cancelled", "queued"):
-                self._save(run)
-            self._lease.hear()
-            if time.monotonic() - self._saved_at >= get_settings().checkpoint_seconds:
-                self._save(run)
-        self._store(run)
-        self._save_final(run)
-        return "succeeded", {"result": outcome(spec, run, self._finals(spec)), "detail": run.left_out}
 
-    def _begin(self, spec: UfmSpec | NetworkSpec) -> Run:
-        """The run at its last checkpoint; at the one before, or the start, where that one cannot be used."""
-        for name, instead in ((checkpoint.CHECKPOINT, "the one before it"), (checkpoint.PREVIOUS, "the start")):
-            try:
-                state = self._loaded(name)
-                if state is not None:
-                    return begin(spec, checkpoint=state, data_dir=_data_dir(), check=self._lease.hear)
-            except (Stopped, DataError, DeviceError, StoreError, MemoryError):
-                raise
-            except Exception as error:
-                if memory.is_out_of_memory(error):
-                    raise
-                self._note("checkpoint damaged", f"{name}: {error}; going on from {instead}")
-        return begin(spec, data_dir=_data_dir(), check=self._lease.hear)
+def _groups(members: Sequence[Member]) -> Iterator[tuple[list[Member], list[State]]]:
+    """Those that can be trained as one batch: all that begin, and all whose checkpoints are of one step.
 
-    def _loaded(self, name: str) -> dict[str, Tensor] | None:
-        """A store that is away is waited for: nothing is known of what it holds."""
-        while True:
-            try:
-                return interruptible(lambda _: checkpoint.load(self.id, name), self._lease.hear)
-            except OSError as error:
-                if not is_away(error):
-                    raise
-                self._note_waiting(name, error)
-            self._lease.hear()
-            time.sleep(RETRY_SECONDS)
+    With the checkpoints, or none: one alone looks for its own. Rounding differs between the arithmetics, so that
+    those of one go on with it.
+    """
+    if len(members) == 1:
+        yield list(members), []
+        return
+    found: dict[object, tuple[list[Member], list[State]]] = {}
+    for member in members:
+        state = next((state for _, state in member.checkpoints()), None) if member.attempt > 1 else None
+        key = None if state is None else (*state["position"].tolist(), int(state.get("arithmetic", 0)))
+        group, begun = found.setdefault(key, ([], []))
+        group.append(member)
+        begun += [] if state is None else [state]
+    yield from found.values()
 
-    def _store(self, run: Run) -> None:
-        """Stores what has been measured, with the progress; a checkpoint is written after all that it has measured."""
-        rows = []
-        for m in self._unstored:
-            self._seq += 1
-            values = {key_of(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
-            rows.append({"experiment_id": self.id, "seed": m.seed, "step": m.step, "seq": self._seq, "values": values})
-        spent, done = time.monotonic() - self._began, run.step - self._first_step
-        eta = spent / done * (run.total - run.step) if done > 0 else None
-        progress = {"step": run.step, "total": run.total, "eta_seconds": eta, "device": run.device}
-        if not self._transact(
-            lambda session: states.save_measurements(
-                session, self.id, self.attempt, rows, self._kept_step, last_seq=self._seq, **progress
-            )
-        ):
-            self._lease.lost.set()
-        self._unstored.clear()
-        self._stored_at = time.monotonic()
 
-    def _save(self, run: Run) -> None:
-        """A checkpoint; where the store does not take it the run goes on without, and the next one is tried."""
-        self._store(run)
-        self._saved_at = time.monotonic()
-        if self._written(checkpoint.CHECKPOINT, lambda: checkpoint.save(self.id, run.checkpoint())):
-            self._kept_step, self._saved_at = run.step, time.monotonic()
-            self._store(run)
-
-    def _save_final(self, run: Run) -> None:
-        """What the experiment leaves; where the store does not take it, it is waited for."""
-        self._lease.hear()
-        state = run.final_state()
-        while not self._written(checkpoint.FINAL, lambda: checkpoint.save_final(self.id, state)):
-            self._lease.hear()
-            time.sleep(RETRY_SECONDS)
-
-    def _written(self, name: str, write: Callable[[], None]) -> bool:
-        """False where the store does not take the file now but may later. Raises StoreError where it never will."""
-        try:
-            write()
-        except OSError as error:
-            if not will_pass(error):
-                raise StoreError(f"{name} cannot be written: {error}") from error
-            self._note_waiting(name, error)
-            return False
-        if self._files_wait:
-            self._note("files written", name)
-            self._files_wait = False
-        return True
-
-    def _note_waiting(self, name: str, error: OSError) -> None:
-        """Once, however long it takes."""
-        if not self._files_wait:
-            self._files_wait = True
-            self._note("files wait", f"{name}: {error}; it is tried again")
-
-    def _note(self, event: str, detail: str) -> None:
-        """A line in the experiment's log, as far as the database takes it: its disk may be the one that is full."""
-        log.warning("experiment=%s %s: %s", self.id, event, detail)
-        try:
-            with writing() as session:
-                journal.write(session, self.id, event, attempt=self.attempt, worker=self._worker, detail=detail)
-        except SQLAlchemyError as error:
-            log.warning("experiment=%s its log cannot be written: %s", self.id, error)
-
-    def _remove_checkpoints(self) -> None:
-        """What cannot be removed now stays: the experiment has succeeded all the same."""
-        try:
-            checkpoint.remove(self.id)
-        except OSError as error:
-            log.warning("experiment=%s its checkpoints stay: %s", self.id, error)
-
-    def _finals(self, spec: UfmSpec | NetworkSpec) -> Sequence[Measurement]:
-        """The last measurement of each seed, from the rows: an earlier attempt may have stored it."""
-        rows = self._transact(lambda session: last_rows(session, self.id))
-        found = {seed: _measurement(seed, step, values) for seed, step, values in rows}
-        return [found[seed] for seed in spec.seeds]
+def _failed(error: Exception, attempt: int) -> End:
+    if isinstance(error, (Diverged, DataError, DeviceError, StoreError)):  # in words for the user
+        return End(attempt, "failed", error=str(error))
+    reason = _reason(error)
+    return End(attempt, "failed", error=reason, detail=f"{reason}\n\n{traceback.format_exc()}")
 
 
 def _reason(error: Exception) -> str:
@@ -236,14 +176,3 @@ def _reason(error: Exception) -> str:
             reason = f"out of memory: use fewer seeds or a smaller model; {reason or type(error).__name__}"
         return f"{reason} (this worker's limit: {memory.limit_in_words()}, at most NCORE_WORKER_MEMORY_BYTES)"
     return f"{type(error).__name__}: {error}"
-
-
-def _measurement(seed: int, step: int, values: Mapping[str, float | None]) -> Measurement:
-    """Of a row; an undefined value is null there and NaN here."""
-    known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
-    return Measurement(seed, step, known)
-
-
-def _data_dir() -> str | None:
-    directory = get_settings().data_dir
-    return str(directory) if directory else None

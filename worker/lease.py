@@ -1,9 +1,10 @@
-"""The lease under which a worker runs an experiment, and whether this process was asked to stop."""
+"""The leases under which a worker runs experiments, and whether this process was asked to stop."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,40 +19,55 @@ LONGEST_BEAT_SECONDS = 1.0
 
 
 class Lease(threading.Thread):
-    """Renews the lease in the background, however long a step takes, and hears whether to stop."""
+    """Renews the leases of experiments that are trained together, however long a step takes, and hears which to stop.
 
-    def __init__(self, experiment_id: str, attempt: int) -> None:
+    `leases` are their attempts by id. `gives_way` is set by who trains them: all are given back at the next look.
+    """
+
+    def __init__(self, leases: Mapping[str, int]) -> None:
         super().__init__(name="lease", daemon=True)
-        self.lost, self.cancelled = threading.Event(), threading.Event()
-        self._id, self._attempt, self._ended = experiment_id, attempt, threading.Event()
+        self.gives_way = False
+        self._leases, self._left = dict(leases), dict[str, str]()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(min(LONGEST_BEAT_SECONDS, get_settings().beat_seconds)):
+            renewed = dict(self._leases)
             try:
                 with writing() as session:
-                    held, cancel = states.renew(session, self._id, self._attempt)
+                    held = states.renew(session, renewed)
             except SQLAlchemyError as error:
-                log.warning("experiment=%s the lease could not be renewed: %s", self._id, error)
+                log.warning("experiments=%s the leases could not be renewed: %s", list(renewed), error)
                 continue
-            if cancel:
-                self.cancelled.set()
+            for experiment_id in renewed:
+                if experiment_id not in held:
+                    self.lose(experiment_id)
+                elif held[experiment_id]:
+                    self._left.setdefault(experiment_id, "cancelled")
             if not held:
-                self.lost.set()
                 return
 
     def hear(self) -> None:
-        """Raises Stopped where the experiment shall go no further in this process."""
-        if self.status is not None:
+        """Raises Stopped where none of the experiments shall go on in this process."""
+        if all(self.status(experiment_id) for experiment_id in list(self._leases)):
             raise Stopped
 
+    def status(self, experiment_id: str) -> str | None:
+        """What an experiment is from now on: lost to another worker, cancelled, queued again; None: it goes on."""
+        return self._left.get(experiment_id) or ("queued" if self.gives_way or stop_asked.is_set() else None)
+
     @property
-    def status(self) -> str | None:
-        """What the experiment is from now on: lost to another worker, cancelled, queued again; None: it goes on."""
-        if self.lost.is_set():
-            return "lost"
-        if self.cancelled.is_set():
-            return "cancelled"
-        return "queued" if stop_asked.is_set() else None
+    def is_lost(self) -> bool:
+        """Whether other workers have all of them."""
+        return all(self._left.get(experiment_id) == "lost" for experiment_id in list(self._leases))
+
+    def lose(self, experiment_id: str) -> None:
+        """What a write has found: another worker has it."""
+        self._left[experiment_id] = "lost"
+
+    def leave(self, experiment_id: str) -> None:
+        """It has ended, and the others go on."""
+        self._leases.pop(experiment_id, None)
 
     def end(self) -> None:
         self._ended.set()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Text, cast, func, select
+from sqlalchemy import ColumnElement, Row, Select, Text, cast, func, select
 from sqlalchemy.orm import Session
 
-from api.database.tables import MeasurementRow
-from ncore.pictures.points import CurvePoint, Key, Thinner
+from api.database.facts import last_layer
+from api.database.tables import Experiment, MeasurementRow
+from ncore.pictures.points import MAX_POINTS, CurvePoint, Key, Thinner
 
 STREAMED_ROWS = 1000
 MOST_ROWS = 1_000_000
@@ -23,6 +25,7 @@ def load_curves(
     metrics: Sequence[str],
     layers: Sequence[str] = (),
     seeds: Sequence[int] = (),
+    points: int = MAX_POINTS,
 ) -> dict[Key, list[CurvePoint]]:
     """Median and range over the seeds of these metrics, thinned; of some layers and seeds, all if empty.
 
@@ -42,7 +45,7 @@ def load_curves(
     # as text, of which orjson makes numbers several times as fast
     query = select(MeasurementRow.step, cast(MeasurementRow.values, Text)).where(*wanted).order_by(MeasurementRow.step)
     found_rows = session.execute(query.execution_options(yield_per=STREAMED_ROWS))
-    thinner, seen, keys = Thinner(steps), set[str](), dict[str, Key]()
+    thinner, seen, keys = Thinner(steps, points), set[str](), dict[str, Key]()
     for step, group in groupby(found_rows, lambda row: row[0]):
         found: dict[Key, list[float]] = {}
         for _, text in group:
@@ -73,3 +76,44 @@ def _key(name: str, metrics: Sequence[str], layers: Sequence[str]) -> Key | None
     metric, _, layer = name.partition(" ")
     is_wanted = metric in metrics and (not layers or not layer or layer in layers)
     return (metric, layer or None) if is_wanted else None
+
+
+SPARK_POINTS = 60
+"""Measurements of an experiment that are looked at for a curve of a few pixels."""
+SPARK_METRIC = "nc1"
+
+
+def sparks(session: Session, experiment_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """NC1 of the last layer over the steps, in a few points of one seed, for each experiment that has measured it."""
+    query = select(Experiment.id, Experiment.last_seq).where(Experiment.id.in_(experiment_ids), Experiment.last_seq > 0)
+    chosen = {
+        (experiment_id, 1 + i * (last - 1) // (SPARK_POINTS - 1))
+        for experiment_id, last in session.execute(query)
+        for i in range(SPARK_POINTS)
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for experiment_id, own in groupby(sorted(chosen), lambda place: place[0]):
+        columns = (MeasurementRow.seed, MeasurementRow.step, cast(MeasurementRow.values, Text))
+        at = MeasurementRow.seq.in_([seq for _, seq in own])
+        rows = session.execute(
+            select(*columns).where(MeasurementRow.experiment_id == experiment_id, at).order_by(MeasurementRow.step)
+        ).all()
+        curve = _spark(rows)
+        if curve is not None:
+            found[experiment_id] = curve
+    return found
+
+
+def _spark(rows: Sequence[Row[int, int, str]]) -> dict[str, Any] | None:
+    """Of the seed that has most of the rows."""
+    if not rows:
+        return None
+    seeds = [seed for seed, _, _ in rows]
+    most = max(dict.fromkeys(seeds), key=seeds.count)
+    own = [(step, orjson.loads(text)) for seed, step, text in rows if seed == most]
+    keys = [key for key in own[-1][1] if key.partition(" ")[0] == SPARK_METRIC]
+    layer = last_layer(own[-1][1])
+    key = next((key for key in keys if key == f"{SPARK_METRIC} {layer}"), keys[-1] if keys else None)
+    if key is None:
+        return None
+    return {"steps": [step for step, _ in own], "values": [values.get(key) for _, values in own]}

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.database.tables import LogLine
 
 log = logging.getLogger("ncore.experiments")
-WARNINGS = ("failed", "worker lost", "checkpoint damaged", "files wait")
+WARNINGS = ("failed", "lost", "worker lost", "checkpoint damaged", "files wait")
 LONGEST_DETAIL = 20_000
 """Characters of a traceback that are kept, its end."""
 

@@ -8,11 +8,12 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.database.sessions import reading
 from api.database.tables import MeasurementRow
+from ncore.run import Measurement
 from ncore.series import Point, merged, metric_and_layer
 
 COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
@@ -79,9 +80,31 @@ def last_rows(session: Session, experiment_id: str) -> Sequence[MeasuredRow]:
     return session.execute(query).all()
 
 
-def latest(session: Session, experiment_id: str) -> list[Series]:
-    """Series of one point: the last measurement of each seed."""
-    return list(_as_series(last_rows(session, experiment_id)))
+def last_rows_with(session: Session, experiment_id: str, metric: str) -> list[MeasuredRow]:
+    """The last measurement of each seed that has this metric, of whatever layer; its last where none has it."""
+    rows = last_rows(session, experiment_id)
+    return [_last_row_with(session, experiment_id, row.seed, metric) or row for row in rows]
+
+
+def _last_row_with(session: Session, experiment_id: str, seed: int, metric: str) -> MeasuredRow | None:
+    of_it = MeasurementRow.experiment_id == experiment_id, MeasurementRow.seed == seed
+    named = or_(*(cast(MeasurementRow.values, Text).contains(f'"{metric}{end}', autoescape=True) for end in ' "'))
+    return session.execute(
+        select(*COLUMNS_READ).where(*of_it, named).order_by(MeasurementRow.step.desc()).limit(1)
+    ).first()
+
+
+def measurement_of(row: MeasuredRow) -> Measurement:
+    """Of a row; an undefined value is null there and NaN here."""
+    seed, step, values = row
+    known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
+    return Measurement(seed, step, known)
+
+
+def latest(session: Session, experiment_id: str, metric: str | None = None) -> list[Series]:
+    """Series of one point: the last measurement of each seed, or the last one that has this metric."""
+    rows = last_rows(session, experiment_id) if metric is None else last_rows_with(session, experiment_id, metric)
+    return list(_as_series(rows))
 
 
 def _rows(session: Session, query: Select[int, int, dict[str, Any]]) -> Iterable[MeasuredRow]:

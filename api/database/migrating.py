@@ -38,7 +38,8 @@ def migrate() -> None:
     from alembic import command
 
     settings = get_settings()
-    home.prepare(settings.home)
+    if settings.database.startswith("sqlite"):
+        home.prepare(settings.home)
     engine = get_engine()
     config = alembic_config(settings.database)
     if engine.dialect.name == "sqlite":

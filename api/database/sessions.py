@@ -47,6 +47,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     """WAL, so that readers never wait; transactions begin by `_begin_immediate` and not by the driver."""
     connection.isolation_level = None
     connection.create_function(clock.FUNCTION, 1, clock.of_sqlite)
+    connection.create_function("lower", 1, _lower, deterministic=True)
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
         "journal_mode = WAL",
@@ -54,6 +55,11 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _lower(text: Any) -> Any:
+    """SQLite's own knows the letters of ASCII only."""
+    return text.lower() if isinstance(text, str) else text
 
 
 def _begin_immediate(connection: Any) -> None:
@@ -65,7 +71,8 @@ def _begin_immediate(connection: Any) -> None:
 @lru_cache
 def get_engine() -> Engine:
     settings = get_settings()
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.database.startswith("sqlite"):  # its file is in the home
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     return make_engine(settings.database)
 
 

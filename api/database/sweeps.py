@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from api.database.parts import VISIBLE
-from api.database.tables import Experiment
+from api.database.tables import Experiment, MeasurementRow, Sweep
+from api.predictions import prediction_of
+from ncore.sweeps.summary import Summary, summary_of
 
 READ_ROWS = 50
-"""Read at once: results can be large."""
+"""Read at once: summaries can be large."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,24 @@ class Advance:
 
 
 class Row(NamedTuple):
-    """What is read of the experiment of a combination."""
+    """What is read of the experiment of a combination; `summary` is None until it has succeeded."""
 
     id: str
     status: str
-    spec: dict[str, Any]
-    result: dict[str, Any] | None
+    number: int
+    point: dict[str, Any]
+    summary: Summary | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which combinations, and in which order; those of one rank in the order of the axes."""
+
+    where: Sequence[ColumnElement[bool]] = ()
+    order: Sequence[ColumnElement[Any]] = field(default_factory=tuple)
+
+
+ALL = Selection()
 
 
 def advances(session: Session, sweep_ids: Sequence[str]) -> dict[str, Advance]:
@@ -58,15 +72,74 @@ def _advance(rows: list[Any]) -> Advance:
     return Advance({row[0]: row[1] for row in rows}, float(done / total) if total else 0.0, rows)
 
 
-def rows_of(session: Session, sweep_id: str, offset: int = 0, limit: int | None = None) -> Iterator[Row]:
-    """The combinations from `offset` on, in the order of the axes."""
-    columns = (getattr(Experiment, name) for name in Row._fields)
-    query = select(*columns).where(Experiment.sweep_id == sweep_id, VISIBLE).order_by(Experiment.sweep_index)
+def count(session: Session, sweep_id: str, selection: Selection = ALL) -> int:
+    """How many combinations are selected."""
+    return session.scalar(select(func.count()).where(*_chosen(sweep_id, selection))) or 0
+
+
+def _chosen(sweep_id: str, selection: Selection) -> tuple[ColumnElement[bool], ...]:
+    return (Experiment.sweep_id == sweep_id, VISIBLE, *selection.where)
+
+
+def rows_of(
+    session: Session, sweep_id: str, offset: int = 0, limit: int | None = None, selection: Selection = ALL
+) -> Iterator[Row]:
+    """The selected combinations from `offset` on."""
+    columns = (Experiment.id, Experiment.status, Experiment.sweep_index, Experiment.point, Experiment.summary)
+    query = select(*columns).where(*_chosen(sweep_id, selection)).order_by(*selection.order, Experiment.sweep_index)
     query = query.offset(offset).limit(limit).execution_options(yield_per=READ_ROWS)
-    return (Row(*row) for row in session.execute(query))
+    for row in session.execute(query):
+        known = Row(*row)
+        yield known if _is_whole(known) else _completed(session, sweep_id, known)
 
 
-def first_succeeded(session: Session, sweep_id: str) -> list[Row]:
-    columns = (getattr(Experiment, name) for name in Row._fields)
-    query = select(*columns).where(Experiment.sweep_id == sweep_id, Experiment.status == "succeeded")
-    return [Row(*row) for row in session.execute(query.order_by(Experiment.sweep_index).limit(1))]
+def _is_whole(row: Row) -> bool:
+    return row.point is not None and (row.summary is not None or row.status != "succeeded")
+
+
+def _completed(session: Session, sweep_id: str, row: Row) -> Row:
+    """A row that was written before points and summaries were kept."""
+    spec, result = session.execute(select(Experiment.spec, Experiment.result).where(Experiment.id == row.id)).one()
+    axes = session.scalar(select(Sweep.axes).where(Sweep.id == sweep_id)) or {}
+    point = {path: at(spec, path) for path in axes} if row.point is None else row.point
+    summary = (
+        summary_of(prediction_of(spec), result["final"], result["verdict"])
+        if result and row.summary is None
+        else row.summary
+    )
+    return row._replace(point=point, summary=summary)
+
+
+def at(spec: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; entries of a list go by number."""
+    value: Any = spec
+    for name in path.split("."):
+        if isinstance(value, list):
+            value = value[int(name)] if name.isdigit() and int(name) < len(value) else None
+        else:
+            value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def first_succeeded(session: Session, sweep_id: str) -> Summary | None:
+    """The summary of the first combination that has ended well: what may be chosen in tables and pictures."""
+    succeeded = Selection(where=[Experiment.status == "succeeded"])
+    return next((row.summary for row in rows_of(session, sweep_id, limit=1, selection=succeeded)), None)
+
+
+def steps_below(session: Session, sweep_id: str, key: str, bound: float) -> dict[str, list[int]]:
+    """{experiment: the first measured step of each seed at which the series `key` is below `bound`}.
+
+    Seeds that never get there are left out.
+    """
+    value = MeasurementRow.values[key].as_float()
+    query = (
+        select(MeasurementRow.experiment_id, func.min(MeasurementRow.step))
+        .join(Experiment, Experiment.id == MeasurementRow.experiment_id)
+        .where(and_(Experiment.sweep_id == sweep_id, VISIBLE, Experiment.status == "succeeded", value < bound))
+        .group_by(MeasurementRow.experiment_id, MeasurementRow.seed)
+    )
+    found: dict[str, list[int]] = {}
+    for experiment_id, step in session.execute(query):
+        found.setdefault(experiment_id, []).append(step)
+    return found

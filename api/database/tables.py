@@ -6,9 +6,26 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Float, ForeignKey, Index, Integer, String, Text, TypeDecorator
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    case,
+    false,
+)
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from ncore.kinds.external import EXTERNAL
 
 
 class Moment(TypeDecorator[datetime]):
@@ -75,16 +92,40 @@ class Experiment(Table):
     """`gpu` for what a GPU worker should have, else `cpu`."""
     sweep_id: Mapped[str | None] = mapped_column(String(32))
     sweep_index: Mapped[int | None] = mapped_column(Integer)
+    notes: Mapped[str] = mapped_column(Text, server_default="", default="")
+    """Markdown."""
+    archived: Mapped[bool] = mapped_column(default=False, server_default=false())
+    updated_at: Mapped[datetime | None]
+    """When name, tags, notes, priority or `archived` were changed last; None: as submitted."""
+
+    point: Mapped[dict[str, Any] | None]
+    """Of a sweep's combination: {dotted path: value}."""
+    summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What tables and pictures of a sweep read: `ncore.sweeps.summary`."""
+
+    @hybrid_property
+    def source(self) -> str:
+        """Who measures it: its owner's loop, or a worker of this service."""
+        return "external" if self.kind == EXTERNAL else "service"
+
+    @source.inplace.expression
+    @classmethod
+    def _source(cls) -> ColumnElement[str]:
+        return case((cls.kind == EXTERNAL, "external"), else_="service")
 
     __table_args__ = (
         Index("ix_experiments_created_at_id", "created_at", "id"),
-        Index("ix_experiments_status_priority_queued_at", "status", "priority", "queued_at"),
+        Index("ix_experiments_in_order_of_claim", "status", "queue", priority.desc(), "queued_at", "id"),
+        Index("ix_experiments_by_themselves", "status", "queue", "priority", "sweep_id", "queued_at"),
         Index("ix_experiments_sweep_id_sweep_index", "sweep_id", "sweep_index"),
     )
 
 
 class Sweep(Table):
-    """One experiment for each combination of the values of `axes`, {dotted path: values}, set in the spec `base`."""
+    """One experiment for each combination of the values of `axes`, {dotted path: values}, set in the spec `base`.
+
+    `request` is how they were asked for. While it is `refining`, more are added when all have ended: `round` of it.
+    """
 
     __tablename__ = "sweeps"
 
@@ -94,6 +135,9 @@ class Sweep(Table):
     base: Mapped[dict[str, Any]]
     axes: Mapped[dict[str, Any]]
     total: Mapped[int] = mapped_column(Integer)
+    request: Mapped[dict[str, Any] | None]
+    refining: Mapped[bool] = mapped_column(default=False, server_default=false())
+    round: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     body_hash: Mapped[str | None] = mapped_column(String(64))
 
@@ -113,6 +157,28 @@ class MeasurementRow(Table):
     values: Mapped[dict[str, Any]]
 
     __table_args__ = (Index("ix_measurements_experiment_id_seq", "experiment_id", "seq"),)
+
+
+class Fact(Table):
+    """One value of an experiment under the name that queries know: `config.…`, `final.…` and a few of their own.
+
+    A number, a text (true and false too, and lists as JSON), or both, where a list has only one number in it. A final
+    value is the median over the seeds, between `low` and `high`.
+    """
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    experiment_id: Mapped[str] = mapped_column(ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[float | None] = mapped_column(Float)
+    text: Mapped[str | None] = mapped_column(String(200))
+    low: Mapped[float | None] = mapped_column(Float)
+    high: Mapped[float | None] = mapped_column(Float)
+
+    __table_args__ = (
+        Index("ix_facts_experiment_id", "experiment_id"),
+        {"sqlite_with_rowid": False},  # the values of one name lie side by side
+    )
 
 
 class LogLine(Table):

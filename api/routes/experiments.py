@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from api.database import parts, states
+from api.database.claims import before
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment
 from api.removal import remove
@@ -12,8 +14,9 @@ from api.shown import ExperimentOut, find, shown
 from api.submission import Key, check_limits, check_queue, once, row_of, wake
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS, Problem
+from api.web.etag import UNCHANGED, Tag
 from ncore.presets import spec_of
-from ncore.status import ENDED
+from ncore.status import ENDED, Status
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 
@@ -35,18 +38,39 @@ def submit_experiment(body: SpecBody, response: Response, idempotency_key: Key =
             return row_of(session, spec, idempotency_key=idempotency_key, body_hash=digest)
 
     row, made = once(Experiment, idempotency_key, body, make)
-    if made:
-        wake([row])
+    if made and row.source == "service":
+        wake([(row.id, row.queue)])
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
 
 
-@router.get("/experiments/{experiment_id}", response_model=ExperimentOut)
-def get_experiment(experiment_id: str) -> ExperimentOut:
+@router.get("/experiments/{experiment_id}", response_model=ExperimentOut, responses=UNCHANGED)
+def get_experiment(request: Request, response: Response, experiment_id: str) -> ExperimentOut | Response:
     """The experiment as it is now."""
     with reading() as session:
-        return shown(find(session, experiment_id))
+        found = shown(find(session, experiment_id))
+    tag = Tag(request, found.model_dump(mode="json"))
+    if tag.is_known:
+        return tag.unchanged()
+    tag.on(response)
+    return found
+
+
+class Place(BaseModel):
+    """`before`: how many queued experiments a worker takes first; null of what is not queued."""
+
+    status: Status
+    before: int | None
+
+
+@router.get("/experiments/{experiment_id}/place", response_model=Place)
+def get_place(experiment_id: str) -> Place:
+    """Its place in the queue."""
+    with reading() as session:
+        row = find(session, experiment_id)
+        is_queued = row.status == "queued" and row.source == "service"
+        return Place(status=row.status, before=before(session, row) if is_queued else None)
 
 
 @router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)
@@ -68,7 +92,8 @@ def retry_experiment(experiment_id: str) -> ExperimentOut:
         if not states.retry(session, experiment_id):
             raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
         row = find(session, experiment_id)
-    wake([row])
+    if row.source == "service":
+        wake([(row.id, row.queue)])
     return shown(row)
 
 

@@ -17,10 +17,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
+from api.companion import CrowdedError
 from api.database.curves import load_curves
 from api.database.measurements import latest, stream
 from api.database.sessions import reading
-from api.drawing import CrowdedError, PictureError
+from api.drawing import PictureError
 from api.routes.plots import too_many
 from api.routes.theory import theory_of
 from api.shown import ExperimentOut, find, shown
@@ -45,12 +46,15 @@ README = """# {title}
 - `pictures/`: the curves beside what is predicted, all and each panel by itself
 - `versions.json`: what it was run with
 
-To run it again, with the versions of `versions.json` installed:
+{again}
+{missing}"""
+AGAIN = """To run it again, with the versions of `versions.json` installed:
 
     {command}
-{missing}
+
 On the same kind of CPU this gives the same numbers, digit for digit; elsewhere the last digits may differ.
 """
+ELSEWHERE = "It was trained and measured by its owner's own loop: `spec.json` says what that told of it.\n"
 
 
 @router.get(
@@ -99,7 +103,8 @@ def _write(session: Session, experiment_id: str, folder: Path, convert: Converte
     for name, content in parts.items():
         (folder / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
     title = f"{experiment.name or experiment.id} (experiment {experiment.id}, {experiment.status})"
-    text = README.format(title=title, command=_command(used), missing="".join(missing))
+    again = ELSEWHERE if row.source == "external" else AGAIN.format(command=_command(used))
+    text = README.format(title=title, again=again, missing="".join(missing))
     (folder / "README.md").write_text(cleaned(text), encoding="utf-8")
 
 

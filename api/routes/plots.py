@@ -1,4 +1,4 @@
-"""/experiments/{id}/plot.* and /compare.*: pictures of what was measured, beside what is predicted."""
+"""/experiments/{id}/plot.*: pictures of what was measured, beside what is predicted."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from api.companion import CrowdedError
 from api.database.curves import load_curves
 from api.database.measurements import latest
 from api.database.sessions import reading
-from api.drawing import CrowdedError, Drawing, PictureError
+from api.drawing import Drawing, PictureError
 from api.shown import find
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
 from ncore.kinds.fields import Plain
 from ncore.pictures import curves
-from ncore.pictures.files import KINDS, Form, rendered
+from ncore.pictures.files import KINDS, DotsError, Form, rendered
 from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS, PanelName, needed
 from ncore.pictures.points import is_chosen
 from ncore.pictures.setting import setting_of
-from ncore.pictures.themes import FAMILY, Layout, LayoutName, LegendPlace, ThemeName, layout_of
+from ncore.pictures.themes import FAMILY, LEAST_DPI, MOST_DPI, Layout, LayoutName, LegendPlace, ThemeName, layout_of
 from ncore.spec import MAX_SEEDS, stored_spec
 
 
@@ -37,16 +38,13 @@ async def drawing(_: Any) -> AsyncIterator[dict[str, Drawing]]:
 
 log = logging.getLogger("ncore.api")
 router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
-MAX_COMPARED = 20
 MAX_LAYERS = 64
 ShortText = Annotated[str, Query(max_length=64), Plain()]
-MetricName = Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:@+-]*$")]
-"""A metric's name: without blanks, since stored names are followed by a blank and the layer."""
-_PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
+PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
 def chosen_layout(
-    form: Form,
+    form: Form | Literal["csv"],
     style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
     width: Annotated[int | None, Query(ge=60, le=2000, description="of a panel, in pixels")] = None,
     height: Annotated[int | None, Query(ge=40, le=2000, description="of a panel, in pixels")] = None,
@@ -56,21 +54,25 @@ def chosen_layout(
     fontsize: Annotated[float | None, Query(ge=4, le=72, description="of axis titles; others follow")] = None,
     title: Annotated[str | None, Query(max_length=200, description="none: no title"), Plain()] = None,
     legend: Annotated[LegendPlace | None, Query(description="direct: names at the ends of the curves")] = None,
+    dpi: Annotated[float | None, Query(ge=LEAST_DPI, le=MOST_DPI, description="dots per inch of a PNG")] = None,
 ) -> Layout:
     """Sizes, type, title and legend of a picture."""
     sizes = {"width": width, "height": height, "font": font, "fontsize": fontsize, "title": title, "legend": legend}
-    return layout_of(style, **sizes, powers="text" if form == "json" else "drawn")
+    return layout_of(style, **sizes, dpi=dpi, powers="text" if form == "json" else "drawn")
 
 
 ChosenLayout = Annotated[Layout, Depends(chosen_layout)]
 
 
-def picture(request: Request, vega_lite: dict[str, Any], form: Form) -> Response:
-    """The answer that is this picture. Raises the 503 where too many wait, the 500 where it cannot be drawn."""
+def picture(request: Request, vega_lite: dict[str, Any], form: Form, layout: Layout) -> Response:
+    """The answer that is this picture. Raises the 503 where too many wait, the 422 where it would have too many dots,
+    the 500 where it cannot be drawn."""
     try:
-        content = rendered(vega_lite, form, request.state.drawing.convert)
+        content = rendered(vega_lite, form, request.state.drawing.convert, layout.dpi)
     except CrowdedError as error:
         raise too_many(error) from None
+    except DotsError as error:
+        raise refused("dpi", str(error).removeprefix("dpi: ")) from None
     except PictureError as error:
         log.warning("%s was not drawn: %s", request.url.path, error)
         raise Problem(500, f"the picture could not be drawn: {error}") from None
@@ -81,13 +83,16 @@ def too_many(error: CrowdedError) -> Problem:
     return Problem(503, str(error), headers={"Retry-After": "2"})
 
 
-@router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=_PICTURES)
+@router.get("/experiments/{experiment_id}/plot.{form}", response_class=Response, responses=PICTURES)
 def plot_experiment(
     request: Request,
     experiment_id: str,
     form: Form,
     layout: ChosenLayout,
     panel: Annotated[list[PanelName], Query(max_length=len(PANELS))] = [],  # noqa: B006 (FastAPI copies it)
+    panels: Annotated[
+        str | None, Query(max_length=400, description="several `panel`s in one: nc1,nc2"), Plain()
+    ] = None,
     layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
     seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query(max_length=MAX_SEEDS)] = [],  # noqa: B006
     theme: ThemeName = "light",
@@ -103,49 +108,26 @@ def plot_experiment(
         if tag.is_known:
             return tag.unchanged()
         spec = stored_spec(row.spec)
-        _known("seed", seed, spec.seeds)
+        known("seed", seed, spec.seeds)
         setting = setting_of(spec, row.total, row.name or row.id, seed)
-        _known("layer", layer, setting.measured)
+        known("layer", layer, setting.measured)
         last = latest(session, experiment_id)
         ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
-        panels = list(dict.fromkeys(panel)) or setting.shown(ends)
-        found = load_curves(session, experiment_id, needed(panels), layer, seed)
-    chart = curves.figure(found, setting, panels, theme, columns, form == "json", layout, ends)
-    return tag.on(picture(request, chart, form))
+        names = list(dict.fromkeys([*panel, *_panels(panels)])) or setting.shown(ends)
+        found = load_curves(session, experiment_id, needed(names), layer, seed)
+    chart = curves.figure(found, setting, names, theme, columns, form == "json", layout, ends)
+    return tag.on(picture(request, chart, form, layout))
 
 
-def _known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
+def _panels(text: str | None) -> list[str]:
+    """The names in a list with commas. Raises the 422."""
+    names = [name.strip() for name in (text or "").split(",") if name.strip()]
+    known("panels", names, PANELS)
+    return names
+
+
+def known(field: str, chosen: Sequence[object], allowed: Collection[object]) -> None:
     """Raises the 422 naming what may be chosen: a picture without curves would not say what is wrong."""
     wrong = next((one for one in chosen if one not in allowed), None)
     if wrong is not None:
         raise refused(field, f"must be one of {', '.join(map(str, allowed)) or 'none'}; got {wrong!r}")
-
-
-@router.get("/compare.{form}", response_class=Response, responses=_PICTURES)
-def compare_experiments(
-    request: Request,
-    form: Form,
-    layout: ChosenLayout,
-    experiment: Annotated[list[ShortText], Query(min_length=1, max_length=MAX_COMPARED)],
-    metric: MetricName = "nc1",
-    layer: Annotated[list[ShortText], Query(max_length=MAX_LAYERS)] = [],  # noqa: B006
-    x: Literal["step", "fraction"] = "step",
-    theme: ThemeName = "light",
-) -> Response:
-    """One metric of several experiments over the steps, or over the share of each run."""
-    with reading() as session:
-        rows = [find(session, experiment_id) for experiment_id in dict.fromkeys(experiment)]
-        tag = Tag(request, *map(state_of, rows))
-        if tag.is_known:
-            return tag.unchanged()
-        names = [row.name or row.id for row in rows]
-        compared = []
-        for row, name in zip(rows, names, strict=True):
-            shown = name if names.count(name) == 1 else f"{name} ({row.id})"
-            found = load_curves(session, row.id, [metric], layer)
-            compared.append((setting_of(stored_spec(row.spec), row.total, shown), found))
-        if not any(found for _, found in compared):
-            measured = sorted({one["metric"] for row in rows for one in latest(session, row.id)})
-            _known("metric", [metric] if measured else [], measured)
-    chart = curves.comparison(compared, metric, x == "fraction", theme, form == "json", layout)
-    return tag.on(picture(request, chart, form))

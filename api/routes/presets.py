@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from api.web.errors import PROBLEMS, not_found
 from api.web.etag import UNCHANGED, Tag
 from ncore.presets import PRESETS
+from ncore.sweeps.presets import SWEEPS
 
 router = APIRouter(tags=["presets"], responses=PROBLEMS)
 
@@ -26,13 +27,30 @@ class PresetOut(BaseModel):
     ours: list[str]
 
 
+class SweepPresetOut(BaseModel):
+    """`body` is what POST /sweeps takes; {"preset": name} stands for it."""
+
+    name: str
+    title: str
+    description: str
+    body: dict[str, Any]
+
+
 class Presets(BaseModel):
-    items: list[PresetOut]
+    items: list[PresetOut] | list[SweepPresetOut]
 
 
 @router.get("/presets", response_model=Presets, responses=UNCHANGED)
-def list_presets(request: Request) -> Response:
-    """All of them, in the order of the paper."""
+def list_presets(
+    request: Request,
+    kind: Annotated[Literal["experiment", "sweep"], Query(description="presets of experiments or of sweeps")] = (
+        "experiment"
+    ),
+) -> Response:
+    """All of them, in the order of the paper; of sweeps where `kind` says so."""
+    if kind == "sweep":
+        found = [SweepPresetOut.model_validate(one, from_attributes=True) for one in SWEEPS.values()]
+        return _answer(request, Presets(items=found))
     return _answer(request, Presets(items=[_shown(name) for name in PRESETS]))
 
 

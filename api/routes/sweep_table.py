@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -15,43 +14,73 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from api.database.sessions import reading
-from api.database.sweeps import Advance, Row, advances, first_succeeded, rows_of
+from api.database.sweeps import ALL, Advance, Row, Selection, advances, count, first_succeeded, rows_of
 from api.database.tables import Sweep
-from api.predictions import prediction_of
+from api.routes.sweep_selection import Columns, selection_of
 from api.shown import find_sweep
 from api.web.errors import PROBLEMS
 from api.web.etag import UNCHANGED, Tag
 from api.web.pages import READ_ROWS, cursor_of, page, position
 from api.web.parameters import Layers, Metrics
-from ncore.pictures.sweep import Item, Level
-from ncore.series import csv_lines
-from ncore.theory.comparison import predicted_series
+from ncore.kinds.fields import Plain
+from ncore.outcome import AsStored, Verdict
+from ncore.series import PARQUET, csv_lines, metric_and_layer, parquet_of
+from ncore.status import Status
+from ncore.sweeps.summary import COLUMNS, Summary, depth
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
 MAX_PAGE = 2000
-CSV_ROWS = 500
-"""Combinations that are read at once for a CSV, so that a large sweep needs no more memory than a small one."""
-UFM_LEVEL = re.compile(r"h(\d+)")
-Key = tuple[str, str | None]
+FILE_ROWS = 500
+"""Combinations that are read at once for a file, so that a large sweep needs no more memory than a small one."""
+
+
+class Level(BaseModel):
+    """A metric at the end over the seeds; `predicted` where the theory knows it."""
+
+    metric: str
+    layer: str | None
+    mean: float | None
+    low: float | None
+    high: float | None
+    median: float | None
+    predicted: float | None
+
+
+class Item(BaseModel):
+    """One combination. `metrics` is empty until it has succeeded."""
+
+    experiment: str
+    status: str
+    index: int
+    point: dict[str, Any]
+    metrics: list[Level]
+    verdict: Annotated[list[Verdict], AsStored(list[Verdict])]
 
 
 class SweepShort(BaseModel):
-    """`statuses`: how many experiments are in each; `progress`: the share of all steps that has been done."""
+    """`statuses`: how many experiments are in each; `progress`: the share of all steps that has been done.
+
+    `refining`: more experiments are added when those that are there have ended.
+    """
 
     id: str
     name: str
     created_at: datetime
     axes: dict[str, list[Any]]
     total: int
+    refining: bool
     statuses: dict[str, int]
     progress: float
 
 
 class SweepOut(SweepShort):
-    """`measured`: {metric: its layers} to choose from; `items` in the order of the axes, the last one fastest."""
+    """`measured`: {metric: its layers} to choose from; `items` in the order asked for, by default that of the axes, the
+    last one fastest. `request` is how it was asked for; `selected` how many combinations the filters let through."""
 
     base: dict[str, Any]
+    request: dict[str, Any] | None
     measured: dict[str, list[str]]
+    selected: int
     items: list[Item]
     next_offset: int | None = None
     """Of the combinations that come after these; null at the end."""
@@ -70,7 +99,7 @@ def list_sweeps(
     cursor: Annotated[str | None, Query(description="an earlier answer's `next_cursor`")] = None,
 ) -> Sweeps:
     """The newest first."""
-    columns = (Sweep.id, Sweep.name, Sweep.created_at, Sweep.axes, Sweep.total)
+    columns = (Sweep.id, Sweep.name, Sweep.created_at, Sweep.axes, Sweep.total, Sweep.refining)
     query = select(*columns).order_by(Sweep.created_at.desc(), Sweep.id.desc()).limit(limit + 1)
     if cursor is not None:
         query = query.where(tuple_(Sweep.created_at, Sweep.id) < position(cursor))
@@ -82,18 +111,31 @@ def list_sweeps(
     return Sweeps(items=items, next_cursor=cursor_of(rows[-1].created_at, rows[-1].id) if more else None)
 
 
-@router.get("/sweeps/{sweep_id}", response_model=SweepOut, responses={200: {"content": {"text/csv": {}}}, **UNCHANGED})
+@router.get(
+    "/sweeps/{sweep_id}",
+    response_model=SweepOut,
+    responses={200: {"content": {"text/csv": {}, PARQUET: {}}}, **UNCHANGED},
+)
 def get_sweep(
     request: Request,
-    response: Response,
     sweep_id: str,
     metric: Metrics = [],  # noqa: B006 (FastAPI copies it)
     layer: Layers = [],  # noqa: B006
+    sort: Annotated[
+        Annotated[str, Plain()] | None,
+        Query(description="an axis, a metric (nc1.h1), verdict, gap, rank, status; with - in front downwards"),
+    ] = None,
+    where: Annotated[
+        Annotated[str, Plain()] | None, Query(description="only these: nc1.h1 < 1e-6 and verdict = simplex_etf")
+    ] = None,
+    status: Annotated[Status | None, Query(description="only experiments of this status")] = None,
     offset: Annotated[int, Query(ge=0, lt=2**31, description="combinations that are passed over")] = 0,
     limit: Annotated[
-        int | None, Query(ge=1, le=MAX_PAGE, description=f"without it {MAX_PAGE}, and in a CSV all")
+        int | None, Query(ge=1, le=MAX_PAGE, description=f"without it {MAX_PAGE}, and in a file all")
     ] = None,
-    format: Annotated[Literal["json", "csv"], Query(description="a table in JSON, or a file")] = "json",  # noqa: A002
+    format: Annotated[  # noqa: A002
+        Literal["json", "csv", "parquet"], Query(description="a table in JSON, or a file")
+    ] = "json",
 ) -> Any:
     """Progress and final metrics, one item a combination; `metric` and `layer` choose columns.
 
@@ -103,134 +145,134 @@ def get_sweep(
         sweep, advance, tag = look_up(session, request, sweep_id)
         if tag.is_known:
             return tag.unchanged()
+        selection = ALL
+        if sort or where is not None or status:
+            columns = Columns(sweep.axes, first_succeeded(session, sweep_id))
+            selection = selection_of(columns, sort, where, status)
+        table, until = _Table(sweep, metric, layer, selection), 2**31 if limit is None else offset + limit
         if format == "json":
-            tag.on(response)
-            return _table(session, sweep, advance, metric, layer, offset, limit or MAX_PAGE)
-    until = sweep.total if limit is None else min(sweep.total, offset + limit)
-    lines = _csv(sweep, metric, layer, range(offset, until, CSV_ROWS), until)
-    return tag.on(StreamingResponse(lines, media_type="text/csv"))
+            return tag.on(as_response(table.page(session, advance, offset, limit or MAX_PAGE)))
+    lines = table.csv(offset, until) if format == "csv" else table.parquet(offset, until)
+    return tag.on(StreamingResponse(lines, media_type="text/csv" if format == "csv" else PARQUET))
 
 
-def look(sweep_id: str) -> SweepOut:
-    """The first page of the table, all metrics and layers. Raises the 404."""
+def look(sweep_id: str, status_code: int = 200) -> Response:
+    """The answer that is the first page of the table, all metrics and layers. Raises the 404."""
     with reading() as session:
         sweep = find_sweep(session, sweep_id)
-        return _table(session, sweep, advances(session, [sweep_id])[sweep_id], [], [], 0, MAX_PAGE)
+        content = _Table(sweep).page(session, advances(session, [sweep_id])[sweep_id], 0, MAX_PAGE)
+    return as_response(content, status_code)
+
+
+def as_response(content: dict[str, Any], status_code: int = 200) -> Response:
+    """A page has tens of thousands of numbers: it is written as it is, without being checked against its schema."""
+    body = orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    return Response(body, status_code, media_type="application/json")
 
 
 def look_up(session: Session, request: Request, sweep_id: str) -> tuple[Sweep, Advance, Tag]:
     """The row, how far it is, and the tag of that. Raises the 404."""
     sweep = find_sweep(session, sweep_id)
     advance = advances(session, [sweep_id])[sweep_id]
-    return sweep, advance, Tag(request, advance.changes)
+    return sweep, advance, Tag(request, advance.changes, sweep.refining)
 
 
 def _short(sweep: Any, advance: Advance) -> dict[str, Any]:
-    own = {name: getattr(sweep, name) for name in ("id", "name", "created_at", "axes", "total")}
+    own = {name: getattr(sweep, name) for name in ("id", "name", "created_at", "axes", "total", "refining")}
     return {**own, "statuses": advance.statuses, "progress": advance.progress}
 
 
-def _table(
-    session: Session,
-    sweep: Sweep,
-    advance: Advance,
-    metrics: Sequence[str],
-    layers: Sequence[str],
-    offset: int,
-    limit: int,
-) -> SweepOut:
-    rows = rows_of(session, sweep.id, offset, limit + 1)
-    made = ((item_of(row, sweep.axes, metrics, layers), measured([row])) for row in rows)
-    kept, more = page(made, limit, lambda pair: len(pair[0].model_dump_json()))
-    found = _union(known for _, known in kept)
-    if not found and "succeeded" in advance.statuses:
-        found = measured(first_succeeded(session, sweep.id))
-    return SweepOut(
-        **_short(sweep, advance),
-        base=sweep.base,
-        measured=found,
-        items=[item for item, _ in kept],
-        next_offset=offset + len(kept) if more else None,
-    )
+class _Table:
+    """Some combinations of a sweep and some of their metrics, in an order: as a page of JSON or as a file."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        metrics: Sequence[str] = (),
+        layers: Sequence[str] = (),
+        selection: Selection = ALL,
+    ) -> None:
+        self._sweep, self._metrics, self._layers, self._selection = sweep, metrics, layers, selection
+
+    def page(self, session: Session, advance: Advance, offset: int, limit: int) -> dict[str, Any]:
+        """As SweepOut says."""
+        sweep = self._sweep
+        selected = sum(advance.statuses.values())
+        if self._selection.where:
+            selected = count(session, sweep.id, self._selection)
+        rows = rows_of(session, sweep.id, offset, limit + 1, self._selection)
+        kept, more = page(((row, self._item(row)) for row in rows), limit, lambda pair: len(orjson.dumps(pair[1])))
+        summaries = [row.summary for row, _ in kept if row.summary is not None]
+        if not summaries and "succeeded" in advance.statuses:
+            summaries = [first_succeeded(session, sweep.id) or {}]
+        return {
+            **_short(sweep, advance),
+            "base": sweep.base,
+            "request": sweep.request,
+            "measured": measured(summaries),
+            "selected": selected,
+            "items": [item for _, item in kept],
+            "next_offset": offset + len(kept) if more else None,
+        }
+
+    def csv(self, offset: int, until: int) -> Iterator[str]:
+        """A row a combination and metric, the axes in front."""
+        yield csv_lines([[*self._sweep.axes, "experiment", "status", *Level.model_fields]])
+        for items in self._parts(offset, until):
+            yield csv_lines(cells for item in items for cells in _cells(item))
+
+    def parquet(self, offset: int, until: int) -> Iterator[bytes]:
+        """The same; an axis is a column of numbers where all its values are, else of JSON."""
+        axes = self._sweep.axes
+        columns = Columns(axes, None)
+        kinds = {path: float if columns.is_number(path) else str for path in axes}
+        texts = dict.fromkeys(("experiment", "status", "metric", "layer"), str)
+        numbers = dict.fromkeys((name for name in Level.model_fields if name not in texts), float)
+        parts = ([cells for item in items for cells in _cells(item)] for items in self._parts(offset, until))
+        return parquet_of({**kinds, **texts, **numbers}, parts)
+
+    def _parts(self, offset: int, until: int) -> Iterator[list[dict[str, Any]]]:
+        """The items, some at a time; no session is held while the reader takes its time."""
+        while offset < until:
+            with reading() as session:
+                rows = rows_of(session, self._sweep.id, offset, min(FILE_ROWS, until - offset), self._selection)
+                items = list(map(self._item, rows))
+            if not items:
+                return
+            yield items
+            offset += len(items)
+
+    def _item(self, row: Row) -> dict[str, Any]:
+        """A line of the table, as Item says."""
+        summary: Mapping[str, Any] = row.summary or {}
+        return {
+            "experiment": row.id,
+            "status": row.status,
+            "index": row.number,
+            "point": {path: row.point.get(path) for path in self._sweep.axes},
+            "metrics": [
+                {"metric": metric, "layer": layer, **dict(zip(COLUMNS, values, strict=True))}
+                for key, values in summary.get("levels", {}).items()
+                for metric, layer in [metric_and_layer(key)]
+                if self._is_chosen(metric, layer)
+            ],
+            "verdict": summary.get("verdict", []),
+        }
+
+    def _is_chosen(self, metric: str, layer: str | None) -> bool:
+        layers = self._layers
+        return (not self._metrics or metric in self._metrics) and (not layers or (layer or "") in layers)
 
 
-def measured(rows: Iterable[Row]) -> dict[str, list[str]]:
-    """{metric: its layers} of what has succeeded; all seeds have the same."""
-    finals = [(row.result or {}).get("final", [])[:1] for row in rows]
-    keys = dict.fromkeys((one["metric"], one["layer"]) for final in finals for seed in final for one in seed["metrics"])
-    return _by_metric(keys)
-
-
-def _by_metric(keys: Iterable[Key]) -> dict[str, list[str]]:
+def measured(summaries: Iterable[Summary]) -> dict[str, list[str]]:
+    """{metric: its layers} of what has been measured at the end, in the order of the forward pass."""
+    keys = dict.fromkeys(metric_and_layer(key) for one in summaries for key in one.get("levels", {}))
     found: dict[str, list[str]] = {}
-    for metric, layer in sorted(keys, key=_depth):
+    for metric, layer in sorted(keys, key=depth):
         found.setdefault(metric, []).extend([] if layer is None else [layer])
     return found
 
 
-def _union(several: Iterable[dict[str, list[str]]]) -> dict[str, list[str]]:
-    keys: dict[Key, None] = {}
-    for one in several:
-        for metric, layers in one.items():
-            keys.update({(metric, layer): None for layer in layers} if layers else {(metric, None): None})
-    return _by_metric(keys)
-
-
-def _depth(key: Key) -> int:
-    """Puts the levels in the order of the forward pass: those of a UFM are measured from the last one on."""
-    level = UFM_LEVEL.fullmatch(key[1] or "")
-    return int(level[1]) if level else 0
-
-
-def item_of(
-    row: Row, axes: Mapping[str, Any], metrics: Sequence[str], layers: Sequence[str], predicted: bool = True
-) -> Item:
-    """A line of the table; without `predicted`, which takes most of the time, all predictions are left out."""
-    result = row.result or {}
-    values = _values(result, metrics, layers)
-    known = predicted_series(prediction_of(row.spec)) if values and predicted else {}
-    point = {path: at(row.spec, path) for path in axes}
-    levels = [_level(*key, values[key], known.get(key)) for key in sorted(values, key=_depth)]
-    return Item(experiment=row.id, status=row.status, point=point, metrics=levels, verdict=result.get("verdict", []))
-
-
-def at(spec: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path."""
-    value: Any = spec
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _values(result: Mapping[str, Any], metrics: Sequence[str], layers: Sequence[str]) -> dict[Key, list[float]]:
-    """{(metric, layer): a value for each seed where it is defined}."""
-    found: dict[Key, list[float]] = {}
-    for seed in result.get("final", []):
-        for one in seed["metrics"]:
-            if (not metrics or one["metric"] in metrics) and (not layers or one["layer"] in layers):
-                values = found.setdefault((one["metric"], one["layer"]), [])
-                if one["value"] is not None:
-                    values.append(one["value"])
-    return found
-
-
-def _level(metric: str, layer: str | None, values: Sequence[float], predicted: float | None) -> Level:
-    mean = sum(values) / len(values) if values else None
-    low, high = min(values, default=None), max(values, default=None)
-    return Level(metric=metric, layer=layer, mean=mean, low=low, high=high, predicted=predicted)
-
-
-def _csv(
-    sweep: Sweep, metrics: Sequence[str], layers: Sequence[str], offsets: Iterable[int], until: int
-) -> Iterator[str]:
-    """A row a combination and metric, the axes in front."""
-    yield csv_lines([[*sweep.axes, "experiment", "status", *Level.model_fields]])
-    for offset in offsets:
-        with reading() as session:  # none is held while the reader takes its time
-            rows = list(rows_of(session, sweep.id, offset, min(CSV_ROWS, until - offset)))
-        yield csv_lines(cells for row in rows for cells in _cells(item_of(row, sweep.axes, metrics, layers)))
-
-
-def _cells(item: Item) -> list[list[Any]]:
-    front, empty = [*item.point.values(), item.experiment, item.status], [None] * len(Level.model_fields)
-    return [[*front, *level.model_dump().values()] for level in item.metrics] or [[*front, *empty]]
+def _cells(item: Mapping[str, Any]) -> list[list[Any]]:
+    front, empty = [*item["point"].values(), item["experiment"], item["status"]], [None] * len(Level.model_fields)
+    return [[*front, *level.values()] for level in item["metrics"]] or [[*front, *empty]]

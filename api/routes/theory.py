@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
@@ -13,6 +15,7 @@ from api.predictions import prediction_of
 from api.shown import find
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS
+from ncore.meanings import MEANINGS
 from ncore.presets import spec_of
 from ncore.theory import Prediction, predict
 from ncore.theory.comparison import Comparison, compare
@@ -38,6 +41,25 @@ def get_theory(experiment_id: str) -> Theory:
         return theory_of(session, find(session, experiment_id))
 
 
+class MeaningOut(BaseModel):
+    """What a verdict means, and the condition on the last measurement under which it is given."""
+
+    verdict: str
+    meaning: str
+    criterion: str
+
+
+class Meanings(BaseModel):
+    items: list[MeaningOut]
+
+
+@router.get("/verdicts", response_model=Meanings)
+def list_verdicts() -> Meanings:
+    """Every verdict with its meaning and its thresholds."""
+    return Meanings(items=[MeaningOut(**asdict(one)) for one in MEANINGS.values()])
+
+
 def theory_of(session: Session, row: Experiment) -> Theory:
-    prediction = prediction_of(row.spec)
-    return Theory(prediction=prediction, comparison=compare(prediction, latest(session, row.id)))
+    """A loop may measure collapse less often than its loss: its last measurement of collapse is compared."""
+    prediction, metric = prediction_of(row.spec), "nc1" if row.source == "external" else None
+    return Theory(prediction=prediction, comparison=compare(prediction, latest(session, row.id, metric)))

@@ -13,6 +13,7 @@ const PAGES = [
   ["/", () => import("./pages/experiments.js"), "/"],
   ["/new", () => import("./pages/new.js"), "/new"],
   ["/compare", () => import("./pages/compare.js"), "/compare"],
+  ["/verdicts", () => import("./pages/verdicts.js"), "/"],
   ["/sweeps", () => import("./pages/sweeps.js"), "/sweeps"],
   ["/sweeps/new", () => import("./pages/new_sweep.js"), "/sweeps"],
   ["/sweeps/*", () => import("./pages/sweep.js"), "/sweeps"],

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 
 from ncore.faults import MAX_FAULTS, Fault, SpecError, fault_of, shortened
 from ncore.presets import PRESETS
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.spec import AnySpec
 from ncore.text import odd_character
 
 
@@ -72,6 +72,4 @@ def parsed(kind: type[T], body: Any) -> T:
         raise SpecError([fault_of(item, ".".join(map(str, item["loc"])) or "body") for item in items]) from None
 
 
-SpecBody = Annotated[
-    Any, Body(), PlainValidator(lambda body: body, json_schema_input_type=UfmSpec | NetworkSpec | PresetRequest)
-]
+SpecBody = Annotated[Any, Body(), PlainValidator(lambda body: body, json_schema_input_type=AnySpec | PresetRequest)]

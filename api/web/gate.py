@@ -22,8 +22,11 @@ log = logging.getLogger("ncore.api")
 OPEN_PATHS = ("/healthz", "/", "/docs")
 """Free of tokens and of the database: liveness, and the pages on which a token is entered; they hold no data."""
 
-READING_POSTS = ("/theory",)
+READING_POSTS = ("/theory", "/measure")
 """Changes nothing, though it takes a body."""
+
+FILE_POSTS = ("/measure",)
+"""Takes a file, not JSON."""
 
 
 class Gate:
@@ -51,8 +54,10 @@ class Gate:
             if scope["method"] == "HEAD":
                 await self._head(inner, receive, observed)
             elif scope["method"] in ("POST", "PUT", "PATCH"):
-                limit = get_settings().max_body_bytes
-                body, inner["headers"] = await incoming.read(receive, scope["headers"], limit)
+                is_file = scope["path"] in FILE_POSTS
+                setting = "max_measure_bytes" if is_file else "max_body_bytes"
+                limit = incoming.Limit(f"NCORE_{setting.upper()}", getattr(get_settings(), setting))
+                body, inner["headers"] = await incoming.read(receive, scope["headers"], limit, is_json=not is_file)
                 await self.app(inner, incoming.replayed(body, receive), observed)
             else:
                 await self.app(inner, receive, observed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
+from typing import NamedTuple
 
 from starlette.types import Message, Receive
 
@@ -18,7 +19,18 @@ JSON_TYPE = b"application/json"
 Headers = list[tuple[bytes, bytes]]
 
 
-async def read(receive: Receive, headers: Headers, limit: int) -> tuple[bytes, Headers]:
+class Limit(NamedTuple):
+    """Most bytes of a body, and the setting that says so."""
+
+    setting: str
+    size: int
+
+    def check(self, what: str, size: int) -> None:
+        if size > self.size:
+            raise Problem(413, f"the {what} is larger than {self.setting} = {self.size}")
+
+
+async def read(receive: Receive, headers: Headers, limit: Limit, *, is_json: bool) -> tuple[bytes, Headers]:
     """The body as the routes take it, and the headers that say so. Raises Problem: 400, 408, 413, 415."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -30,21 +42,20 @@ async def read(receive: Receive, headers: Headers, limit: int) -> tuple[bytes, H
         body = _unpacked(body, coding, limit)
     kinds = [value for name, value in headers if name == b"content-type"]
     rest = [(n, v) for n, v in headers if n not in (b"content-encoding", b"content-length", b"content-type")]
-    if body:
+    if body and is_json:
         kinds = [_json_type(kinds[-1])] if kinds else [JSON_TYPE]
         body = _as_utf8(body)
     rest += [(b"content-type", kind) for kind in kinds]
     return body, [*rest, (b"content-length", str(len(body)).encode())]
 
 
-async def _received(receive: Receive, limit: int) -> bytes:
+async def _received(receive: Receive, limit: Limit) -> bytes:
     """The whole body, with or without a Content-Length."""
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > limit:
-            raise Problem(413, f"the body is larger than NCORE_MAX_BODY_BYTES = {limit}")
+        limit.check("body", len(body))
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             return bytes(body)
 
@@ -54,7 +65,7 @@ def _listed(headers: Headers, wanted: bytes) -> list[str]:
     return [word for word in (value.strip().lower() for value in values.split(",")) if word and word != "identity"]
 
 
-def _unpacked(body: bytes, coding: str, limit: int) -> bytes:
+def _unpacked(body: bytes, coding: str, limit: Limit) -> bytes:
     if coding not in WINDOWS:
         message = f"must be gzip, deflate or identity; got {shortened(coding)}"
         raise Problem(415, f"Content-Encoding: {message}", [{"field": "Content-Encoding", "message": message}])
@@ -62,9 +73,8 @@ def _unpacked(body: bytes, coding: str, limit: int) -> bytes:
     try:
         while body:  # a gzip file can have several members
             part = zlib.decompressobj(WINDOWS[coding])
-            unpacked += part.decompress(body, limit + 1 - len(unpacked))
-            if len(unpacked) > limit:
-                raise Problem(413, f"the unpacked body is larger than NCORE_MAX_BODY_BYTES = {limit}")
+            unpacked += part.decompress(body, limit.size + 1 - len(unpacked))
+            limit.check("unpacked body", len(unpacked))
             if not part.eof:
                 raise Problem(400, f"the body ends in the middle of its {coding} data")
             body = part.unused_data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -45,3 +45,23 @@ def position(cursor: str) -> tuple[datetime, str]:
     except (ValueError, TypeError):
         pass
     raise refused("cursor", f"must be the next_cursor of an earlier answer; got {shortened(cursor)}")
+
+
+def cursor_at(sort: str, value: Any, moment: datetime, row_id: str) -> str:
+    """The cursor of a list that is sorted by something else: it holds what, and the last row's value of it."""
+    kept = ["time", value.isoformat()] if isinstance(value, datetime) else ["", value]
+    return base64.urlsafe_b64encode(orjson.dumps([sort, *kept, moment.isoformat(), row_id])).decode()
+
+
+def place_of(cursor: str, sort: str) -> tuple[Any, datetime, str]:
+    """Value, moment and id of the last row of the page before. Raises the 422, also for a list in another order."""
+    try:
+        found = orjson.loads(base64.urlsafe_b64decode(cursor))
+        before, kind, value, moment, row_id = found
+        value = datetime.fromisoformat(value) if kind == "time" else value
+        is_sound = isinstance(value, str | int | float | datetime | None) and odd_character(f"{value}{row_id}") is None
+        if is_sound and before == sort:
+            return value, datetime.fromisoformat(moment), str(row_id)
+    except (ValueError, TypeError):
+        pass
+    raise refused("cursor", f"must be the next_cursor of an earlier answer in this order; got {shortened(cursor)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any, get_origin
 
+from annotated_types import MaxLen
 from fastapi import Query, Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query as InQuery
@@ -47,8 +48,9 @@ async def known_parameters(request: Request) -> None:
         if odd is not None:
             message = f"must be plain text on one line, without the character {odd}; got {shortened(value)}"
             faults.append({"field": name, "message": message})
-        elif len(value) > MAX_TEXT:
-            message = f"must have at most {MAX_TEXT} characters, not {len(value)}; got {shortened(value)}"
+        elif len(value) > _longest(request.scope["route"], name):
+            most = _longest(request.scope["route"], name)
+            message = f"must have at most {most} characters, not {len(value)}; got {shortened(value)}"
             faults.append({"field": name, "message": message})
     if faults:
         raise Problem.of(faults)
@@ -60,3 +62,11 @@ def _allowed(route: Any) -> dict[str, bool] | None:
         return None
     fields = [field for field in get_flat_params(route.dependant) if isinstance(field.field_info, InQuery)]
     return {field.alias: get_origin(field.field_info.annotation) is list for field in fields}
+
+
+def _longest(route: Any, name: str) -> int:
+    """Characters that a parameter may have: what its own field says where that is more."""
+    fields = {field.alias: field.field_info for field in get_flat_params(route.dependant)}
+    if name not in fields or get_origin(fields[name].annotation) is list:
+        return MAX_TEXT
+    return max([MAX_TEXT, *(part.max_length for part in fields[name].metadata if isinstance(part, MaxLen))])

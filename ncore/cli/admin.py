@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from rich.table import Table
+
+from ncore.cli.output import experiment_of, experiments_of, put, sweep_id_of
 from ncore.cli.terminal import console, new_table
-from ncore.client import ENDED, ApiError, Client
+from ncore.client import ENDED, ApiError, Client, Experiment, Sweep
 
 
 def workers(given: Namespace) -> int:
     with Client(given.url) as client:
         items = client.request("GET", "/workers").json()["items"]
+    put(given, items, _workers_table)
+    return 0
+
+
+def _workers_table(items: Sequence[Mapping[str, Any]]) -> Table:
     table = new_table("worker", "kind", "device", "memory", "seen", "runs")
     for item in items:
         memory = f"{item['used_bytes'] / 2**30:.1f} of {item['memory_bytes'] / 2**30:.1f} GiB"
         seen = "now" if item["alive"] else f"lost, last at {item['seen_at']}"
         table.add_row(item["id"], item["kind"], item["device"], memory, seen, item["experiment"] or "")
-    console.print(table)
-    return 0
+    return table
 
 
 def logs(given: Namespace) -> int:
     with Client(given.url) as client:
-        lines = client.experiment(given.id).logs()
+        lines = experiment_of(client, given.id).logs()
+    if given.json or given.csv or given.quiet:
+        put(given, lines, lambda _: new_table(), key="event")
+        return 0
     for line in lines:
         about = " ".join(str(line[name]) for name in ("worker", "detail") if line[name])
         attempt = f" (attempt {line['attempt']})" if line["attempt"] else ""
@@ -32,10 +44,16 @@ def logs(given: Namespace) -> int:
 
 
 def delete(given: Namespace) -> int:
-    """Deletes an experiment, or a sweep with all its experiments."""
+    """Deletes experiments, or sweeps with all their experiments."""
     with Client(given.url) as client:
-        (client.sweep_of(given.id) if given.sweep else client.experiment(given.id)).delete()
-    console.print(f"{given.id}: deleted with its measurements and files")
+        chosen: list[Sweep | Experiment] = (
+            [client.sweep_of(sweep_id_of(client, text)) for text in given.ids]
+            if given.sweep
+            else [*experiments_of(client, given.ids)]
+        )
+        for one in chosen:
+            one.delete()
+            console.print(one.id if given.quiet else f"{one.id}: deleted with its measurements and files")
     return 0
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import orjson
 
+from ncore.cli.output import experiment_of, experiments_of, put, put_json
 from ncore.cli.terminal import (
     comparison_table,
     console,
     experiments_table,
     faults,
     final_table,
+    new_table,
     prediction_table,
     verdict_lines,
 )
@@ -48,12 +50,20 @@ def exit_status_of(command: Callable[[Namespace], int], given: Namespace) -> int
 
 
 def presets(given: Namespace) -> int:
-    del given
     from ncore.presets import PRESETS
+    from ncore.sweeps.presets import SWEEPS
 
+    if given.json or given.csv or given.quiet:
+        rows = [{"name": one.name, "title": one.title, "description": one.description} for one in PRESETS.values()]
+        put(given, rows, lambda _: new_table(), key="name")
+        return 0
     for preset in PRESETS.values():
         console.print(f"{preset.name:14} {preset.title}")
         console.print(f"{'':14} {preset.description}", style="dim")
+    console.print("\nof sweeps (`ncore sweep NAME`):")
+    for one in SWEEPS.values():
+        console.print(f"{one.name:14} {one.title}")
+        console.print(f"{'':14} {one.description}", style="dim")
     return 0
 
 
@@ -61,19 +71,18 @@ def submit(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = client.submit(given.spec, dict(given.changes))
         console.print(experiment.id)
+        if given.quiet and given.wait:
+            experiment.wait(progress=False)
+            return 0
         return _follow(experiment) if given.wait else 0
-
-
-def list_(given: Namespace) -> int:
-    filters = {key: getattr(given, key) for key in ("status", "tag", "q") if getattr(given, key)}
-    with Client(given.url) as client:
-        console.print(experiments_table(one.data for one in client.experiments(limit=given.limit, **filters)))
-    return 0
 
 
 def show(given: Namespace) -> int:
     with Client(given.url) as client:
-        experiment = client.experiment(given.id)
+        experiment = experiment_of(client, given.id)
+        if given.json or given.csv or given.quiet:
+            put_json(experiment.data) if given.json else put(given, _final_rows(experiment), final_table)
+            return 0
         console.print(experiments_table([experiment.data]))
         if experiment.data["error"]:
             console.print(experiment.data["error"], style="red")
@@ -81,9 +90,15 @@ def show(given: Namespace) -> int:
     return 0
 
 
+def _final_rows(experiment: Experiment) -> list[dict[str, Any]]:
+    """The last value of each series, a row each."""
+    last = experiment.result["final"] if experiment.result else _latest(experiment)
+    return [{"id": experiment.id, "seed": one["seed"], **metric} for one in last for metric in one["metrics"]]
+
+
 def watch(given: Namespace) -> int:
     with Client(given.url) as client:
-        return _follow(client.experiment(given.id))
+        return _follow(experiment_of(client, given.id))
 
 
 def _follow(experiment: Experiment) -> int:
@@ -106,7 +121,8 @@ def _print_outcome(experiment: Experiment) -> None:
         console.print(comparison_table(rows))
     else:
         last = experiment.result["final"] if experiment.result else _latest(experiment)
-        console.print(final_table(last, "final values" if experiment.is_ended else "values so far"))
+        title = "final values" if experiment.is_ended else "values so far"
+        console.print(final_table(last, title, everything=experiment.data["source"] == "external"))
     for line in verdict_lines(experiment.result):
         console.print(line)
 
@@ -122,25 +138,37 @@ def _latest(experiment: Experiment) -> list[dict[str, Any]]:
 
 def cancel(given: Namespace) -> int:
     with Client(given.url) as client:
-        status = client.experiment(given.id).cancel().status
-    console.print(f"{given.id}: {CANCELLED.get(status, status)}")
+        for experiment in experiments_of(client, given.ids):
+            status = experiment.cancel().status
+            console.print(experiment.id if given.quiet else f"{experiment.id}: {CANCELLED.get(status, status)}")
     return 0
 
 
 def retry(given: Namespace) -> int:
     with Client(given.url) as client:
-        experiment = client.experiment(given.id).retry()
-        console.print(f"{given.id}: {experiment.status}; it goes on from its checkpoint")
+        for experiment in experiments_of(client, given.ids):
+            experiment.retry()
+            is_external = experiment.data["source"] == "external"
+            loop = f"its loop goes on by ncore.start(id={experiment.id!r})"
+            how = loop if is_external else "it goes on from its checkpoint"
+            console.print(experiment.id if given.quiet else f"{experiment.id}: {experiment.status}; {how}")
     return 0
 
 
 def export(given: Namespace) -> int:
+    folder: Path
     with Client(given.url) as client:
-        experiment = client.experiment(given.id)
-        if given.zip:
-            console.print(str(experiment.bundle(given.out or Path(f"{given.id}.zip"))))
+        experiment = experiment_of(client, given.id)
+        if given.to is not None:
+            from ncore.integrations.writing import TRACKERS
+
+            folder = given.out or Path(f"{experiment.id}-{given.to}")
+            console.print(TRACKERS[given.to](experiment.data, experiment.series(), folder))
             return 0
-        folder: Path = given.out or Path(given.id)
+        if given.zip:
+            console.print(str(experiment.bundle(given.out or Path(f"{experiment.id}.zip"))))
+            return 0
+        folder = given.out or Path(experiment.id)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("experiment", experiment.data), ("theory", experiment.theory())):
             (folder / f"{name}.json").write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
@@ -158,7 +186,12 @@ def theory(given: Namespace) -> int:
     from ncore.theory import predict
 
     prediction = predict(spec_of(body_of(given.spec, dict(given.changes))))
-    console.print(prediction_table(prediction.model_dump(exclude={"gram", "levels"})))
+    told = prediction.model_dump(mode="json", exclude={"gram", "levels"})
+    if given.json:
+        put_json(told)
+    else:
+        rows = [{"quantity": name, "predicted": value} for name, value in told.items()]
+        put(given, rows, lambda _: prediction_table(told), key="predicted")
     return 0
 
 

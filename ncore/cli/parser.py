@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 
 import ncore
+from ncore.cli.examples import examples_of
+from ncore.cli.options import add_options
 from ncore.status import ENDED
 
 LONGEST_DAYS = 100_000
@@ -24,18 +26,28 @@ COMMANDS = {
     "submit": ("commands.submit", "submit a spec or a preset"),
     "sweep": ("sweep.sweep", "submit one experiment for each combination of values"),
     "sweeps": ("sweep.sweeps", "list sweeps, newest first"),
-    "list": ("commands.list_", "list experiments, newest first"),
+    "list": ("listing.list_", "list experiments, newest first, or those that a query chooses"),
     "show": ("commands.show", "show an experiment: final values, beside predicted ones, and verdict"),
     "watch": ("commands.watch", "follow an experiment to its end"),
     "cancel": ("commands.cancel", "cancel an experiment"),
     "retry": ("commands.retry", "go on with a failed or cancelled experiment"),
+    "compare": ("listing.compare", "parameters that differ and final values, side by side; with --out one picture"),
+    "figure": ("figure.figure", "save the picture of experiments"),
+    "open": ("annotations.open_", "open an experiment, or the list, in the browser"),
+    "tag": ("annotations.tag", "show, add and remove tags of an experiment"),
+    "note": ("annotations.note", "show or write the notes of an experiment"),
+    "archive": ("annotations.archive", "hide experiments from lists that do not ask for them"),
     "export": ("commands.export", "save an experiment's spec, series, theory and picture into a folder"),
     "logs": ("admin.logs", "the events of an experiment, a line each"),
     "workers": ("admin.workers", "which workers there are, on what, and what runs there"),
     "delete": ("admin.delete", "delete an experiment, or a sweep with its experiments"),
     "prune": ("admin.prune", "delete what has ended some days ago"),
+    "sync": ("sync.sync", "send what loops have logged into folders while no service was there"),
+    "import": ("sync.import_", "make an experiment of measurements that other programs wrote down"),
     "theory": ("commands.theory", "what the theory predicts for a spec or a preset"),
     "run": ("commands.run", "run a spec or a preset here, without a service"),
+    "measure": ("measure.measure", "the metrics of features that were saved, or of a model's checkpoints"),
+    "completion": ("completion.completion", "print what makes a shell complete the command"),
 }
 """Each command's module and function, imported only when it is called, and what its help says."""
 
@@ -57,29 +69,44 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", help="the service (default: NCORE_URL, else http://127.0.0.1:8000)")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     parts = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    made = {name: parts.add_parser(name, help=text, description=text) for name, (_, text) in COMMANDS.items()}
+    made = {
+        name: parts.add_parser(
+            name, help=text, description=text, epilog=examples_of(name), formatter_class=argparse.RawTextHelpFormatter
+        )
+        for name, (_, text) in COMMANDS.items()
+    }
     for name in ("submit", "theory", "run", "sweep"):
-        made[name].add_argument("spec", help="a JSON file or a preset's name", metavar="FILE|PRESET")
+        of_sweeps = ", of a spec or of a whole sweep" if name == "sweep" else ""
+        made[name].add_argument("spec", help=f"a JSON file or a preset's name{of_sweeps}", metavar="FILE|PRESET")
         made[name].add_argument(
             "--set", action="append", default=[], type=_change, metavar="PATH=VALUE", dest="changes"
         )
-    for name in ("show", "watch", "cancel", "retry", "delete", "export", "logs"):
-        made[name].add_argument("id", metavar="ID")
+    for name in ("show", "watch", "export", "logs", "tag", "note"):
+        made[name].add_argument("id", metavar="ID", help="an experiment's id, or its beginning")
+    for name in ("cancel", "retry", "delete", "archive", "figure", "compare"):
+        made[name].add_argument("ids", metavar="ID", nargs="+", help="ids of experiments, or their beginnings")
+    add_options(made)
     made["submit"].add_argument("--wait", action="store_true", help="follow it to its end")
     made["sweep"].add_argument(
-        "--axis", action="append", required=True, type=_axis, metavar="PATH=[…]", dest="axes", help="values of a field"
+        "--axis", action="append", default=[], type=_axis, metavar="PATH=[…]", dest="axes",
+        help='values of a field: a list, or {"from": …, "to": …, "points": …, "spacing": "log"}',
+    )  # fmt: skip
+    made["sweep"].add_argument(
+        "--zip", action="append", type=_object, metavar="{PATH: […], …}", help="fields whose values move together"
+    )
+    made["sweep"].add_argument(
+        "--sample", type=_object, metavar="{…}", help='points of a box: {"points": 64, "box": {PATH: {"from", "to"}}}'
+    )
+    made["sweep"].add_argument(
+        "--refine", type=_object, metavar="{…}", help='divide on: {"metric": "verdict", "budget": 500}'
     )
     made["sweep"].add_argument("--name", default="", help="of the sweep")
     made["sweep"].add_argument("--wait", action="store_true", help="follow it to its end and show the table")
-    made["sweep"].add_argument("--metric", default="objective", help="of the table and the picture")
+    made["sweep"].add_argument("--metric", help="of the table and the picture (default: the sweep's own)")
     made["sweep"].add_argument("--out", help="file of the picture: .svg, .png, .pdf")
     made["up"].add_argument("--port", type=int, help="port of the API (default: NCORE_PORT, else 8000)")
-    made["list"].add_argument("--status")
-    made["list"].add_argument("--tag")
-    made["list"].add_argument("--q", help="text in the name")
-    made["list"].add_argument("--limit", type=int, default=20)
     made["sweeps"].add_argument("--limit", type=int, default=20)
-    made["delete"].add_argument("--sweep", action="store_true", help="ID is a sweep's")
+    made["delete"].add_argument("--sweep", action="store_true", help="they are sweeps' ids")
     made["prune"].add_argument("--days", type=_days, required=True, help="ended more than so many days ago")
     made["prune"].add_argument("--status", choices=ENDED, help="only these (default: all that have ended)")
     made["prune"].add_argument("--tag", help="only those with this tag")
@@ -88,8 +115,64 @@ def _parser() -> argparse.ArgumentParser:
     made["export"].add_argument(
         "--zip", action="store_true", help="everything in one zip file, to run it again elsewhere"
     )
+    made["sync"].add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="FOLDER",
+        help="of a run, or of runs (default: NCORE_RUNS, else ncore-runs)",
+    )
+    made["export"].add_argument(
+        "--to", choices=("tensorboard", "mlflow", "wandb"), help="the series into another tracker, by its own library"
+    )
     made["run"].add_argument("--out", type=Path, help="folder for the series and the picture")
+    _measure_arguments(made["measure"])
+    _import_arguments(made["import"])
     return parser
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = "a .csv, a TensorBoard event file, or a folder of these; all make one experiment"
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=forms)
+    parser.add_argument("--name", help="of the experiment (default: the first file's)")
+    parser.add_argument("--tag", action="append", default=[], help="may be repeated")
+    parser.add_argument("--classes", type=int, metavar="K", help="number of classes, for a verdict")
+    parser.add_argument(
+        "--seed", action="append", default=[], type=int, help="of what says none: one for all, or one for each file"
+    )
+    parser.add_argument("--again", action="store_true", help="another experiment, though the same was imported before")
+
+
+def _measure_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = ".npz .npy .pt .safetensors .csv .parquet, or a folder of them"
+    parser.add_argument("file", nargs="?", help=f"features and labels, maybe weight and bias: {forms}", metavar="FILE")
+    for role in ("labels", "weight", "bias"):
+        parser.add_argument(f"--{role}", help=f"a file of the {role} alone", metavar="FILE")
+    parser.add_argument(
+        "--key", action="append", default=[], type=_key, metavar="ROLE=NAME", dest="keys", help="features=hidden_7"
+    )
+    parser.add_argument("--classes", choices=("all", "present"), default="all", help="present: leave empty ones out")
+    parser.add_argument("--json", action="store_true", help="as JSON, NaN as null")
+    parser.add_argument("--model", help="function that makes the model, with --checkpoints", metavar="MODULE:FUNCTION")
+    parser.add_argument("--checkpoints", help="files of its weights: 'ckpt/*.pt'", metavar="PATTERN")
+    parser.add_argument("--data", help="a data set's name, or folder:PATH", metavar="NAME")
+    parser.add_argument("--image-size", type=int, default=32, help="side that images are scaled to")
+    parser.add_argument("--layers", nargs="+", help="names of modules, or patterns (default: the classifier's input)")
+    parser.add_argument("--classifier", help="name of the last linear map (default: the last nn.Linear)")
+
+
+def options_of() -> dict[str, list[str]]:
+    """{command: its options, and ID or SPEC where it takes one}: what a shell completes."""
+    found: dict[str, list[str]] = {}
+    for action in _parser()._actions:  # noqa: SLF001 (argparse has no other way to ask)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for name, parser in action.choices.items():
+                actions = parser._actions  # noqa: SLF001
+                places = ["ID" for one in actions if one.metavar == "ID"] + [
+                    "SPEC" for one in actions if one.metavar == "FILE|PRESET"
+                ]
+                found[name] = [*(flag for one in actions for flag in one.option_strings), *places]
+    return found
 
 
 class _Version(argparse.Action):
@@ -111,12 +194,32 @@ def _change(text: str) -> tuple[str, Any]:
         return path, value
 
 
-def _axis(text: str) -> tuple[str, list[Any]]:
-    """`regularization.features=[0.001, 0.01]`."""
+def _key(text: str) -> tuple[str, str]:
+    """`features=hidden_7`."""
+    role, _, name = text.partition("=")
+    if role not in ("features", "labels", "weight", "bias") or not name:
+        raise argparse.ArgumentTypeError(f"must be features, labels, weight or bias = a name; got {text!r}")
+    return role, name
+
+
+def _axis(text: str) -> tuple[str, Any]:
+    """`regularization.features=[0.001, 0.01]`, or a range."""
     path, values = _change(text)
-    if not isinstance(values, list) or not values:
-        raise argparse.ArgumentTypeError(f"must be PATH=[value, …], a JSON list; got {text!r}")
+    if not isinstance(values, list | dict) or not values:
+        what = 'a JSON list or a range {"from", "to", "points", "spacing"}'
+        raise argparse.ArgumentTypeError(f"must be PATH=[value, …], {what}; got {text!r}")
     return path, values
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"must be a JSON object; got {text!r} ({error})") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"must be a JSON object; got {text!r}")
+    return found
 
 
 def _days(text: str) -> float:

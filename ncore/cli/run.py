@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from ncore.cli.terminal import comparison_table, console, faults, final_table, verdict_lines
 from ncore.outcome import Outcome
-from ncore.presets import spec_of
+from ncore.presets import spec_of, trainable
 from ncore.run import Measurement
 from ncore.series import as_series, csv_parts
 from ncore.spec import NetworkSpec, UfmSpec
@@ -27,7 +27,7 @@ def run_here(body: Any, out: Path | None) -> int:
 
     Exit status 1 where it failed, 130 where it was interrupted.
     """
-    spec = spec_of(body)
+    spec = trainable(spec_of(body))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before the work, lest it be in vain
     measured: list[Measurement] = []

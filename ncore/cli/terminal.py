@@ -53,23 +53,37 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def final_table(final: Sequence[Mapping[str, Any]], title: str = "final values") -> Table:
-    """The main metrics of each seed's last measurement: a row a metric and layer, a column a seed."""
+def final_table(final: Sequence[Mapping[str, Any]], title: str = "final values", everything: bool = False) -> Table:
+    """Each seed's last measurement: a row a metric and layer, a column a seed; of the main metrics, or of all."""
     seeds = [f"seed {one['seed']}" for one in final]
     table = new_table("metric", "layer", *seeds, title=title, right=seeds)
     values = [{(m["metric"], m["layer"]): m["value"] for m in one["metrics"]} for one in final]
-    keys = [key for key in dict.fromkeys(key for one in values for key in one) if key[0] in SHOWN_METRICS]
-    for metric, layer in sorted(keys, key=lambda key: (key[1] is not None, SHOWN_METRICS.index(key[0]))):
+    order = {metric: i for i, metric in enumerate(SHOWN_METRICS)}
+    keys = [key for key in dict.fromkeys(key for one in values for key in one) if everything or key[0] in order]
+    for metric, layer in sorted(keys, key=lambda key: (key[1] is not None, order.get(key[0], len(order)))):
         table.add_row(metric, layer or "", *(number(one.get((metric, layer)), ".6g") for one in values))
     return table
 
 
-def experiments_table(items: Iterable[Mapping[str, Any]]) -> Table:
-    table = new_table("id", "name", "status", "progress", "submitted", "device")
+def shown_finals(result: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The main final values, each the mean over the seeds, by "final.METRIC.LAYER"; and the verdict."""
+    found: dict[str, list[float]] = {}
+    for m in (m for one in (result or {}).get("final", []) for m in one["metrics"]):
+        if m["metric"] in SHOWN_METRICS and m["value"] is not None:
+            found.setdefault(".".join(filter(None, ("final", m["metric"], m["layer"]))), []).append(m["value"])
+    reached = dict.fromkeys(verdict["reached"] for verdict in (result or {}).get("verdict", []))
+    verdict = {"final.verdict": ", ".join(reached)} if reached else {}
+    return {**{name: sum(values) / len(values) for name, values in found.items()}, **verdict}
+
+
+def experiments_table(items: Iterable[Mapping[str, Any]], fields: Sequence[str] = ()) -> Table:
+    """A row for each; `fields` are more columns, which the API was asked for."""
+    table = new_table("id", "name", "status", "progress", "submitted", "device", *fields, right=fields)
     for item in items:
         at = item["progress"]
         share = f"{100 * at['step'] // at['total']} %" if at["total"] else ""
-        table.add_row(item["id"], item["name"], item["status"], share, moment(item["created_at"]), item["device"] or "")
+        front = (item["id"], item["name"], item["status"], share, moment(item["created_at"]), item["device"] or "")
+        table.add_row(*front, *(_plain(item.get("values", {}).get(name, item.get(name))) for name in fields))
     return table
 
 
@@ -106,7 +120,8 @@ def verdict_lines(result: Mapping[str, Any] | None) -> Iterable[str]:
     for verdict in (result or {}).get("verdict", []):
         gap = "" if verdict["gap"] is None else f", relative gap to the predicted objective {verdict['gap']:.1e}"
         note = f" ({verdict['note']})" if verdict["note"] else ""
-        yield f"seed {verdict['seed']}: {verdict['reached'].replace('_', ' ')}{gap}{note}"
+        reached = (verdict["reached"] or "not known").replace("_", " ")
+        yield f"seed {verdict['seed']}: {reached}{gap}{note}"
 
 
 console = Terminal()

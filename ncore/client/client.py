@@ -9,12 +9,13 @@ from __future__ import annotations
 import html
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from ncore.client.bodies import Given, as_json, body_of
+from ncore.client.bodies import Given, body_of, sweep_body
 from ncore.client.resources import Experiment, Sweep
 from ncore.client.transport import ApiError, NotReached, Transport
 
@@ -85,16 +86,17 @@ class Client:
     def sweep(
         self,
         base: Given,
-        axes: Mapping[str, Sequence[Any]],
+        axes: Mapping[str, Sequence[Any] | Mapping[str, Any]] | None = None,
         set: Mapping[str, Any] | None = None,  # noqa: A002
         name: str = "",
+        **forms: Any,
     ) -> Sweep:
-        """Submits one experiment for each combination of the values of `axes`, {dotted path: values}."""
-        body = {
-            "base": body_of(base, set),
-            "axes": {path: as_json(list(values)) for path, values in axes.items()},
-            "name": name,
-        }
+        """Submits one experiment for each combination of the values of `axes`, {dotted path: values}.
+
+        Values are a list, or {"from", "to", "points", "spacing"}. `forms` are the others of POST /sweeps: zip, sample,
+        refine, picture. With neither, `base` is the name of a sweep's preset, or a file that holds a whole sweep.
+        """
+        body = sweep_body(base, axes, set, name, forms)
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         return Sweep(self, self.request("POST", "/sweeps", json=body, headers=headers, repeatable=True).json())
 
@@ -111,7 +113,8 @@ class Client:
         return items
 
     def experiments(self, limit: int | None = None, **filters: Any) -> Iterator[Experiment]:
-        """Newest first; filters as in GET /experiments (status, tag, kind, q)."""
+        """Newest first; filters as in GET /experiments: status, tag, kind, q, archived, `where` (a query such as
+        "nc1.h1 < 1e-6 and tag:paper"), sort, columns (which `data` has then, those of queries as its `values`)."""
         cursor, given = None, 0
         while True:
             page = min(200, 200 if limit is None else limit - given)
@@ -123,6 +126,21 @@ class Client:
             if cursor is None or given == limit:
                 return
 
+    def compare(self, experiments: Iterable[Experiment | str], path: str | Path, **options: Any) -> Path:
+        """Saves metrics of several experiments as a picture, or what it shows as .csv; options as in GET /compare.*."""
+        path = Path(path)
+        ids = [one if isinstance(one, str) else one.id for one in experiments]
+        form = path.suffix.removeprefix(".") or "svg"
+        answer = self.request("GET", f"/compare.{form}", params={"experiment": ids, **options})
+        path.write_bytes(answer.content)
+        return path
+
+    def fields(self) -> list[dict[str, Any]]:
+        """What `where`, `sort` and `columns` of `experiments` know: name and kind, and of a parameter whether it
+        `differs` between experiments."""
+        items: list[dict[str, Any]] = self.request("GET", "/fields").json()["items"]
+        return items
+
     def theory(
         self,
         spec: Given,
@@ -132,6 +150,7 @@ class Client:
         answer: dict[str, Any] = self.request("POST", "/theory", json=body_of(spec, set), repeatable=True).json()
         return answer
 
-    def presets(self) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = self.request("GET", "/presets").json()["items"]
+    def presets(self, kind: str = "experiment") -> list[dict[str, Any]]:
+        """Presets of experiments, or of sweeps where `kind` is "sweep"."""
+        items: list[dict[str, Any]] = self.request("GET", "/presets", params={"kind": kind}).json()["items"]
         return items

@@ -13,7 +13,7 @@ import orjson
 
 from ncore.client.transport import ApiError, NotReached
 from ncore.series import framed, table_of_columns
-from ncore.status import ENDED
+from ncore.status import ENDED, LOST
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
@@ -73,7 +73,7 @@ class Resource:
     def _until_ended(self, seconds: float | None, show: Any, **filters: Any) -> None:
         """Looks until it has ended, showing each look. Raises TimeoutError."""
         until = None if seconds is None else time.monotonic() + seconds
-        while not self.refresh(**filters).is_ended:
+        while not (self.refresh(**filters).is_ended or self.state == LOST):
             show(self.data)
             if until is not None and time.monotonic() > until:
                 raise TimeoutError(f"{self.noun} {self.id} is not done after {seconds} s: {self.state}")
@@ -122,6 +122,8 @@ class Experiment(Resource):
 
         with progress_of(self.data, shown=progress) as show:
             self._until_ended(timeout_seconds, show)
+        if self.status == LOST:
+            raise ExperimentFailed(f"experiment {self.id} is lost: its loop fell silent; it may go on with this id")
         if self.status != "succeeded":
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self
@@ -185,6 +187,11 @@ class Experiment(Resource):
         """Saves everything about it as one zip file: spec, result, series, pictures, versions."""
         return self._client.transport.save(f"{self._path}/export.zip", Path(path))
 
+    def annotate(self, **changes: Any) -> Experiment:
+        """Changes name, tags, notes (Markdown), priority, or `archived`; None clears. Raises ApiError (422)."""
+        self.data = self._client.request("PATCH", self._path, json=changes, repeatable=True).json()
+        return self
+
     def retry(self) -> Experiment:
         """A failed or cancelled one goes on from its checkpoint."""
         self.data = self._client.request("POST", f"{self._path}/retry").json()
@@ -198,7 +205,7 @@ class Sweep(Resource):
 
     @property
     def is_ended(self) -> bool:
-        return not set(self.data["statuses"]) - set(ENDED)
+        return not set(self.data["statuses"]) - set(ENDED) and not self.data.get("refining")
 
     @property
     def state(self) -> str:
@@ -212,13 +219,29 @@ class Sweep(Resource):
             self._until_ended(timeout_seconds, show, limit=1)
         return self.refresh()
 
-    def frame(self, library: Frame | None = None, **filters: Any) -> Any:
-        """One row a combination and metric: the axes, experiment, status, metric, layer, mean, low, high, predicted.
+    def items(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Every combination, page by page; filters as in GET /sweeps/{id}: metric, layer, where, status, sort."""
+        offset: int | None = filters.pop("offset", 0)
+        limit = filters.get("limit")
+        while offset is not None:
+            page = self._client.request("GET", self._path, params={**filters, "offset": offset}).json()
+            yield from page["items"]
+            offset = None if limit else page["next_offset"]
 
-        A frame of pandas or polars. Raises ImportError where neither is installed.
+    def download(self, path: str | Path, form: str | None = None, **filters: Any) -> Path:
+        """Saves the table as csv or parquet; without `form` the ending says which."""
+        path = Path(path)
+        params = {**filters, "format": form or path.suffix.removeprefix(".") or "csv"}
+        return self._client.transport.save(self._path, path, params)
+
+    def frame(self, library: Frame | None = None, **filters: Any) -> Any:
+        """One row a combination and metric: axes, experiment, status, metric, layer, mean, low, high, …, predicted.
+
+        A frame of pandas or polars; `filters` as in GET /sweeps/{id}: metric, layer, where, status, sort. Raises
+        ImportError where neither is installed.
         """
         rows = []
-        for item in self.refresh(**filters).data["items"]:
+        for item in self.items(**filters):
             front = {**item["point"], "experiment": item["experiment"], "status": item["status"]}
             rows += [{**front, **level} for level in item["metrics"]] or [front]
         names = list(dict.fromkeys(name for row in rows for name in row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,21 +58,23 @@ class Transport:
             return response
 
     @contextmanager
-    def stream(self, path: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    def stream(
+        self, path: str, headers: dict[str, str], params: Mapping[str, Any] | None = None
+    ) -> Iterator[httpx.Response]:
         """An answer that is still being written. Raises ApiError, and httpx.TransportError where it breaks off."""
-        with self._http.stream("GET", path, headers=headers) as response:
+        with self._http.stream("GET", path, headers=headers, params=params) as response:
             if response.is_error:
                 response.read()
                 raise refusal(response)
             yield response
 
-    def save(self, path: str, target: Path) -> Path:
+    def save(self, path: str, target: Path, params: Mapping[str, Any] | None = None) -> Path:
         """Writes an answer of any size to a file, which is there only once it is whole. Raises as `send` does."""
         part = target.with_name(f"{target.name}.part")
         until = time.monotonic() + self.patience_seconds
         while True:
             try:
-                with self.stream(path, {}) as response, part.open("wb") as file:
+                with self.stream(path, {}, params) as response, part.open("wb") as file:
                     for chunk in response.iter_bytes():
                         file.write(chunk)
                 return part.replace(target)

@@ -13,8 +13,10 @@ from ncore.kinds.fields import (
     Int,
     Label,
     OneOf,
+    Options,
     Part,
     Plain,
+    PluginName,
     Real,
     Reference,
     number_or_list,
@@ -44,6 +46,8 @@ class Source:
     """Whether `data.path` says where it is."""
     any_classes: bool = False
     """Whether `data.classes` may be any number."""
+    is_plugin: bool = False
+    """Whether `data.plugin` says whose it is."""
     needs_classes: bool = False
     """Whether `data.classes` must be a list."""
 
@@ -74,6 +78,7 @@ DATA_SETS: dict[str, Source] = {
         ),
         Source("folder", "a folder of images", "ncore.network.folder:folder", flips=True, has_path=True),
         Source("synthetic", "synthetic images", "ncore.network.sources:synthetic", any_classes=True),
+        Source("plugin", "images of a package", "ncore.network.plugins:images", is_plugin=True),
     )
 }
 """The data sets by their name."""
@@ -128,6 +133,11 @@ class Chosen(Part):
         description="a list: only these classes, in this order, by index from 0 or by name; a number: synthetic only",
     )
 
+    plugin: PluginName | None = None
+    """Of the data set `plugin`: a function that an installed package offers by the entry point `ncore.datasets`, by the
+    entry point's name or the function's, package.module:function."""
+    options: Options = Field(default_factory=dict, description="arguments of the plugin's function")
+
     @property
     def source(self) -> Source:
         return DATA_SETS[self.name]
@@ -139,6 +149,15 @@ class Chosen(Part):
         if isinstance(asked, tuple):
             return len(asked)
         return self.source.classes or asked or (len(n) if isinstance(n, tuple) else CLASSES)
+
+    @model_validator(mode="after")
+    def _plugin_is_named(self) -> Self:
+        if self.source.is_plugin != (self.plugin is not None):
+            named = ", ".join(repr(source.name) for source in DATA_SETS.values() if source.is_plugin)
+            raise ValueError(f"plugin: must be given for the data set {named}, and only for it")
+        if self.options and self.plugin is None:
+            raise ValueError("options: may be given beside data.plugin only")
+        return self
 
     @model_validator(mode="after")
     def _source_has_what_is_asked_for(self) -> Self:
@@ -164,7 +183,7 @@ class OutOfDistribution(Chosen):
 
     def is_apart_from(self, data: Chosen) -> bool:
         """Whether no image can be of both."""
-        if (self.name, self.path) != (data.name, data.path):
+        if (self.name, self.path, self.plugin) != (data.name, data.path, data.plugin):
             return True
         mine, others = self.classes, data.classes
         return isinstance(mine, tuple) and isinstance(others, tuple) and not set(mine) & set(others)

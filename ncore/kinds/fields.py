@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Strict
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -80,6 +80,38 @@ class Entries:
 
 
 Label = Annotated[str, Field(min_length=1, max_length=64), Plain()]
+
+MAX_OPTIONS, MAX_OPTION_DEPTH, MAX_OPTION_TEXT = 64, 4, 256
+
+
+def _options(value: Any) -> dict[str, Any]:
+    """JSON of a bounded size."""
+    if not isinstance(value, dict):
+        raise ValueError(f"must be an object; got {shortened(value)}")  # noqa: TRY004 (pydantic's rule)
+    if _size(value, 0) > MAX_OPTIONS:
+        raise ValueError(f"must hold at most {MAX_OPTIONS} values")
+    return value
+
+
+def _size(value: Any, depth: int) -> int:
+    """How many values it holds in all."""
+    if depth > MAX_OPTION_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_OPTION_DEPTH} levels")
+    if isinstance(value, dict):
+        return sum(_size(one, depth + 1) for pair in value.items() for one in pair)
+    if isinstance(value, list | tuple):
+        return sum(_size(one, depth + 1) for one in value)
+    if isinstance(value, str) and len(value) > MAX_OPTION_TEXT:
+        raise ValueError(f"must have texts of at most {MAX_OPTION_TEXT} characters")
+    return 1
+
+
+Options = Annotated[dict[str, Any], BeforeValidator(_options)]
+PluginName = Annotated[
+    str,
+    Field(max_length=128),
+    Matching(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.]+)?", "an entry point's name, or package.module:function"),
+]
 
 
 class Part(BaseModel):

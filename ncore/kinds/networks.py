@@ -49,6 +49,8 @@ class NetworkModel(Part):
     )
 
     build: ClassVar[Reference]
+    is_foreign: ClassVar[bool] = False
+    """Whether its modules are another's, to be left as they are."""
     least_batch: ClassVar[int] = 2
     """Images that a batch must have: batch normalisation needs a spread."""
     ends_in_relu: ClassVar[bool] = False

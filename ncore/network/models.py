@@ -105,6 +105,8 @@ def build(
         torch.manual_seed(seed)
         network: Network = resolved(type(model).build)(model, classes, channels, image_size)
     network.layers = model.measured
+    if model.is_foreign:
+        return network
     if cut_padding_taps:
         cut_dead_taps(network, channels, image_size)
     if as_products:

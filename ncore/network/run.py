@@ -54,6 +54,7 @@ class NetworkRun:
         check: Check = go_on,
     ) -> None:
         self.spec, self.device, self._data_dir = spec, device, data_dir
+        self.diverged: dict[int, Diverged] = {}  # seeds are trained one by one, and experiments too
         self._dtype = torch.float64 if spec.precision == "float64" else torch.float32
         self._data = load(spec.data, data_dir, device, self._dtype, check)
         self.classes = self._data.classes

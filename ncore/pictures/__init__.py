@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ncore.pictures.picture import Picture, figure
+    from ncore.pictures.picture import Picture, compare, figure
 
-__all__ = ["Picture", "figure"]
+__all__ = ["Picture", "compare", "figure"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,8 @@ MARGIN = 0.04
 """Room above and below the curves, as a share of the height."""
 LEAST_RATIO = 1.02
 """A log axis covers at least this ratio: what hardly moves looks like it."""
+HIGHEST_TICK = 0.97
+"""Share of the height above which a tick's label would push the panel's title up, out of the row of titles."""
 MOST_TICKS = 6
 NUMBER_LABEL = "format(datum.value, abs(datum.value) < 1e5 ? '.6~g' : '.4~s')"
 """Plain digits: an axis rounds a `format` of its own to the distance of its ticks, which makes 1e+1 of 10."""
@@ -42,28 +44,31 @@ class Abscissa:
     title: str = "step"
     unit: float = 1.0
     log: bool = True
+    least: float = 1.0
+    """Distances below it are drawn alike on a log axis, on which 0 has a place, too."""
 
     def channel(self, last: float, layout: Layout) -> Channel:
         """Logarithmic axes are symlog, so that step 0 has a place; their ticks are those of `ticks`."""
         scale: dict[str, Any] = {"domain": [0, last or 1], "nice": False}
         axis: dict[str, Any] = {"labelFlush": False, "labelExpr": NUMBER_LABEL, "tickCount": 8}
         if self.log:
-            scale |= {"type": "symlog", "constant": 1}
+            scale |= {"type": "symlog", "constant": self.least}
             axis = {"labelFlush": False, "labelExpr": POWER_LABEL, "values": self.ticks(last)}
             if self.draws_powers(last, layout):
                 axis |= {"labels": False, "minExtent": 20}
         return {"field": self.title, "type": "quantitative", "title": self.title, "scale": scale, "axis": axis}
 
     def ticks(self, last: float) -> list[float]:
-        """Of a log axis: 0, 1, 10, 100, …"""
-        return [0, *(10**power for power in range(int(math.log10(max(last, 1))) + 1))]
+        """Of a log axis: 0, 1, 10, 100, … units of `least`."""
+        first, powers = round(math.log10(self.least)), int(math.log10(max(last / self.least, 1)) + 1e-9)
+        return [0, *(10**power if power >= 0 else float(f"1e{power}") for power in range(first, first + powers + 1))]
 
     def draws_powers(self, last: float, layout: Layout) -> bool:
         """Whether the ticks' labels are powers of ten that are drawn as texts of their own."""
         return self.log and last >= 1e4 and layout.powers == "drawn"
 
 
-SHARE = Abscissa("share of the run", log=False)
+SHARE = Abscissa("share of the run", log=False, least=1e-3)
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,11 @@ class Ordinate:
     def ticks(self) -> list[float]:
         """Of a log axis: powers of ten, over few decades 1, 2, 5 or 1, 3 of each, over less than one evenly spaced."""
         decades = math.log10(self.high / self.low)
-        if decades < 0.8:
-            return _even_ticks(self.low, self.high)
+        inside = _even_ticks(self.low, self.high) if decades < 0.8 else self._powers(decades)
+        lower = [tick for tick in inside if self.height(tick) <= HIGHEST_TICK]
+        return lower if len(lower) > 1 else inside
+
+    def _powers(self, decades: float) -> list[float]:
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         every = max(1, math.ceil(decades / MOST_TICKS))
         digits = (1, 2, 5) if decades < 1.6 else (1, 3) if decades < 3 else (1,)

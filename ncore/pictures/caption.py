@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 
 
-def caption(spec: UfmSpec | NetworkSpec, shown: Sequence[int] = ()) -> str:
+def caption(spec: AnySpec, shown: Sequence[int] = ()) -> str:
     """The setting, and which seeds are shown; all if empty."""
     seeds = [seed for seed in spec.seeds if not shown or seed in shown]
-    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else f"seed {seeds[0]}"
-    setting = _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
-    return f"{setting}; {told}"
+    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else "".join(f"seed {seed}" for seed in seeds)
+    return "; ".join(filter(None, (_setting(spec), told)))
+
+
+def _setting(spec: AnySpec) -> str:
+    if isinstance(spec, ExternalSpec):
+        classes = spec.model.classes
+        return "measured elsewhere" if classes is None else f"measured elsewhere, K = {classes}"
+    return _ufm(spec) if isinstance(spec, UfmSpec) else _network(spec)
 
 
 def _loss(spec: UfmSpec | NetworkSpec) -> str:

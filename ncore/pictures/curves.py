@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from ncore.pictures import marks
-from ncore.pictures.axes import SHARE, Abscissa, Channel, Ordinate, powers_below, powers_beside
+from ncore.pictures.axes import Abscissa, Channel, Ordinate, powers_below, powers_beside
 from ncore.pictures.histogram import histogram
 from ncore.pictures.marks import Row, Tables
-from ncore.pictures.panels import GAP, PANELS, Panel, panel_of
+from ncore.pictures.panels import GAP, Panel, panel_called
 from ncore.pictures.points import CurvePoint, Curves, Key
 from ncore.pictures.setting import PictureSetting
 from ncore.pictures.themes import THEMES, Layout, Theme
-from ncore.pictures.titles import distinct, title_of, width
+from ncore.pictures.titles import title_of
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-NAME_COLUMNS = 44
-"""Of an experiment's name in a legend."""
-LEGEND_MARK_COLUMNS = 7
-"""Of the line in front of a name, and the room behind it."""
 TITLE_LINES, CAPTION_LINES = 2, 6
 NO_TITLE = "none"
+PREDICTED = "predicted"
 SCREEN = Layout()
 
 
@@ -42,76 +38,35 @@ def figure(
     With `hover` some points of each curve show their values under the pointer. `ends` are the last values of all seeds,
     for the panels that are histograms.
     """
-    names, canvas = panels or setting.shown(ends), _Canvas(THEMES[theme], layout, hover)
-    if any(GAP in PANELS[name].metrics for name in names):
-        curves = {**curves, (GAP, None): _gap(curves, setting)}
-    charts = [_panel(PANELS[name], curves, ends, setting, canvas) for name in names]
+    names, canvas = panels or setting.shown(ends), Canvas(THEMES[theme], layout, hover)
+    if any(GAP in panel_called(name).metrics for name in names):
+        curves = {**curves, (GAP, None): gap_of(curves, setting)}
+    charts = [_panel(panel_called(name), curves, ends, setting, canvas) for name in names]
     heading = (setting.name, setting.caption) if layout.title is None else (layout.title, "")
     description = f"{setting.name}. {setting.caption}".strip(". ")
-    return {**_whole(charts, canvas, *heading, columns), "description": description}
+    return {**whole(charts, canvas, *heading, columns), "description": description}
 
 
-def comparison(
-    experiments: Sequence[tuple[PictureSetting, Curves]],
-    metric: str,
-    by_share: bool = False,
-    theme: str = "light",
-    hover: bool = False,
-    layout: Layout = SCREEN,
-) -> dict[str, Any]:
-    """Vega-Lite of one metric of several experiments: a colour each, layers dashed from the last."""
-    layout = replace(layout, width=2 * layout.width, height=int(1.7 * layout.height))  # one panel in the room of two
-    over, panel, canvas = SHARE if by_share else Abscissa(), panel_of(metric), _Canvas(THEMES[theme], layout, hover)
-    names, rows = distinct([setting.name for setting, _ in experiments], NAME_COLUMNS), []
-    for name, (setting, curves) in zip(names, experiments, strict=True):
-        found = _rows(curves, panel.metrics, Abscissa(over.title, _length(setting, curves) if by_share else 1))
-        depth = {layer: _depth(i) for i, layer in enumerate(_layers(setting, found)[::-1])} | {"": _depth(0)}
-        label = panel.metrics[metric]  # behind which a row says of which images it is, where not of training
-        depths_of = [depth[row["layer"]] + row["metric"].removeprefix(label) for row in found]
-        rows += [{**row, "experiment": name, "depth": deep} for row, deep in zip(found, depths_of, strict=True)]
-    depths = sorted({row["depth"] for row in rows}, key=lambda text: (len(text), text))
-    beside = max(1, layout.columns // (max(map(width, names)) + LEGEND_MARK_COLUMNS))
-    legend = {"columns": beside} if layout.has_legend else None
-    color = marks.field("experiment", "nominal", title=None, scale=canvas.style.scale(names), legend=legend)
-    encoding = {"color": color, "strokeDash": marks.dash("depth", depths), "strokeWidth": {"value": layout.stroke}}
-    shown = {"experiment": "experiment", "layer": "layer"}
-    chart = _curves(panel, rows, [], over, encoding, canvas, shown)
-    chart |= {**_sizes(layout), "title": panel.title}
-    return {
-        **_whole([chart], canvas, layout.title or NO_TITLE, "", 2),
-        "description": f"{panel.title} of {', '.join(names)}",
-    }
-
-
-class _Canvas:
+class Canvas:
     """What all panels of a picture share."""
 
     def __init__(self, style: Theme, layout: Layout, hover: bool) -> None:
         self.style, self.layout, self.hover, self.tables = style, layout, hover, Tables()
 
 
-def _sizes(layout: Layout) -> dict[str, Any]:
+def sizes_of(layout: Layout) -> dict[str, Any]:
     return {"width": layout.width, "height": layout.height}
 
 
-def _length(setting: PictureSetting, curves: Curves) -> int:
-    """Steps of the whole run; as far as it got where that is not known."""
-    return setting.steps or max((points[-1].step for points in curves.values() if points), default=0) or 1
-
-
-def _depth(index: int) -> str:
-    return "last layer" if index == 0 else f"{index} before it"
-
-
 def _panel(
-    panel: Panel, curves: Curves, ends: Mapping[Key, Sequence[float]], setting: PictureSetting, canvas: _Canvas
+    panel: Panel, curves: Curves, ends: Mapping[Key, Sequence[float]], setting: PictureSetting, canvas: Canvas
 ) -> dict[str, Any]:
     if panel.over_seeds:
         chart = histogram(panel, ends, setting, canvas.style, canvas.layout, canvas.tables)
-        return {**chart, **_sizes(canvas.layout), "title": panel.title}
-    rows, style, stroke = _rows(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
-    layers = _layers(setting, rows)
-    labels = _labels(panel, rows)
+        return {**chart, **sizes_of(canvas.layout), "title": panel.title}
+    rows, style, stroke = rows_of(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
+    layers = layers_of(setting, rows)
+    labels = labels_of(panel, rows)
     stroke_width: Channel = {"value": stroke}
     if len(layers) < 2:
         color: Channel = {"value": style.colours[0]}
@@ -124,10 +79,10 @@ def _panel(
         last = {"test": {"field": "layer", "equal": layers[-1]}, "value": 1.15 * stroke}
         stroke_width = {"value": 0.8 * stroke, "condition": last}
     encoding = {"color": color, "strokeDash": marks.dash("metric", labels), "strokeWidth": stroke_width}
-    levels = _levels(panel, rows, setting.predicted)
+    levels = levels_of(panel, rows, {PREDICTED: setting.predicted, **setting.limits})
     shown = {"layer": "layer"} if any(row["layer"] for row in rows) else {}
-    chart = _curves(panel, rows, levels, setting.over, encoding, canvas, shown)
-    return {**chart, **_sizes(canvas.layout), "title": _title(panel, setting)}
+    chart = panel_chart(panel, rows, levels, setting.over, encoding, canvas, shown)
+    return {**chart, **sizes_of(canvas.layout), "title": _title(panel, setting)}
 
 
 def _title(panel: Panel, setting: PictureSetting) -> str:
@@ -135,16 +90,20 @@ def _title(panel: Panel, setting: PictureSetting) -> str:
     return panel.title if least is None else f"{panel.title}, f* = {least:.5g}"
 
 
-def _curves(
+def panel_chart(
     panel: Panel,
     rows: list[Row],
     levels: list[Row],
     over: Abscissa,
     encoding: Mapping[str, Channel],
-    canvas: _Canvas,
+    canvas: Canvas,
     shown: dict[str, str],
+    coloured: bool = False,
 ) -> dict[str, Any]:
-    """Bands, lines and predicted levels in one panel; a text where there is nothing to draw."""
+    """Bands, lines and predicted levels in one panel; a text where there is nothing to draw.
+
+    With `coloured` the levels have the colours of their curves, and no names.
+    """
     style, layout, tables = canvas.style, canvas.layout, canvas.tables
     if not rows:
         return {"layer": [marks.note("nothing has been measured", style, layout, tables)]}
@@ -154,7 +113,10 @@ def _curves(
     x = over.channel(last, layout)
     parts = marks.curves(tables.add(rows), rows, x, y, encoding, layout)
     if levels:
-        parts += marks.levels(levels, y, style, layout, tables)
+        if coloured:
+            parts.append(marks.coloured_levels(levels, y, encoding["color"], layout, tables))
+        else:
+            parts += marks.levels(levels, y, style, layout, tables)
     if y.draws_powers(layout):
         at = {"x": {"value": 0}, "y": y.channel("value", layout)}
         parts += marks.power_labels(powers_beside(y, layout), at, style, layout, tables)
@@ -168,7 +130,7 @@ def _curves(
     return {"layer": parts}
 
 
-def _names(rows: Sequence[Row], x: Channel, y: Ordinate, color: Channel, canvas: _Canvas) -> marks.Part:
+def _names(rows: Sequence[Row], x: Channel, y: Ordinate, color: Channel, canvas: Canvas) -> marks.Part:
     """Names at the ends of the curves: of what they differ in."""
     by = [name for name in ("experiment", "depth", "layer", "metric") if len({row.get(name) for row in rows}) > 1]
     by = [name for name in by if name != "layer" or "depth" not in by]
@@ -186,7 +148,7 @@ def _hovered(panel: Panel, rows: Sequence[Row], over: Abscissa, shown: Mapping[s
     return {**shown, **metric, **steps, **values, **ranges}
 
 
-def _gap(curves: Curves, setting: PictureSetting) -> list[CurvePoint]:
+def gap_of(curves: Curves, setting: PictureSetting) -> list[CurvePoint]:
     """The objective above its predicted value, where rounding does not hide it."""
     least = setting.predicted.get(("objective", None))
     if least is None:
@@ -196,7 +158,7 @@ def _gap(curves: Curves, setting: PictureSetting) -> list[CurvePoint]:
     return [one._replace(low=one.low if one.low > 0 else one.value) for one in above if one.value > 0]
 
 
-def _rows(curves: Curves, metrics: Mapping[str, str], over: Abscissa) -> list[Row]:
+def rows_of(curves: Curves, metrics: Mapping[str, str], over: Abscissa) -> list[Row]:
     """A row for each point of the curves of these metrics, under the names that the metrics have in the legend; the
     layer NAME@PART is the layer NAME, and its metrics are those of that part of the data."""
     found = []
@@ -212,7 +174,7 @@ def _rows(curves: Curves, metrics: Mapping[str, str], over: Abscissa) -> list[Ro
     ]
 
 
-def _labels(panel: Panel, rows: Sequence[Row]) -> list[str]:
+def labels_of(panel: Panel, rows: Sequence[Row]) -> list[str]:
     """The names of the metrics that are drawn, in the panel's order, each with those of other parts behind it."""
     drawn = sorted({row["metric"] for row in rows})
     return [
@@ -220,25 +182,29 @@ def _labels(panel: Panel, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _layers(setting: PictureSetting, rows: Sequence[Row]) -> tuple[str, ...]:
+def layers_of(setting: PictureSetting, rows: Sequence[Row]) -> tuple[str, ...]:
     """The setting's layers that any panel may show, in their order, and unforeseen ones behind them."""
     others = {row["layer"] for row in rows if row["layer"]} - set(setting.layers)
     return (*setting.layers, *sorted(others))
 
 
-def _levels(panel: Panel, rows: Sequence[Row], predicted: Mapping[tuple[str, str | None], float]) -> list[Row]:
-    """The predicted levels that the panel can show, one row for each value however many layers tend to it."""
+def levels_of(
+    panel: Panel, rows: Sequence[Row], known: Mapping[str, Mapping[tuple[str, str | None], float]]
+) -> list[Row]:
+    """The levels that the panel can show, predicted ones and limits by name: one row for each value however many layers
+    tend to it."""
     drawn = {(row["metric"], row["layer"]) for row in rows}
     values: dict[float, str] = {}
-    for (metric, layer), value in predicted.items():
+    found = [(name, *key, value) for name, levels in known.items() for key, value in levels.items()]
+    for name, metric, layer, value in found:
         if (panel.metrics.get(metric), layer or "") in drawn and (value > 0 or not panel.log):
-            values.setdefault(float(f"{value:.12g}"), "f*" if metric == "objective" else "predicted")
+            values.setdefault(float(f"{value:.12g}"), "f*" if metric == "objective" and name == PREDICTED else name)
     return [
         {"value": value, "low": value, "high": value, "text": f"{name} = {value:.4g}"} for value, name in values.items()
     ]
 
 
-def _whole(charts: list[dict[str, Any]], canvas: _Canvas, title: str, caption: str, columns: int) -> dict[str, Any]:
+def whole(charts: list[dict[str, Any]], canvas: Canvas, title: str, caption: str, columns: int) -> dict[str, Any]:
     """One picture of the panels, with the scales of colour and the legend in common."""
     wide, layout = min(columns, len(charts)), canvas.layout
     joined = charts[0] if len(charts) == 1 else {"concat": charts, "columns": columns, "spacing": 24}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, Literal
@@ -9,15 +10,23 @@ from xml.sax.saxutils import quoteattr
 
 import orjson
 
+from ncore.pictures.subscripts import subscripted
+from ncore.pictures.themes import DPI
 from ncore.text import UNDRAWABLE, all_cleaned, cleaned
 
 Form = Literal["svg", "png", "pdf", "json"]
 KINDS = {"svg": "image/svg+xml", "png": "image/png", "pdf": "application/pdf", "json": "application/json"}
-PIXELS_PER_POINT = 2.0
+MOST_DOTS = 60_000_000
+"""Of a PNG: it is drawn in memory, in four bytes a dot."""
 ODD = re.compile(rf"\\[bfu]|{UNDRAWABLE.pattern}")
 """What may be an odd character in JSON, where control characters are escaped."""
-Converter = Callable[[str, str], bytes]
-"""Turns Vega-Lite as JSON into a file of a form."""
+SIZE = re.compile(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"')
+Converter = Callable[[str, str, float], bytes]
+"""Turns Vega-Lite as JSON into a file of a form, a PNG of so many dots per inch."""
+
+
+class DotsError(ValueError):
+    """A PNG of so many dots per inch would be too large; the message says how many it may have."""
 
 
 def as_json(vega_lite: dict[str, Any]) -> str:
@@ -31,27 +40,44 @@ def as_json(vega_lite: dict[str, Any]) -> str:
     return text
 
 
-def converted(vega_lite: str, form: str) -> bytes:
-    """Draws Vega-Lite as JSON, in this process, which vl-convert aborts where it meets what it cannot draw."""
+def converted(vega_lite: str, form: str, dpi: float = DPI) -> bytes:
+    """Draws Vega-Lite as JSON, in this process, which vl-convert aborts where it meets what it cannot draw.
+
+    Raises DotsError where the PNG would have too many dots.
+    """
     import vl_convert
 
+    svg = subscripted(vl_convert.vegalite_to_svg(vega_lite))
     if form == "png":
-        png: bytes = vl_convert.vegalite_to_png(vega_lite, scale=PIXELS_PER_POINT)
+        _check_size(svg, dpi)
+        png: bytes = vl_convert.svg_to_png(svg, ppi=dpi)
         return png
     if form == "pdf":
-        pdf: bytes = vl_convert.vegalite_to_pdf(vega_lite)
+        pdf: bytes = vl_convert.svg_to_pdf(svg)
         return pdf
-    svg: str = vl_convert.vegalite_to_svg(vega_lite)
     return svg.encode()
 
 
-def rendered(vega_lite: dict[str, Any], form: Form, convert: Converter = converted) -> bytes:
-    """The picture as a file of this form; `convert` draws it, in another process if need be."""
+def rendered(vega_lite: dict[str, Any], form: Form, convert: Converter = converted, dpi: float = DPI) -> bytes:
+    """The picture as a file of this form; `convert` draws it, in another process if need be.
+
+    `dpi`: dots per inch of a PNG. Raises DotsError.
+    """
     if form == "json":
         return as_json(vega_lite).encode()
     bare = {**vega_lite, "config": {**vega_lite["config"], "aria": False}}
-    image = convert(as_json(bare), form)  # a label of each mark takes a quarter of the time; the whole picture has one
+    image = convert(as_json(bare), form, dpi)  # a label of each mark takes a quarter of the time; the whole has one
     if form == "svg":
         label = quoteattr(cleaned(vega_lite["description"]))
         image = image.replace(b"<svg ", f'<svg role="img" aria-label={label} '.encode(), 1)
     return image
+
+
+def _check_size(svg: str, dpi: float) -> None:
+    """Raises DotsError where the image of the SVG has more than MOST_DOTS."""
+    found = SIZE.search(svg)
+    width, height = map(float, found.groups()) if found else (0.0, 0.0)
+    if width * height * (dpi / 72) ** 2 > MOST_DOTS:
+        most = int(72 * math.sqrt(MOST_DOTS / (width * height)))
+        size = f"{width / 72:.3g} × {height / 72:.3g} inches"
+        raise DotsError(f"dpi: must be at most {most} for a picture of {size}; got {dpi:g}")

@@ -17,6 +17,8 @@ from ncore.pictures.themes import Layout, Theme
 MOST_BARS = 24
 SAME = 1e-9
 """Values whose relative distance is smaller are in one bar: rounding and slow convergence differ by less."""
+PALE = 0.45
+"""Opacity of the second metric's bars."""
 NARROW = 0.02
 """Least width of the axis, relative to its middle: a bar of equal values is not drawn as wide as the picture."""
 
@@ -61,7 +63,14 @@ def histogram(
     if len(layers) > 1:
         color = field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
     shown = {"from": f"{panel.y_title} from", "to": "to", "seeds": "seeds"} | ({"layer": "layer"} if layers else {})
-    encoding = {"x": x, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0}, "color": color,
+    rows = [{**row, "metric": panel.metrics[row["metric"]]} for row in rows]
+    names = [name for name in panel.metrics.values() if any(row["metric"] == name for row in rows)]
+    pale: Channel = {"value": 1}
+    if len(names) > 1:
+        shown["metric"] = "of"
+        scale = {"domain": names, "range": [1, PALE]}
+        pale = field("metric", "nominal", title=None, scale=scale, legend={"symbolType": "square"})
+    encoding = {"x": x, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0}, "color": color, "opacity": pale,
                 "tooltip": marks.tooltip_of(shown, rows)}  # fmt: skip
     mark = {"type": "rect", "stroke": style.background, "strokeWidth": 0.5}
     parts = [{"data": tables.add(rows), "mark": mark, "encoding": encoding}]
@@ -78,7 +87,7 @@ def _are_whole(ends: Mapping[Key, Sequence[float]]) -> bool:
 
 
 def bars(ends: Mapping[Key, Sequence[float]], layers: Sequence[str]) -> list[Row]:
-    """{"from", "to", "seeds", "layer"} of each bar: layers side by side, few whole numbers each in its own."""
+    """{"from", "to", "seeds", "layer"} of each bar: keys side by side, few whole numbers each in its own."""
     values = [value for found in ends.values() for value in found]
     low, high = min(values), max(values)
     if _are_whole(ends):
@@ -89,15 +98,16 @@ def bars(ends: Mapping[Key, Sequence[float]], layers: Sequence[str]) -> list[Row
     else:
         count = min(MOST_BARS, math.ceil(2 * math.sqrt(len(values))))
         width = (high - low) / count
-    share = 0.9 * width / max(1, len(layers))
+    places = sorted(ends, key=lambda key: (layers.index(key[1]) if key[1] in layers else 0, key[0]))
+    share = 0.9 * width / len(places)
     rows = []
-    for (_, layer), found in ends.items():
+    for place, (metric, layer) in enumerate(places):
+        found = ends[metric, layer]
         heights: dict[int, int] = {}
         for value in found:
             at = min(count - 1, int((value - low) / width))
             heights[at] = heights.get(at, 0) + 1
-        place = layers.index(layer) if layer in layers else 0
         for at, seeds in sorted(heights.items()):
             start = low + at * width + 0.05 * width + place * share
-            rows.append({"from": start, "to": start + share, "seeds": seeds, "layer": layer or ""})
+            rows.append({"from": start, "to": start + share, "seeds": seeds, "layer": layer or "", "metric": metric})
     return rows

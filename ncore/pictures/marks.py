@@ -12,7 +12,7 @@ Row = dict[str, Any]
 """A row of a table: a point of a curve, a predicted level, a label."""
 Part = dict[str, Any]
 """A chart of one mark, with its data and encoding."""
-DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 3], [8, 3, 2, 3, 2, 3], [1, 4], [14, 3, 5, 3])
 HOVERED_POINTS = 60
 TICK_LABEL_PIXELS = 8
 """From the axis below to its labels."""
@@ -50,8 +50,10 @@ def curves(
     data: dict[str, str], rows: Sequence[Row], x: Channel, y: Ordinate, encoding: Mapping[str, Channel], layout: Layout
 ) -> list[Part]:
     """Lines through the values, on bands from low to high where seeds differ."""
-    detail = [field("metric", "nominal"), field("layer", "nominal")]
+    detail = [field(name, "nominal") for name in ("metric", "layer", "experiment") if name in rows[0]]
     colour = {name: channel for name, channel in encoding.items() if name == "color"}
+    if encoding["color"].get("type") == "quantitative":
+        colour = {"fill": field("tint", "nominal", scale=None)}  # the legend of fill and stroke is no ramp but steps
     marks = []
     if any(row["low"] < row["high"] for row in rows):
         ends = {"y": y.channel("low", layout), "y2": {"field": "high"}}
@@ -74,13 +76,34 @@ def spots(
 
 def levels(rows: Sequence[Row], y: Ordinate, style: Theme, layout: Layout, tables: Tables) -> list[Part]:
     """Dotted lines, their labels at the left and below, where curves that fall to a level are not."""
-    room = layout.fontsize + 3
-    placed = [{**row, "dy": room - 4 if y.height(row["value"]) * layout.height > room + 2 else -6} for row in rows]
+    lines = [(1 - y.height(row["value"])) * layout.height for row in rows]
+    placed = [{**row, "dy": at - own} for row, own, at in zip(rows, lines, beside(lines, layout), strict=True)]
     data, at = tables.add(placed), y.channel("value", layout)
     rule = {"type": "rule", "strokeDash": [2, 3], "color": style.ink, "strokeWidth": 1.1}
     text = _text(layout.label_size, style.quiet, align="left", dx=4, dy={"expr": "datum.dy"})
     said = {"y": at, "x": {"value": 0}, "text": field("text", "nominal")}
     return [_part(data, rule, {"y": at}), _part(data, text, said)]
+
+
+def coloured_levels(rows: Sequence[Row], y: Ordinate, color: Channel, layout: Layout, tables: Tables) -> Part:
+    """Dotted lines in the colours of the curves that they are of."""
+    rule = {"type": "rule", "strokeDash": [2, 3], "strokeWidth": 1.1}
+    return _part(tables.add(list(rows)), rule, {"y": y.channel("value", layout), "color": color})
+
+
+def beside(lines: Sequence[float], layout: Layout) -> list[float]:
+    """Where the labels of horizontal lines stand, pixels from the top as the lines: below each, above it where there is
+    no room or another label is; no two cover each other."""
+    room = layout.fontsize + 3
+    made: dict[int, float] = {}
+    for i in sorted(range(len(lines)), key=lambda i: -lines[i]):
+        below, above = lines[i] + room - 4, lines[i] - 6
+        is_free = layout.height - lines[i] > room + 2 and all(abs(below - other) >= room for other in made.values())
+        made[i] = below if is_free else above
+    order = sorted(made, key=made.__getitem__)
+    apart = _apart([made[i] for i in order], min(room, layout.height / len(order)), layout.height)
+    places = dict(zip(order, apart, strict=True))
+    return [places[i] for i in range(len(lines))]
 
 
 def power_labels(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,14 +57,33 @@ UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
 NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
 
 
+MOST_OWN = 6
+"""Metrics that no panel has but get one nevertheless, in a picture of what was measured elsewhere."""
+
 PanelName = StrEnum("PanelName", {name: name for name in PANELS})  # type: ignore[misc] # from PANELS
 """The names, as the type of a query parameter."""
 
 
 def needed(names: Iterable[str]) -> list[str]:
     """The measured metrics that panels of these names show."""
-    shown = {metric for name in names for metric in PANELS[name].metrics}
+    shown = {metric for name in names for metric in panel_called(name).metrics}
     return sorted(shown - {GAP} | ({"objective"} if GAP in shown else set()))
+
+
+def panel_called(name: str) -> Panel:
+    """The panel of this name; one of a single metric where no panel has it."""
+    return PANELS[name] if name in PANELS else panel_of(name)
+
+
+def usual_panels(metrics: Collection[str]) -> tuple[str, ...]:
+    """The panels of networks and of the objective that show any of these metrics."""
+    return tuple(name for name in ("objective", *NETWORK_PANELS) if PANELS[name].metrics.keys() & set(metrics))
+
+
+def without_panel(ends: Iterable[tuple[str, str | None]]) -> list[str]:
+    """The metrics without a layer that no panel shows, the first of them."""
+    known = {metric for panel in PANELS.values() for metric in panel.metrics}
+    return [metric for metric, layer in ends if layer is None and metric not in known][:MOST_OWN]
 
 
 def panel_of(metric: str) -> Panel:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from ncore.pictures.axes import Abscissa
 from ncore.pictures.caption import caption
-from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, PANELS, UFM_PANELS
-from ncore.spec import MeasureEpochs, NetworkSpec, UfmSpec
+from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, UFM_PANELS, panel_called, usual_panels, without_panel
+from ncore.spec import AnySpec, ExternalSpec, MeasureEpochs, UfmSpec
 from ncore.theory import predict
-from ncore.theory.comparison import predicted_series
+from ncore.theory.comparison import predicted_series, series_of_levels
 from ncore.theory.nc0 import has_law
 
 
@@ -26,8 +26,12 @@ class PictureSetting:
     over: Abscissa = field(default_factory=Abscissa)
     panels: tuple[str, ...] = UFM_PANELS
     steps: int = 0
+    limits: Mapping[str, Mapping[tuple[str, str | None], float]] = field(default_factory=dict)
+    """By name: geometries that the minimum tends to, as values like those of `predicted`."""
     tested: bool = False
     """Whether the layers are measured on the test set too, as NAME@test."""
+    shows_all: bool = False
+    """Whether metrics that no panel shows get one of their own, where none are chosen."""
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -37,22 +41,29 @@ class PictureSetting:
     def shown(self, ends: Mapping[tuple[str, str | None], object]) -> list[str]:
         """The panels where none are chosen: without histograms of metrics that are not among the last values `ends`."""
         metrics = {metric for metric, _ in ends}
-        return [name for name in self.panels if not PANELS[name].over_seeds or metrics & PANELS[name].metrics.keys()]
+        own = without_panel(ends) if self.shows_all else []
+        found = {name: panel_called(name) for name in [*self.panels, *own] or NETWORK_PANELS}
+        return [name for name, one in found.items() if not one.over_seeds or metrics & one.metrics.keys()]
 
 
-def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
+def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
     """The setting of a run of `total` steps, of which `seeds` are shown (all if empty).
 
     A network trains its seeds one after the other, so that its total is that of all; a UFM trains them at once.
     Networks that are measured each few epochs are drawn over epochs.
     """
-    predicted = predicted_series(predict(spec))
+    prediction = predict(spec)
+    predicted = predicted_series(prediction)
     name, told = name or spec.name, caption(spec, seeds)
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
         over = Abscissa(log=spec.measure.spacing == "log")
         more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
-        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total)
+        limits = {name: series_of_levels(levels) for name, levels in prediction.limits.items()}
+        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total, limits=limits)
+    if isinstance(spec, ExternalSpec):
+        panels, over = usual_panels(spec.model.metrics), Abscissa(log=False)
+        return PictureSetting(name, told, spec.model.layers, predicted, over, panels, total, shows_all=True)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
@@ -60,4 +71,4 @@ def setting_of(spec: UfmSpec | NetworkSpec, total: int, name: str = "", seeds: S
         over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
     decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
     panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
-    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, spec.measure.test)
+    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, tested=spec.measure.test)

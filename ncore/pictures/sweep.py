@@ -1,54 +1,87 @@
-"""Pictures of a sweep as Vega-Lite: a final metric over one axis as lines, over two as a heat map."""
+"""Pictures of a sweep as Vega-Lite: over one axis as lines, over two as a heat map, beside what theory predicts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel
-
-from ncore.outcome import AsStored, Verdict
 from ncore.pictures import marks
 from ncore.pictures.axes import NUMBER_LABEL, Channel, Ordinate, powers_beside
-from ncore.pictures.curves import NO_TITLE, SCHEMA, SCREEN
-from ncore.pictures.marks import Row, Tables, field, tooltip_of
+from ncore.pictures.curves import NO_TITLE, SCHEMA
+from ncore.pictures.marks import Row, Tables, tooltip_of
+from ncore.pictures.symbols import axis_title
 from ncore.pictures.themes import Layout, Theme
 from ncore.pictures.titles import title_of
+from ncore.sweeps.boundary import Curve
+from ncore.sweeps.quantity import Cell, OverSeeds, Quantity, together
+from ncore.sweeps.ruler import Ruler, is_number
 
 LOG_RATIO = 20.0
 """Values over more than this ratio are drawn on a log axis."""
-LEVEL_LABELS = 8
-"""Up to this many tick labels are horizontal; more are rotated."""
-MOST_LABELS = 20
-"""Most tick labels on one axis of a heat map."""
-SHORT_NUMBER = "format(toNumber(datum.label), '.6~g')"
-SMALL_NUMBER = "format(datum.value, abs(datum.value) < 1e-3 && datum.value != 0 ? '.1~e' : '.3~g')"
 LABEL_PIXELS = 140
 MOST_TICKS = 12
 """A tick at each value of an axis of numbers that has no more of them."""
+VERDICTS = (
+    "orthogonal_frame", "simplex_etf", "between", "rank_deficient", "zero", "minority_collapse", "low_rank",
+    "dead_samples", "not_converged", "diverged", "failed", "srg_like", "given_targets",
+)  # fmt: skip
+"""In the order in which they get their colours, so that one has the same colour in every picture."""
+Crossing = tuple[str, str, float]
 
 
-def line_chart(items: Sequence[Item], over: str, metric: str, style: Theme, layout: Layout = SCREEN) -> dict[str, Any]:
-    """The mean over the seeds at each value of the axis `over`, a line for each layer, predictions dashed."""
-    layout, tables = _large(layout), Tables()
-    rows = _averaged([(item.point[over], level) for item in items for level in item.metrics])
+@dataclass(frozen=True)
+class View:
+    """What is drawn and how: a quantity over the axis `x`, or over `x` and `y`, and `facet` for small multiples."""
+
+    quantity: Quantity
+    x: Ruler
+    y: Ruler | None = None
+    facet: Ruler | None = None
+    seeds: OverSeeds = "mean"
+    scattered: bool = False
+    """Points of a sample or of an adaptive sweep, which fill no grid."""
+    style: Theme = field(kw_only=True)
+    layout: Layout = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One of small multiples: its cells and the boundaries that theory draws there."""
+
+    title: str
+    cells: Sequence[Cell]
+    crossings: Sequence[Crossing] = ()
+    curves: Sequence[Curve] = ()
+
+
+def value_text(value: Any) -> str:
+    return f"{value:.4g}" if is_number(value) else str(value)
+
+
+def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
+    """The value at each place of the axis `x`, a line for each layer, predictions dashed, boundaries as rules."""
+    style, layout = view.style, view.layout
+    if view.quantity.is_category:
+        return _shares(facet, view, tables)
+    rows = _averaged(facet.cells, view)
     if not rows:
-        return _nothing(style, layout)
+        return {"layer": [marks.note("nothing has ended yet", style, layout, tables)]}
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    is_log = _is_log([row[key] for row in rows for key in ("low", "high")])
+    is_log = is_over_decades([row[key] for row in rows for key in ("low", "high")])
     known = sorted({row["predicted"] for row in rows if row["predicted"] is not None})
     drawable = [value for value in known if value > 0 or not is_log]
-    y = Ordinate.over(metric, [*(row[key] for row in rows for key in ("low", "high")), *drawable], is_log)
-    x = _abscissa(over, [row["x"] for row in rows])
+    name = view.quantity.name(view.seeds)
+    y = Ordinate.over(name, [*(row[key] for row in rows for key in ("low", "high")), *drawable], is_log)
+    x = _abscissa(axis_title(view.x.columns), [row["x"] for row in rows], view.x.is_spread)
     color: Channel = {"value": style.colours[0]}
     if len(layers) > 1:
-        color = field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
-    is_number = x["type"] == "quantitative"
-    rows = [{**row, "x": row["x"] if is_number else str(row["x"]), **_drawn(row, y)} for row in rows]
-    data, shown = tables.add(rows), _shown(rows, over, metric)
+        color = marks.field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
+    is_quantity = x["type"] == "quantitative"
+    rows = [{**row, "x": row["x"] if is_quantity else str(row["x"]), **_drawn(row, y)} for row in rows]
+    data, shown = tables.add(rows), _shown(rows, axis_title(view.x.columns), name)
     parts = [
         {"data": data, "mark": {"type": "rule", "opacity": 0.4, "strokeWidth": 3},
          "encoding": {"x": x, "y": y.channel("low", layout), "y2": {"field": "high"}, "color": color}},
@@ -58,18 +91,71 @@ def line_chart(items: Sequence[Item], over: str, metric: str, style: Theme, layo
     if drawable:
         point = {"shape": "diamond", "filled": False, "color": style.ink}
         mark = {"type": "line", "strokeDash": [2, 3], "strokeWidth": 1.2, "color": style.ink, "point": point}
-        at = {"x": x, "y": y.channel("predicted", layout), "detail": field("layer", "nominal")}
+        at = {"x": x, "y": y.channel("predicted", layout), "detail": marks.field("layer", "nominal")}
         parts.append({"data": data, "mark": mark, "encoding": at})
+    if is_quantity:
+        parts += _rules(facet.crossings, view, x, tables)
     if y.draws_powers(layout):
         beside = {"x": {"value": 0}, "y": y.channel("value", layout)}
         parts += marks.power_labels(powers_beside(y, layout), beside, style, layout, tables)
-    title = f"{metric} at the end{', predicted dashed' if drawable else ', predicted: 0' if known else ''}"
-    return _whole({"layer": parts}, tables, title, style, layout)
+    return {"layer": parts}
 
 
-def _large(layout: Layout) -> Layout:
-    """One panel in the room of two."""
-    return replace(layout, width=int(1.5 * layout.width), height=int(1.5 * layout.height))
+def line_title(facets: Sequence[Facet], view: View) -> str:
+    """What the lines show, and how predictions are drawn."""
+    cells = [cell for facet in facets for cell in facet.cells]
+    known = [cell.predicted for cell in cells if cell.predicted is not None]
+    values = [end for cell in cells for end in (cell.low, cell.high) if end is not None]
+    drawable = any(value > 0 for value in known) or (known and not is_over_decades(values))
+    return f"{view.quantity.title(view.seeds)}{', predicted dashed' if drawable else ', predicted: 0' if known else ''}"
+
+
+def _shares(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
+    """Of a category: how many of the experiments at each value of the axis ended as what."""
+    counts: dict[tuple[str, str], int] = {}
+    for cell in facet.cells:
+        key = (value_text(cell.point[view.x.path]), str(cell.value))
+        counts[key] = counts.get(key, 0) + 1
+    if not counts:
+        return {"layer": [marks.note("nothing has ended yet", view.style, view.layout, tables)]}
+    rows: list[Row] = [{"x": x, "value": words(name), "experiments": n} for (x, name), n in counts.items()]
+    texts = list(dict.fromkeys(map(value_text, view.x.values)))
+    x = marks.field("x", "nominal", title=axis_title(view.x.columns), sort=None, scale={"domain": texts})
+    y = marks.field("experiments", "quantitative", title="experiments", axis={"tickMinStep": 1})
+    color = category_color(sorted({words(name) for _, name in counts}), view)
+    shown = {"x": axis_title(view.x.columns), "value": view.quantity.metric, "experiments": "experiments"}
+    return {
+        "data": tables.add(rows),
+        "mark": "bar",
+        "encoding": {"x": x, "y": y, "color": color, "tooltip": tooltip_of(shown, rows)},
+    }
+
+
+def category_color(names: Sequence[str], view: View) -> Channel:
+    """A verdict's own colour in every picture."""
+    order = [words(name) for name in VERDICTS]
+    known = [name for name in order if name in names] + [name for name in names if name not in order]
+    colours = view.style.categories
+    scale = {"domain": known, "range": [colours[(order.index(n) if n in order else -1) % len(colours)] for n in known]}
+    legend: dict[str, Any] = {"symbolType": "square", "symbolStrokeWidth": 0, "symbolSize": 120}
+    legend["columns"] = min(2, len(known))
+    return marks.field("value", "nominal", title=None, scale=scale, legend=legend)
+
+
+def words(name: str) -> str:
+    return name.replace("_", " ").replace("etf", "ETF").replace("srg", "SRG")
+
+
+def _rules(crossings: Sequence[Crossing], view: View, x: Channel, tables: Tables) -> list[marks.Part]:
+    """Boundaries as vertical rules, named at their upper ends."""
+    if not crossings:
+        return []
+    rows: list[Row] = [{"x": view.x.point(at)[view.x.path], "label": label} for _, label, at in crossings]
+    data, style = tables.add(rows), view.style
+    rule = {"type": "rule", "color": style.ink, "strokeWidth": 1.4}
+    text = {"type": "text", "align": "left", "dx": 4, "dy": 8, "color": style.ink, "fontSize": view.layout.label_size}
+    said = {"x": x, "y": {"value": 0}, "text": marks.field("label", "nominal")}
+    return [{"data": data, "mark": rule, "encoding": {"x": x}}, {"data": data, "mark": text, "encoding": said}]
 
 
 def _shown(rows: Sequence[Row], over: str, metric: str) -> dict[str, str]:
@@ -88,37 +174,53 @@ def _drawn(row: Row, y: Ordinate) -> Row:
     }
 
 
-def _whole(chart: dict[str, Any], tables: Tables, title: str, style: Theme, layout: Layout) -> dict[str, Any]:
+def large(layout: Layout, count: int = 1) -> Layout:
+    """One panel in the room of two; small multiples as they are."""
+    share = 1.5 if count == 1 else 1.0
+    return replace(layout, width=int(share * layout.width), height=int(share * layout.height))
+
+
+def whole(
+    charts: Sequence[dict[str, Any]], titles: Sequence[str], tables: Tables, title: str, view: View, columns: int = 2
+) -> dict[str, Any]:
+    """The picture of one chart, or of small multiples with their own titles."""
+    layout, style = view.layout, view.style
     heading = title if layout.title is None else layout.title
-    shown = {} if heading == NO_TITLE else {"title": title_of(heading, layout.columns, 2)}
+    wide = min(columns, len(charts))
+    shown: dict[str, Any] = {} if heading == NO_TITLE else {"title": title_of(heading, wide * layout.columns, 2)}
+    sized = [{**chart, "width": layout.width, "height": layout.height} for chart in charts]
+    if len(charts) > 1:
+        for chart, own in zip(sized, titles, strict=True):
+            chart["title"] = own
+        if shown:
+            shown = {"title": {"text": shown["title"], "anchor": "start", "fontSize": layout.fontsize + 3}}
+    joined = sized[0] if len(charts) == 1 else {"concat": sized, "columns": columns, "spacing": 24}
     return {
         "$schema": SCHEMA,
         "description": title,
-        **chart,
+        **joined,
         **shown,
-        "width": layout.width,
-        "height": layout.height,
         "config": style.config(layout),
         "datasets": tables.rows,
     }
 
 
-def _averaged(found: Sequence[tuple[Any, Level]]) -> list[Row]:
+def _averaged(cells: Sequence[Cell], view: View) -> list[Row]:
     """One row for each value of the axis and each layer, in their order."""
-    cells: dict[tuple[str, str], tuple[Any, list[Level]]] = {}
-    for value, level in found:
-        if level.mean is not None:
-            cells.setdefault((repr(value), level.layer or ""), (value, []))[1].append(level)
+    places: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        places.setdefault((repr(cell.point[view.x.path]), cell.layer), []).append(cell)
     return [
         {
-            "x": value,
+            "x": some[0].point[view.x.path],
             "layer": layer,
-            "value": fmean(level.mean or 0.0 for level in levels),
-            "low": min(level.low or 0.0 for level in levels),
-            "high": max(level.high or 0.0 for level in levels),
-            "predicted": _mean([level.predicted for level in levels]),
+            "value": together([cell.value for cell in some], view.seeds),
+            "low": min(cell.low for cell in some if cell.low is not None),
+            "high": max(cell.high for cell in some if cell.high is not None),
+            "predicted": _mean([cell.predicted for cell in some]),
+            "experiment": some[0].experiment if len(some) == 1 else None,
         }
-        for (_, layer), (value, levels) in cells.items()
+        for (_, layer), some in places.items()
     ]
 
 
@@ -127,101 +229,20 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return fmean(known) if len(known) == len(values) and known else None
 
 
-def _abscissa(title: str, values: Sequence[Any]) -> Channel:
+def _abscissa(title: str, values: Sequence[Any], is_spread: bool) -> Channel:
     """An axis for numbers, logarithmic where they cover decades, a tick at each of few; else a place for each value."""
-    if not all(map(_is_number, values)):
-        return field("x", "nominal", title=title, sort=None, axis={"labelAngle": 0, "labelLimit": LABEL_PIXELS})
-    kind = {"type": "log"} if _is_log(values) else {"type": "linear", "zero": False}
+    if not all(map(is_number, values)):
+        return marks.field("x", "nominal", title=title, sort=None, axis={"labelAngle": 0, "labelLimit": LABEL_PIXELS})
+    scale = {"nice": False, "padding": 12, **scale_type(values, is_spread)}
     ticks = sorted(set(values))
     some = {"values": ticks} if len(ticks) <= MOST_TICKS else {}
-    scale = {"nice": False, "padding": 12, **kind}
-    return field("x", "quantitative", title=title, scale=scale, axis={"labelExpr": NUMBER_LABEL, **some})
+    return marks.field("x", "quantitative", title=title, scale=scale, axis={"labelExpr": NUMBER_LABEL, **some})
 
 
-def heat_map(
-    items: Sequence[Item],
-    axes: Mapping[str, Sequence[Any]],
-    over: str,
-    across: str,
-    metric: str,
-    style: Theme,
-    layout: Layout = SCREEN,
-) -> dict[str, Any]:
-    """The mean over the seeds of the last layer for each pair of values of two axes."""
-    layout, tables = _large(layout), Tables()
-    layers: list[str | None] = list(dict.fromkeys(level.layer for item in items for level in item.metrics))
-    if not layers:
-        return _nothing(style, layout)
-    cells: dict[tuple[str, str], list[float]] = {}
-    places: dict[str, Any] = {}
-    for item in items:
-        for level in item.metrics:
-            if level.layer == layers[-1] and level.mean is not None:
-                key = (str(item.point[over]), str(item.point[across]))
-                places |= {str(value): value for value in (item.point[over], item.point[across])}
-                cells.setdefault(key, []).append(level.mean)
-    rows = [
-        {"x": x, "y": y, "at_x": places[x], "at_y": places[y], "value": fmean(values)}
-        for (x, y), values in cells.items()
-    ]
-    scale = {"scheme": "viridis", "type": "log" if _is_log([fmean(values) for values in cells.values()]) else "linear"}
-    legend = {"type": "gradient", "labelExpr": SMALL_NUMBER, "labelOverlap": True, "labelSeparation": 4}
-    chart = {
-        "data": tables.add(rows),
-        "mark": "rect",
-        "encoding": {
-            "x": _places("x", over, axes[over], turned=True),
-            "y": _places("y", across, axes[across], last_first=True),
-            "color": field("value", "quantitative", title=metric, scale=scale,
-                           legend=legend),
-            "tooltip": tooltip_of({"at_x": over, "at_y": across, "value": metric}, rows),
-        },
-    }  # fmt: skip
-    where = "" if layers[-1] is None else f" of {layers[-1]}"
-    return _whole(chart, tables, f"{metric}{where} at the end", style, layout)
+def scale_type(values: Sequence[float], is_spread: bool = False) -> dict[str, Any]:
+    """Logarithmic over decades, and where the values were asked for by equal ratios."""
+    return {"type": "log"} if is_over_decades(values) or is_spread else {"type": "linear", "zero": False}
 
 
-def _places(name: str, title: str, values: Sequence[Any], turned: bool = False, last_first: bool = False) -> Channel:
-    """A place for each value. Of many some are labelled, at even distances; if `turned`, more than a few upright."""
-    texts = list(dict.fromkeys(map(str, values)))
-    every = math.ceil(len(texts) / MOST_LABELS)
-    axis: dict[str, Any] = {"values": texts[::every], "labelAngle": 0, "labelLimit": LABEL_PIXELS}
-    if turned and len(texts) > LEVEL_LABELS:
-        axis["labelAngle"] = -90
-    if all(map(_is_number, values)):
-        axis["labelExpr"] = SHORT_NUMBER
-    return field(name, "nominal", title=title, scale={"domain": texts[::-1] if last_first else texts}, axis=axis)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_log(values: Sequence[float]) -> bool:
+def is_over_decades(values: Sequence[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > LOG_RATIO * min(values) and math.isfinite(max(values))
-
-
-def _nothing(style: Theme, layout: Layout) -> dict[str, Any]:
-    tables = Tables()
-    return _whole(marks.note("nothing has ended yet", style, layout, tables), tables, NO_TITLE, style, layout)
-
-
-class Level(BaseModel):
-    """A metric at the end: mean, lowest and highest over the seeds; `predicted` where the theory knows it."""
-
-    metric: str
-    layer: str | None
-    mean: float | None
-    low: float | None
-    high: float | None
-    predicted: float | None
-
-
-class Item(BaseModel):
-    """One combination. `metrics` is empty until it has succeeded."""
-
-    experiment: str
-    status: str
-    point: dict[str, Any]
-    metrics: list[Level]
-    verdict: Annotated[list[Verdict], AsStored(list[Verdict])]

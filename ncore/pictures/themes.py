@@ -15,6 +15,9 @@ FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 FAMILY = r'^[^"&<>;{}\\]+$'
 """What a family of fonts may be called: the rest would end the attribute of the SVG in which vl-convert writes it as it
 stands, and aborts on it."""
+DPI = 144.0
+"""Dots per inch of a PNG; in all forms a pixel of a layout is a point, 1/72 inch."""
+LEAST_DPI, MOST_DPI = 36.0, 1200.0
 DIGIT_WIDTH = 0.556
 """Of a digit in these fonts, in units of the font's size."""
 
@@ -36,10 +39,14 @@ class Layout:
     title: str | None = None
     legend: LegendPlace = "bottom"
     powers: Literal["drawn", "text"] = "drawn"
+    dpi: float = DPI
+    """Of a PNG."""
 
     def __post_init__(self) -> None:
         if re.match(FAMILY, self.font) is None:
             raise ValueError(f'font: must be a family of fonts, without any of " & < > ; {{ }} \\; got {self.font!r}')
+        if not LEAST_DPI <= self.dpi <= MOST_DPI:
+            raise ValueError(f"dpi: must be from {LEAST_DPI:g} to {MOST_DPI:g}; got {self.dpi:g}")
 
     @property
     def columns(self) -> int:
@@ -67,6 +74,13 @@ def layout_of(style: LayoutName = "screen", **changes: Any) -> Layout:
     return replace(LAYOUTS[style], **{name: value for name, value in changes.items() if value is not None})
 
 
+VIRIDIS = (
+    "#440154", "#481467", "#482576", "#453781", "#404688", "#39558c", "#33638d", "#2d718e", "#287d8e", "#238a8d",
+    "#1f968b", "#20a386", "#29af7f", "#3dbc74", "#56c667", "#75d054", "#95d840", "#bade28", "#dde318", "#fde725",
+)  # fmt: skip
+"""Of Smith and van der Walt, at equal distances."""
+
+
 @dataclass(frozen=True)
 class Theme:
     """`colours` are Okabe & Ito's, which colour-blind eyes tell apart too, and lighter ones for the dark theme."""
@@ -76,11 +90,29 @@ class Theme:
     quiet: str
     grid: str
     colours: tuple[str, ...]
+    boundary: str
+    """Of theory's boundaries on top of a map."""
+    categories: tuple[str, ...]
+    """Fills that are told apart side by side: verdicts."""
 
     def scale(self, names: Sequence[str], last_first: bool = False) -> dict[str, Any]:
         """A colour for each name; the first one, which stands out, for the last name if `last_first`."""
         colours = [self.colours[i % len(self.colours)] for i in range(len(names))]
         return {"domain": list(names), "range": colours[::-1] if last_first else colours}
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """Of the ramp, without the end that fades into the background."""
+        return (0.0, 0.86) if self is THEMES["light"] else (0.25, 1.0)
+
+    def ramp(self) -> dict[str, Any]:
+        """A scheme of colours in an order, which colour-blind eyes see in that order, too."""
+        return {"name": "viridis", "extent": list(self._ends)}
+
+    def on_ramp(self, place: float) -> str:
+        """The ramp's colour at a place from 0 to 1."""
+        low, high = self._ends
+        return VIRIDIS[round((low + place * (high - low)) * (len(VIRIDIS) - 1))]
 
     def config(self, layout: Layout) -> dict[str, Any]:
         text = {
@@ -110,13 +142,19 @@ class Theme:
         }  # fmt: skip
 
 
+_CATEGORIES = (
+    "#0072b2", "#e69f00", "#56b4e9", "#009e73", "#d9dde1", "#cc79a7", "#7a6a00", "#b9a44c", "#8a929b", "#d55e00",
+    "#5b1a18", "#332288", "#44aa99",
+)  # fmt: skip
 THEMES = {
     "light": Theme(
         background="#ffffff", ink="#1b1f24", quiet="#58616b", grid="#e6e9ec",
         colours=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a6a00", "#000000"),
+        boundary="#c1121f", categories=_CATEGORIES,
     ),
     "dark": Theme(
         background="#14171a", ink="#e4e7eb", quiet="#a3adb8", grid="#2b3138",
         colours=("#4fb3ee", "#ff8a3d", "#3ad1a2", "#ec9fcb", "#9bd8ff", "#f2bd4b", "#d9cb4a", "#ffffff"),
+        boundary="#ff5a5f", categories=_CATEGORIES,
     ),
 }  # fmt: skip

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ncore.presets import Spec, as_spec
-from ncore.spec import NetworkSpec, UfmSpec
+from ncore.presets import as_spec
+from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 from ncore.theory.cross_entropy import predict_cross_entropy
 from ncore.theory.deep_cross_entropy import predict_deep_cross_entropy
+from ncore.theory.external import beside_external
 from ncore.theory.fixed_head import predict_fixed_head
 from ncore.theory.known_boundaries import boundaries_of, boundary_curves
 from ncore.theory.label_noise import with_label_noise
@@ -68,9 +69,11 @@ def _is_mse(spec: UfmSpec) -> bool:
     return spec.criterion.linear_gradient
 
 
-def predict(spec: Spec | Mapping[str, Any] | str) -> Prediction:
+def predict(spec: AnySpec | Mapping[str, Any] | str) -> Prediction:
     """The prediction for `spec` (or a dict or a preset's name); what is not known is None, and a note says why."""
     spec = as_spec(spec)
+    if isinstance(spec, ExternalSpec):
+        return beside_external(spec, predict)
     if isinstance(spec, NetworkSpec):
         return predict_network(spec, predict)
     known = next(case for case in CASES if case.holds(spec)).predict(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,10 +24,7 @@ class Comparison(BaseModel):
 
 def predicted_series(prediction: Prediction) -> dict[tuple[str, str | None], float]:
     """{(metric, layer): the value that the series tends to}: the prediction in the words of the metrics."""
-    values: dict[tuple[str, str | None], float] = {}
-    for metric, by_layer in prediction.levels.items():
-        for layer, value in by_layer.items():
-            values[metric, layer or None] = value
+    values = series_of_levels(prediction.levels)
     if prediction.objective is not None:
         values["objective", None] = prediction.objective
     for layer, norm in (prediction.feature_norm_sq or {}).items():
@@ -34,6 +32,11 @@ def predicted_series(prediction: Prediction) -> dict[tuple[str, str | None], flo
     if prediction.weight_norm_sq is not None:
         values["weight_norm_sq", None] = _mean(prediction.weight_norm_sq)
     return values
+
+
+def series_of_levels(levels: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str | None], float]:
+    """{metric: {layer, or "": value}} by metric and layer."""
+    return {(metric, layer or None): value for metric, layers in levels.items() for layer, value in layers.items()}
 
 
 def _mean(value: float | list[float]) -> float:

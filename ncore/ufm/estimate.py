@@ -15,7 +15,19 @@ bench`). That a GPU gains from there on is an assumption: none has been timed.""
 
 def ufm_step_flops(spec: UfmSpec) -> float:
     """Floating-point operations of one gradient step of all seeds: three products a weight, H_1 … H_M against W."""
+    return 6.0 * _weights(spec) * _columns(spec) * len(spec.seeds)
+
+
+def trained_numbers(spec: UfmSpec) -> int:
+    """How many numbers gradient descent changes in one seed, without the bias."""
+    return _weights(spec) + spec.model.widths[0] * _columns(spec)
+
+
+def _weights(spec: UfmSpec) -> int:
     model = spec.model
-    columns = model.classes + model.widths[0] if spec.sample_free else sum(model.class_sizes)
-    weights = sum(rows * width for rows, width in zip((*model.widths[1:], model.outputs), model.widths, strict=True))
-    return 6.0 * weights * columns * len(spec.seeds)
+    return sum(rows * width for rows, width in zip((*model.widths[1:], model.outputs), model.widths, strict=True))
+
+
+def _columns(spec: UfmSpec) -> int:
+    model = spec.model
+    return model.classes + model.widths[0] if spec.sample_free else sum(model.class_sizes)

@@ -78,6 +78,7 @@ class UfmMeasurer:
         self.decays = self._per_replica([spec.weight_decays for spec in specs])
         self.feature_decay = self._per_replica([(spec.regularization.features,) for spec in specs])[:, 0]
         self.bias_decay = self._per_replica([(spec.regularization.bias,) for spec in specs])[:, 0]
+        self.logit_scale = self._per_replica([(spec.model.logit_scale,) for spec in specs])[:, 0]
 
     def take(self, slot: int) -> None:
         """Copies the batch as it is now into a slot, counted from 0."""
@@ -87,7 +88,7 @@ class UfmMeasurer:
 
     def measure(self) -> list[dict[Series, Tensor]]:
         """Every series of theory.md for each slot: {(metric, layer): (S,)}, in float64."""
-        values = self._measure()
+        values = dict(sorted(self._measure().items(), key=_place))
         split = torch.stack(list(values.values())).unflatten(1, (self.slots, self.replicas))
         return [dict(zip(values, split[:, slot], strict=True)) for slot in range(self.slots)]
 
@@ -120,7 +121,7 @@ class UfmMeasurer:
             if j == len(columns) - 1:
                 values |= self._of_logits(level, weights[-1], b)
             passed = passed @ weights[j - 1] if j else passed
-        logits = self.spec.model.logit_scale * (weights[-1] @ columns[-1]) + b[:, :, None] * state.ones[:, None, :]
+        logits = self.logit_scale[:, None, None] * (weights[-1] @ columns[-1]) + b[:, :, None] * state.ones[:, None, :]
         values |= self._of_objective(columns, weights, b, logits)
         values["nc0", None] = weights[-1].sum(1).norm(dim=-1)
         if self.spec.model.activation == "relu" and len(columns) > 1:
@@ -229,7 +230,7 @@ class UfmMeasurer:
 
     def _gradient_norm(self, columns: list[Tensor], weights: tuple[Tensor, ...], b: Tensor, residual: Tensor) -> Tensor:
         model = self.spec.model
-        backward = residual * (model.logit_scale / self.samples)[:, None, None]
+        backward = residual * (self.logit_scale / self.samples)[:, None, None]
         if model.normalized:
             of_w, of_h = backward @ columns[0].mT, weights[0].mT @ backward
             return (_square(tangent(of_w, weights[0], -1)) + _square(tangent(of_h, columns[0], -2))).sqrt()
@@ -261,3 +262,9 @@ def _square(tensor: Tensor) -> Tensor:
     """Squared Frobenius norm of each replica's matrix, in one pass over it."""
     flat = tensor.flatten(1)
     return (flat[:, None, :] @ flat[:, :, None])[:, 0, 0]
+
+
+def _place(item: tuple[Series, Tensor]) -> tuple[bool, int, str]:
+    """Layers in the order of the forward pass, as every measurement has them; what belongs to none behind."""
+    layer = item[0][1]
+    return layer is None, len(layer or ""), layer or ""

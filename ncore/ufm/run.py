@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from typing import Any, get_args
 
 import torch
@@ -27,7 +29,8 @@ from ncore.ufm.operations import (
     choose_arithmetic,
 )
 from ncore.ufm.start import make_start
-from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized
+from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized, build_one_layer
+from ncore.ufm.together import VELOCITY
 
 CHUNK = 64
 """Steps between two looks at the clock and at whether the numbers are still finite."""
@@ -39,6 +42,9 @@ ARITHMETICS: tuple[Arithmetic, ...] = get_args(Arithmetic)
 
 class UfmRun:
     """The Run of `ncore.train` for UFMs. `replicas` are (spec, seed) of one shape: rates and class sizes may differ.
+
+    Those that follow each other with one and the same spec object are an experiment; one whose replicas have all left
+    the finite numbers is in `diverged`, and measured no more. Raises Diverged when all are there.
 
     `arithmetic` is for tests; left out, it is the checkpoint's, or chosen for the batch's shape.
     """
@@ -64,7 +70,10 @@ class UfmRun:
         schedule = self.spec.measure
         self._due = measuring_steps(self.total, schedule.points, schedule.spacing)
         self._measured = -1  # the last step that was measured
-        self._diverged: Diverged | None = None
+        self._end: Diverged | None = None
+        self.diverged: dict[int, Diverged] = {}
+        starts = [i == 0 or spec is not self.specs[i - 1] for i, spec in enumerate(self.specs)]
+        self._owners = [owner - 1 for owner in accumulate(starts)]  # the experiment of each replica
         self._alive = torch.ones(len(replicas), dtype=torch.bool)
         self._batch = (Batch.from_named(checkpoint) if checkpoint else self._begin(start, check)).place(
             device, self._dtype
@@ -86,8 +95,8 @@ class UfmRun:
         With `seconds`, further scheduled steps that are reached within them are measured, and returned, together: at
         small sizes that is several times as fast.
         """
-        if self._diverged:
-            raise self._diverged
+        if self._end:
+            raise self._end
         until = time.perf_counter() + (float("inf") if seconds is None else seconds)
         held: list[int] = []  # indexes of the scheduled steps whose states stand in the measurer's slots
         with self._threads(), torch.no_grad():
@@ -104,7 +113,9 @@ class UfmRun:
 
     def checkpoint(self) -> dict[str, Tensor]:
         """All that is needed to go on bit for bit as if nothing had happened."""
-        state = self._batch.named() | {f"velocity.{name}": v for name, v in self._velocities.items()}
+        trained = self._batch.trained()  # without the rows of zeros that a program may have behind the outputs
+        kept = {name: v[:, : trained[name].shape[1]] for name, v in self._velocities.items()}
+        state = self._batch.named() | {f"{VELOCITY}{name}": v for name, v in kept.items()}
         state |= {"position": torch.tensor([self.step, self._measured]), "alive": self._alive}
         state["arithmetic"] = torch.tensor(ARITHMETICS.index(self.arithmetic))
         return {name: tensor.cpu().clone() for name, tensor in state.items()}
@@ -143,8 +154,8 @@ class UfmRun:
         self.step, self._measured = (int(number) for number in checkpoint["position"])
         self._alive = checkpoint["alive"].clone()
         for name, velocity in self._velocities.items():
-            if f"velocity.{name}" in checkpoint:
-                saved = checkpoint[f"velocity.{name}"]
+            if f"{VELOCITY}{name}" in checkpoint:
+                saved = checkpoint[f"{VELOCITY}{name}"]
                 rows = min(saved.shape[1], velocity.shape[1])  # either may have rows of zeros behind the classes
                 velocity[:, :rows] = saved[:, :rows].reshape(velocity[:, :rows].shape)
 
@@ -170,9 +181,11 @@ class UfmRun:
     def _program(self, program: Program) -> Program:
         model, loss = self.spec.model, self.spec.criterion
         if model.normalized:
-            build_normalized(program, loss, model.classes, model.logit_scale)
+            build_normalized(program, loss, model.classes)
         elif self.spec.linear_mse:
             build_linear(program, model.bias, model.classifier == "etf")
+        elif len(model.widths) == 1:
+            build_one_layer(program, model.bias, loss, model.outputs, model.classifier == "etf")
         else:
             relu = model.activation == "relu"
             build_layered(program, model.bias, relu, loss, model.outputs, model.classifier == "etf")
@@ -191,7 +204,7 @@ class UfmRun:
         except Diverged as error:
             if not held:
                 raise
-            self._diverged = error
+            self._end = error
             return False
         return True
 
@@ -202,21 +215,32 @@ class UfmRun:
         finite = self._batch.weights[0].sum((1, 2)).isfinite().cpu()
         lost = self._alive & ~finite
         self._alive &= finite
-        if not bool(self._alive.any()):
-            seed = self.seeds[int(lost.nonzero()[0])]
-            raise Diverged(self.step, seed, self.spec.optimizer.learning_rate, also="model.init_scale")
+        if bool(lost.any()):
+            self._note_diverged(lost.nonzero().flatten().tolist())
+
+    def _note_diverged(self, lost: Sequence[int]) -> None:
+        """Raises Diverged where no replica is left."""
+        living = {owner for owner, alive in zip(self._owners, self._alive.tolist(), strict=True) if alive}
+        for i in lost:
+            owner, rate = self._owners[i], self.specs[i].optimizer.learning_rate
+            if owner not in living and owner not in self.diverged:
+                self.diverged[owner] = Diverged(self.step, self.seeds[i], rate, also="model.init_scale")
+        if not living:
+            raise self.diverged[self._owners[lost[0]]]
 
     def _measure(self, held: Sequence[int]) -> list[Measurement]:
         """The measurements of the scheduled steps with these indexes, which stand in the measurer's slots."""
         if not held:
             return []
         slots, found = self._measurer.measure(), []
+        ends = [self.diverged[owner].step if owner in self.diverged else math.inf for owner in self._owners]
         for i in held:
-            values = slots[i % len(slots)]
+            values, step = slots[i % len(slots)], self._due[i]
             rows = torch.stack(list(values.values()), dim=1).tolist()
             found += [
-                Measurement(seed, self._due[i], dict(zip(values, row, strict=True)))
-                for seed, row in zip(self.seeds, rows, strict=True)
+                Measurement(seed, step, dict(zip(values, row, strict=True)), owner)
+                for seed, row, owner, end in zip(self.seeds, rows, self._owners, ends, strict=True)
+                if step < end
             ]
         self._measured = self._due[held[-1]]
         return found

@@ -19,8 +19,11 @@ from torch import Tensor
 from ncore.kinds.losses import Loss
 from ncore.spec import UfmSpec
 from ncore.ufm.batch import Batch
-from ncore.ufm.operations import Factor, Operation, Operations, number
+from ncore.ufm.operations import Factor, Operation, Operations, TorchOperations, number
 
+BLOCK_BYTES = 2**20
+"""Of the columns of X that a step goes through at a time."""
+LEAST_COLUMNS = 64
 TINY = 1e-30
 """What stands in for the length of a vector of zeros (padding)."""
 
@@ -35,6 +38,8 @@ class Rates:
     features: Factor
     weights: tuple[Factor, ...]
     bias: Factor
+    logits: Factor
+    """τ of normalized features."""
 
     @classmethod
     def of(cls, specs: Sequence[UfmSpec], device: str, dtype: torch.dtype) -> Rates:
@@ -52,14 +57,24 @@ class Rates:
             features=factor(lambda spec: spec.regularization.features),
             weights=tuple(factor(lambda spec, j=j: spec.weight_decays[j]) for j in levels),  # type: ignore[misc]
             bias=factor(lambda spec: spec.regularization.bias),
+            logits=factor(lambda spec: spec.model.logit_scale),
         )
 
     @property
     def need_velocities(self) -> bool:
-        """Whether a step cannot be one product added to the scaled parameter: with momentum, or where rates differ."""
-        plain = isinstance(self.momentum, float) and self.momentum == 0.0
-        numbers = (self.learning_rate, self.features, *self.weights, self.bias)
-        return not plain or any(isinstance(number, Tensor) for number in numbers)
+        """Whether a step cannot be one product added to the scaled parameter: with momentum."""
+        return isinstance(self.momentum, Tensor) or self.momentum != 0.0
+
+    @property
+    def of_residual(self) -> Factor:
+        """What R is multiplied by where it differs between replicas, since a product has one factor for all; else 1.
+
+        Every gradient is linear in R: so that is 1/N with velocities, and η/N without.
+        """
+        if self.need_velocities:
+            return 1.0 / self.samples if isinstance(self.samples, Tensor) else 1.0
+        differs = isinstance(self.samples, Tensor) or isinstance(self.learning_rate, Tensor)
+        return self.learning_rate / self.samples if differs else 1.0
 
 
 @dataclass(frozen=True)
@@ -105,32 +120,41 @@ class Program:
         """out = beta out + alpha left right."""
         self.operations.append(self.bound.product(out, left, right, alpha, beta))
 
-    def descend(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
+    def descend(
+        self, parameter: Parameter, left: Tensor, right: Tensor, is_first: bool = True, is_last: bool = True
+    ) -> None:
         """θ ← θ − η(g/N + λθ) with g = left right; with momentum v ← μv + g/N + λθ, θ ← θ − ηv.
 
-        Where N differs between replicas, R (and so every g) is scaled by 1/N beforehand; see `scale_residual`.
+        Of a g that is a sum of products each is given in turn, and which is the first and the last.
+        Where N or η differs between replicas, R (and so every g) is scaled beforehand; see `scale_residual`.
         """
         rates, theta, decay, velocity = self.rates, parameter.theta, parameter.decay, parameter.velocity
-        scale = 1.0 / rates.samples if isinstance(rates.samples, float) else 1.0
-        rate, momentum = rates.learning_rate, rates.momentum
+        rate, momentum, is_scaled = rates.learning_rate, rates.momentum, isinstance(rates.of_residual, Tensor)
         if velocity is None:
-            rate = number(rate)
-            self.product(theta, left, right, -rate * scale, 1 - rate * number(decay))
+            kept = 1 - rate * decay if is_first else 1.0
+            if isinstance(kept, Tensor):
+                self.operations.append(self.bound.scale(theta, kept))
+                kept = 1.0
+            self.product(theta, left, right, -1.0 if is_scaled else -number(rate) / number(rates.samples), kept)
             return
+        scale = 1.0 if is_scaled else 1.0 / number(rates.samples)
         if isinstance(momentum, Tensor):
-            self.operations.append(self.bound.scale(velocity, momentum))
+            if is_first:
+                self.operations.append(self.bound.scale(velocity, momentum))
             momentum = 1.0
-        self.product(velocity, left, right, scale, momentum)
-        self._add_multiple(velocity, theta, decay)
-        self._add_multiple(theta, velocity, -rate)
+        self.product(velocity, left, right, scale, momentum if is_first else 1.0)
+        if is_last:
+            self._add_multiple(velocity, theta, decay)
+            self._add_multiple(theta, velocity, -rate)
 
     def _add_multiple(self, target: Tensor, other: Tensor, factor: Factor) -> None:
         if isinstance(factor, Tensor) or factor != 0.0:
             self.operations.append(self.bound.add_multiple(target, other, factor))
 
     def scale_residual(self, residual: Tensor) -> None:
-        if isinstance(self.rates.samples, Tensor):
-            self.operations.append(self.bound.scale(residual, 1.0 / self.rates.samples))
+        factor = self.rates.of_residual
+        if isinstance(factor, Tensor):
+            self.operations.append(self.bound.scale(residual, factor))
 
 
 def build_linear(program: Program, with_bias: bool, fixed_classifier: bool = False) -> None:
@@ -212,17 +236,67 @@ def build_layered(
     program.descend(program.columns, first.mT, backward[0])
 
 
-def build_normalized(program: Program, loss: Loss, classes: int, temperature: float) -> None:
+def build_one_layer(
+    program: Program, with_bias: bool, loss: Loss, outputs: int, fixed_classifier: bool = False
+) -> None:
+    """As `build_layered` for M = 1, a block of columns after the other: each of X is read once a step from memory.
+
+    At K=10 d=512 n=500 in float32 its three products take 3.5 ms in blocks, 5.1 as a whole.
+    """
+    batch = program.batch
+    x, targets, ones, b = batch.columns, batch.targets, batch.ones[..., None, :], batch.bias[..., None]
+    known = (batch.labels >= 0).to(x.dtype)[..., None, :]
+    classifier, columns = program.weights[0], program.columns
+    blocks = _blocks(program)
+    old, old_bias = torch.empty_like(classifier.theta), b  # what later blocks read is overwritten by the first
+    program.copy(old, classifier.theta)
+    if with_bias and len(blocks) > 1:
+        old_bias = torch.empty_like(b)
+        program.copy(old_bias, b)
+    lengths = {block.stop - block.start for block in blocks}
+    residuals = {length: targets.new_empty(*targets.shape[:-1], length) for length in lengths}  # without gaps
+    for block in blocks:
+        is_first, is_last = block is blocks[0], block is blocks[-1]
+        residual = residuals[block.stop - block.start]
+        program.product(residual, old, x[..., block])
+        if with_bias:
+            program.product(residual, old_bias, ones[..., block], beta=1.0)
+        program.operations += loss.operations(program.bound, residual[..., :outputs, :], targets[..., :outputs, block])
+        if not bool(known.all()):
+            program.add(residual.mul_, known[..., block])
+        program.scale_residual(residual)
+        if not fixed_classifier:
+            program.descend(classifier, residual, x[..., block].mT, is_first, is_last)
+        if with_bias:
+            program.descend(program.bias, residual, ones[..., block].mT, is_first, is_last)
+        velocity = None if columns.velocity is None else columns.velocity[..., block]
+        program.descend(Parameter(x[..., block], columns.decay, velocity), old.mT, residual)
+
+
+def _blocks(program: Program) -> list[slice]:
+    """Blocks of columns that stay in a core's cache. A single one where X is small, on a GPU, and for BLAS, which takes
+    only matrices without gaps."""
+    x = program.batch.columns
+    total, size = x.shape[-1], max(LEAST_COLUMNS, BLOCK_BYTES // (x.element_size() * x[..., :1].numel()))
+    if x.device.type != "cpu" or total < 2 * size or not isinstance(program.bound, TorchOperations):
+        return [slice(0, total)]
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]
+
+
+def build_normalized(program: Program, loss: Loss, classes: int) -> None:
     """Riemannian gradient descent on spheres, M = 1: logits τ W H with rows of W and columns of H of norm 1.
 
     θ ← (θ − ηg)/‖θ − ηg‖ for each of them, g its gradient without the part along θ. Rows and columns of zeros (padding)
     stay as they are.
     """
     batch, rates = program.batch, program.rates
-    x, w, targets = batch.columns, batch.weights[0], batch.targets
+    x, w, targets, temperature = batch.columns, batch.weights[0], batch.targets, rates.logits
     known = (batch.labels >= 0).to(x.dtype)[..., None, :]
     residual = torch.empty_like(targets)
-    program.product(residual, w, x, temperature)
+    differs = isinstance(temperature, Tensor)
+    program.product(residual, w, x, 1.0 if differs else number(temperature))
+    if differs:
+        program.operations.append(program.bound.scale(residual, temperature))
     program.operations += loss.operations(program.bound, residual[..., :classes, :], targets[..., :classes, :])
     program.add(residual.mul_, known * (temperature / rates.samples))
 

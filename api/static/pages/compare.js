@@ -1,78 +1,137 @@
 // @ts-check
-// One metric of several experiments in one picture, and in what they differ.
+// Any number of experiments in one picture, and in what they differ.
 
-import { ask } from "../server/api.js";
+import { ask, download } from "../server/api.js";
+import { actions } from "../parts/actions.js";
 import { keep } from "../parts/address.js";
 import { choice, element, fill, nameOf, named, problem, table, title } from "../parts/element.js";
 import { number, status } from "../parts/format.js";
-import { dark, draw, isLog, theme } from "../parts/picture.js";
-import { differing, finals, leaves, text } from "../parts/spec.js";
+import { dark, draw, theme } from "../parts/picture.js";
+import { inOrder, text } from "../parts/spec.js";
 
-const METRICS = ["nc1", "nc1_trace", "nc2_of", "nc2_etf", "nc3", "nc3_centered", "nc4", "cdnv", "objective", "loss", "accuracy",
-  "test_loss", "test_accuracy", "grad_norm", "batch_grad_norm"];
-const OFFERED = 200, MOST = 20, TYPING_MS = 250;
+const OFFERED = 200, TYPING_MS = 250, NARROW_PIXELS = 760, GAP = "gap";
+/** @type {[string, string][]} */
+const SCALES = [["", "as usual"], ["log", "log"], ["linear", "linear"]];
+const FILES = ["csv", "svg", "pdf", "png"];
 
 /** @typedef {import("../parts/spec.js").Experiment} Experiment */
+/** @typedef {{ metric: string, layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null }} SideValue */
+/** @typedef {{ id: string, name: string, label: string, status: string, point: Record<string, unknown>, values: SideValue[] }} Side */
+/** @typedef {{ parameters: string[], measured: Record<string, string[]>, items: Side[] }} Sides */
 
-/** In what they differ, and the final values of the metric. @param {Experiment[]} all @param {string} metric */
-function differences(all, metric) {
-  const specs = all.map(({ spec }) => leaves(spec)), values = all.map(({ result }) => finals(result));
-  const paths = differing(specs).filter((path) => path !== "name" && path !== "tags");
-  const keys = [...new Set(values.flatMap((found) => [...found].filter(([, one]) => one.metric === metric).map(([key]) => key)))];
+const keyOf = (/** @type {SideValue} */ one) => (one.layer ? `${one.metric} ${one.layer}` : one.metric);
+
+/** In what they differ, and the last values of the metrics. @param {Sides} sides @param {Set<string>} hidden @param {(label: string) => void} toggle */
+function differences({ parameters, items }, hidden, toggle) {
+  const keys = [...new Set(items.flatMap(({ values }) => values.map(keyOf)))];
+  const predicted = new Set(items.flatMap(({ values }) => values.filter((one) => one.predicted !== null).map(keyOf)));
   /** @type {[string, string?][]} */
-  const columns = [["Experiment"], ["Status"], ...paths.map((path) => /** @type {[string]} */ ([path])), ...keys.map((key) => /** @type {[string, string]} */ ([key, "number"]))];
-  return table("Differences and final values", columns, all.map((item, i) => element("tr", {},
-    element("td", {}, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
-    paths.map((path) => element("td", {}, text(specs[i][path]))),
-    keys.map((key) => element("td", { class: "number" }, number(values[i].get(key)?.mean))))));
+  const columns = [["Shown"], ["Experiment"], ["Status"], ...parameters.map((path) => /** @type {[string]} */ ([path])),
+    ...keys.flatMap((key) => /** @type {[string, string][]} */ ([[key, "number"], ...(predicted.has(key) ? [["predicted", "number"]] : [])]))];
+  return table("Differences and final values", columns, items.map((item) => {
+    const values = new Map(item.values.map((one) => [keyOf(one), one]));
+    const cell = (/** @type {number | null | undefined} */ value) => element("td", { class: "number" }, number(value));
+    return element("tr", {},
+      element("td", {}, element("input", { type: "checkbox", checked: !hidden.has(item.label), "aria-label": `show ${item.label}`, onchange: () => toggle(item.label) })),
+      element("td", {}, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
+      parameters.map((path) => element("td", {}, text(item.point[path]))),
+      keys.flatMap((key) => [cell(values.get(key)?.mean), ...(predicted.has(key) ? [cell(values.get(key)?.predicted)] : [])]));
+  }));
 }
+
+/** Boxes to choose some of the names. @param {string} legend @param {string[]} names @param {(name: string) => boolean} isOn @param {(name: string, on: boolean) => void} change */
+const chips = (legend, names, isOn, change) => element("fieldset", { class: "chips", hidden: names.length < 2 }, element("legend", {}, legend),
+  names.map((name) => element("label", { class: "row" }, element("input", { type: "checkbox", checked: isOn(name),
+    onchange: (/** @type {any} */ event) => change(name, event.target.checked) }), name)));
 
 /** @param {import("../app.js").Place} place */
 export async function show({ node: page, signal, search }) {
   title("Compare");
   const chosen = new Set(search.getAll("experiment"));
-  const state = { metric: search.get("metric") ?? "nc1", over: search.get("over") ?? search.get("x") ?? "step", layer: search.getAll("layer"),
-    x: search.get("steps") ?? "log", y: search.get("values") ?? "log" };
+  const state = { metric: search.getAll("metric"), layer: search.getAll("layer"), over: search.get("over") ?? search.get("x") ?? "step",
+    color: search.get("color") ?? "", steps: search.get("steps") ?? "", values: search.get("values") ?? "" };
+  if (!state.metric.length) state.metric = ["nc1"];
+  const hidden = new Set(search.getAll("hide"));
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Comparison" });
-  const differ = element("div"), offers = element("div", { class: "offers" });
+  const differ = element("div"), offers = element("div", { class: "offers" }), metrics = element("div"), layers = element("div");
+  const colors = element("span"), { note, act } = actions();
   /** @type {any} */
   let view = null;
-  const remember = () => keep({ experiment: [...chosen], metric: state.metric, layer: state.layer, over: state.over === "step" ? "" : state.over,
-    steps: state.x === "log" ? "" : state.x, values: state.y === "log" ? "" : state.y });
-  const set = (/** @type {"metric" | "over" | "x" | "y"} */ name) => (/** @type {string} */ value) => { state[name] = value; remember(); redraw(); };
-  const steps = choice("Steps", ["log", "linear"], state.x, set("x")), values = choice("Values", ["log", "linear"], state.y, set("y"));
+  /** @type {Sides} */
+  let sides = { parameters: [], measured: {}, items: [] };
+  const remember = () => keep({ experiment: [...chosen], ...state, metric: state.metric.join() === "nc1" ? [] : state.metric,
+    over: state.over === "step" ? "" : state.over, hide: [...hidden] });
+  const changed = () => { remember(); return redraw(); };
+  const set = (/** @type {"over" | "color" | "steps" | "values"} */ name) => (/** @type {string} */ value) => { state[name] = value; changed(); };
+  const toggle = (/** @type {string} */ value) => { if (!hidden.delete(value)) hidden.add(value); changed(); };
 
-  const redraw = async () => {
-    view?.finalize();
-    view = null;
-    fill(differ);
-    if (!chosen.size) return fill(picture, element("p", { class: "quiet" }, "Choose experiments below."));
-    const wanted = new URLSearchParams({ metric: state.metric, x: state.over, theme: theme() });
-    for (const id of chosen) wanted.append("experiment", id);
+  /** @param {Iterable<string>} ids */
+  const query = (ids) => {
+    const wanted = new URLSearchParams({ x: state.over, theme: theme(), columns: innerWidth < NARROW_PIXELS ? "1" : "2" });
+    if (state.color) wanted.set("color", state.color);
+    if (state.steps) wanted.set("xscale", state.steps);
+    if (state.values) wanted.set("yscale", state.values);
+    for (const name of state.metric) wanted.append("metric", name);
     for (const layer of state.layer) wanted.append("layer", layer);
-    try {
-      const [drawn, ...items] = await Promise.all([ask(`compare.json?${wanted}`, { signal, reader: JSON.parse }),
-        ...[...chosen].map((id) => ask(`experiments/${id}`, { signal }))]);
-      steps.hidden = !isLog(drawn, "x");
-      values.hidden = !isLog(drawn, "y");
-      view = await draw(picture, drawn, { axes: state });
-      fill(differ, differences(items, state.metric));
-    } catch (error) {
-      if (!signal.aborted) fill(picture, problem(/** @type {Error} */ (error)));
-    }
+    for (const id of ids) wanted.append("experiment", id);
+    return wanted;
+  };
+  const offerChoices = () => {
+    const known = [...new Set([...state.metric, ...Object.keys(sides.measured), ...("objective" in sides.measured ? [GAP] : [])])];
+    const summary = element("summary", {}, `Metrics: ${state.metric.join(", ")}`);
+    fill(metrics, element("details", { open: metrics.querySelector("details")?.open ?? false }, summary, chips("Metrics", known, (name) => state.metric.includes(name), (name, on) => {
+      const left = on ? [...state.metric, name] : state.metric.filter((one) => one !== name);
+      state.metric = left.length ? left : [name];
+      changed();
+    })));
+    const met = inOrder([...new Set(state.metric.flatMap((name) => sides.measured[name] ?? []))]);
+    fill(layers, chips("Layers", met, (name) => !state.layer.length || state.layer.includes(name), (name, on) => {
+      const now = new Set(state.layer.length ? state.layer : met);
+      if (on) now.add(name); else now.delete(name);
+      state.layer = now.size === met.length ? [] : met.filter((one) => now.has(one));
+      changed();
+    }));
+    fill(colors, choice("Colour", [["", "automatic"], ["experiment", "each its own"], .../** @type {[string, string][]} */ (sides.parameters.map((path) => [path, path]))], state.color, set("color")));
   };
 
+  /** The last one asked for is drawn, however long others took. */
+  let asked = 0;
+  const redraw = async () => {
+    const mine = ++asked;
+    if (!chosen.size) {
+      view?.finalize();
+      view = null;
+      fill(differ);
+      return fill(picture, element("p", { class: "quiet" }, "Choose experiments below."));
+    }
+    const some = new URLSearchParams([...chosen].map((id) => ["experiment", id]));
+    for (const name of state.metric) if (name !== GAP) some.append("metric", name);
+    for (const layer of state.layer) some.append("layer", layer);
+    try {
+      const [drawn, found] = await Promise.all([ask(`compare.json?${query(chosen)}`, { signal, reader: JSON.parse }), ask(`compare?${some}`, { signal })]);
+      if (mine !== asked) return;
+      sides = found;
+      const drawnAnew = await draw(picture, drawn, { hidden, toggle });
+      view?.finalize();
+      view = drawnAnew;
+      offerChoices();
+      fill(differ, differences(sides, hidden, toggle));
+    } catch (error) {
+      if (!signal.aborted && mine === asked) fill(picture, problem(/** @type {Error} */ (error)));
+    }
+  };
+  /** What is seen: without what is hidden. */
+  const seen = () => sides.items.filter(({ label }) => !hidden.has(label)).map(({ id }) => id);
+
   const offer = async (/** @type {string} */ q) => {
-    const query = new URLSearchParams({ limit: String(OFFERED), ...(q ? { q } : {}) });
-    for (const column of ["name", "status"]) query.append("columns", column);
+    const wanted = new URLSearchParams({ limit: String(OFFERED), ...(q ? { q } : {}) });
+    for (const column of ["name", "status"]) wanted.append("columns", column);
     /** @type {Experiment[]} */
-    const items = (await ask(`experiments?${query}`, { signal })).items;
+    const items = (await ask(`experiments?${wanted}`, { signal })).items;
     fill(offers, items.length ? items.map((item) => element("div", {}, element("label", { class: "row" },
       element("input", { type: "checkbox", "aria-label": `compare ${nameOf(item)}`, checked: chosen.has(item.id), onchange: (/** @type {any} */ event) => {
-        if (event.target.checked && chosen.size >= MOST) { event.target.checked = false; return; }
         if (event.target.checked) chosen.add(item.id); else chosen.delete(item.id);
-        remember();
-        redraw();
+        changed();
       } }), named(item), element("span", { class: "quiet" }, item.status))))
       : element("p", { class: "quiet" }, q ? "No experiment matches." : "No experiments yet."));
   };
@@ -84,11 +143,13 @@ export async function show({ node: page, signal, search }) {
   } });
 
   await offer("");
-  page.replaceChildren(element("h1", {}, "Compare"),
-    element("div", { class: "bar" }, choice("Metric", METRICS, state.metric, set("metric")),
-      choice("Horizontal axis", [["step", "step"], ["fraction", "share of the run"]], state.over, set("over")), steps, values),
-    picture, differ,
-    element("fieldset", {}, element("legend", {}, `Experiments (at most ${MOST})`), element("label", {}, "Name", find), offers));
+  offerChoices();
+  page.replaceChildren(element("h1", {}, "Compare"), metrics, layers,
+    element("div", { class: "bar" }, choice("Horizontal axis", [["step", "step"], ["fraction", "share of the run"]], state.over, set("over")),
+      choice("Steps", SCALES, state.steps, set("steps")), choice("Values", SCALES, state.values, set("values")), colors,
+      FILES.map((form) => act(form.toUpperCase(), () => download(`compare.${form}?${query(seen())}`, `comparison.${form}`)))),
+    note, picture, element("p", { class: "quiet caption" }, "Dotted: predicted. A click on an entry of the legend hides it."), differ,
+    element("details", { open: !chosen.size }, element("summary", {}, "Experiments"), element("label", {}, "Name", find), offers));
   dark.addEventListener("change", () => redraw(), { signal });
   addEventListener("resize", () => redraw(), { signal });
   signal.addEventListener("abort", () => view?.finalize());

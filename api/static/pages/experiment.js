@@ -4,19 +4,21 @@
 import { ask, download, listen, send } from "../server/api.js";
 import { print } from "../server/json.js";
 import { actions } from "../parts/actions.js";
+import { annotations } from "../parts/annotations.js";
 import { keep } from "../parts/address.js";
 import { copy, select } from "../parts/clipboard.js";
 import { comparison } from "../parts/comparison.js";
 import { curves } from "../parts/curves.js";
 import { depth } from "../parts/depth.js";
-import { element, fill, nameOf, named, problem, table, tags, title } from "../parts/element.js";
+import { element, fill, nameOf, problem, table, title } from "../parts/element.js";
 import { duration, ended, number, progress, retried, status, time } from "../parts/format.js";
+import { geometry } from "../parts/geometry.js";
 import { artifacts, logs } from "../parts/logs.js";
 import { finals } from "../parts/spec.js";
 import { specTable } from "../parts/spec_table.js";
 import { verdictList } from "../parts/verdicts.js";
 
-const REDRAW_MS = 250;
+const REDRAW_MS = 250, PLACE_MS = 2000;
 
 /** @typedef {import("../parts/spec.js").Experiment} Experiment */
 
@@ -59,11 +61,23 @@ export async function show({ node: page, signal, search, id }) {
   const remember = () => keep({ ...state, x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
     depth: over.metric === "nc1" ? "" : over.metric, at: over.at });
 
-  const head = element("div"), result = element("div"), values = element("div");
+  const place = element("p", { class: "quiet", role: "status", hidden: true });
+  /** While it is queued: how many come before it. */
+  const wait = async () => {
+    while (item.status === "queued" && !signal.aborted) {
+      const { before } = await ask(`${path}/place`, { signal }).catch(() => ({ before: null }));
+      place.hidden = before === null;
+      if (before !== null) fill(place, before === 0 || before === 0n ? "Next in the queue." : `${before} before it in the queue.`);
+      await new Promise((resolve) => setTimeout(resolve, PLACE_MS));
+    }
+    place.hidden = true;
+  };
+  const result = element("div"), values = element("div");
   const { note, act } = actions();
+  const about = annotations(path, (fresh) => { item = fresh; header(); later(); }, act);
   const picture = curves(path, signal, item, state, () => { remember(); later(); });
   const layers = depth(path, signal, over, remember);
-  const theory = comparison(), log = logs(path, signal), files = artifacts(path, signal);
+  const theory = comparison(), shape = geometry(path, signal, item), log = logs(path, signal), files = artifacts(path, signal);
   const pre = element("pre", { tabindex: 0 }, json());
   const config = element("details", { open: Boolean(state.preset), ontoggle: async () => {
     if (config.open && !config.querySelector("table")) {
@@ -74,13 +88,13 @@ export async function show({ node: page, signal, search, id }) {
   config.append(written);
 
   const cancel = act("Cancel", async () => { item = await send("POST", `${path}/cancel`) ?? item; header(); });
-  const retry = act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); });
+  const retry = act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); wait(); });
   const remove = act("Delete", async () => {
     if (!confirm(`Delete ${nameOf(item)}, its measurements and its artifacts?`)) return;
     await send("DELETE", path);
     location.hash = "/";
   }, { class: "danger" });
-  const buttons = element("p", { class: "actions" }, cancel, retry,
+  const buttons = element("p", { class: "actions" }, about.edit, cancel, retry,
     act("Duplicate", () => { sessionStorage.setItem("ncore-draft", json()); location.hash = "/new?draft=1"; }),
     act("Copy config", async () => {
       if (await copy(json())) return fill(note, "Config copied.");
@@ -91,15 +105,16 @@ export async function show({ node: page, signal, search, id }) {
     act("CSV", () => download(`${path}/metrics?format=csv`, `${id}.csv`)),
     act("PDF", () => download(`${path}/plot.pdf?${picture.query()}`, `${id}.pdf`)),
     act("Export", () => download(`${path}/export.zip`, `${id}.zip`)),
-    remove);
+    about.archive, remove);
   const header = () => {
     cancel.disabled = ended(item.status);
     retry.disabled = !retried(item.status);
     remove.disabled = item.status === "running";
-    fill(head, element("h1", {}, named(item)), element("p", { class: "quiet" }, element("code", {}, item.id), " ", tags(item.tags)));
+    about.show(/** @type {any} */ (item));
     fill(result, item.result?.verdict.length ? verdictList(item.result.verdict) : null,
       item.error ? element("p", { class: "errors", role: "alert" }, item.error) : null, facts(item));
     fill(values, finalValues(item));
+    shape.show(item);
     picture.measured(item.result);
   };
 
@@ -134,6 +149,7 @@ export async function show({ node: page, signal, search, id }) {
     if (type === "measurement") later();
     if (type === "status") {
       if (data.status !== item.status) log.refresh();
+      if (data.updated_at !== /** @type {any} */ (item).updated_at) item = await ask(path, { signal }).catch(() => item);
       item = { ...item, ...data };
       header();
     }
@@ -147,12 +163,19 @@ export async function show({ node: page, signal, search, id }) {
   });
 
   header();
-  page.replaceChildren(head, buttons, note, result,
+  page.replaceChildren(about.head, buttons, note, about.notes, place, result,
     element("h2", {}, "Curves"), picture.node,
     element("h2", {}, "Predicted and measured"), theory.node, values,
-    layers.node, config, files.node, log.node);
+    layers.node, shape.node, config, files.node, log.node);
   picture.anew(later);
+  wait();
   const before = item.status;  // it may end while the first picture is drawn, and then that shows too little
   await drawAll();
   if (!ended(before)) follow();
+  // What has ended sends no events any more: notes that were written elsewhere are seen when one comes back.
+  document.addEventListener("visibilitychange", async () => {
+    if (document.hidden || !ended(item.status)) return;
+    item = await ask(path, { signal }).catch(() => item);
+    header();
+  }, { signal });
 }

@@ -1,12 +1,12 @@
 // @ts-check
 // All experiments as a table: filtered, sorted, grouped, with columns of choice.
 
-import { send } from "../server/api.js";
+import { ask, send } from "../server/api.js";
 import { print } from "../server/json.js";
 import { actions } from "../parts/actions.js";
 import { keep } from "../parts/address.js";
-import { columnsOf, largeOf, order, STANDARD } from "../parts/columns.js";
-import { choice, element, fill, nameOf, named, refill, title } from "../parts/element.js";
+import { askedOf, choices as choicesOf, columnsOf, STANDARD } from "../parts/columns.js";
+import { choice, element, fill, nameOf, named, problem, refill, title } from "../parts/element.js";
 import { ended, STATES } from "../parts/format.js";
 import { often } from "../parts/often.js";
 import { longTable } from "../parts/rows.js";
@@ -14,7 +14,7 @@ import { runs } from "../parts/runs.js";
 import { counts } from "../parts/sweeps.js";
 import { workers } from "../parts/workers.js";
 
-const ROW_PIXELS = 42, TYPING_MS = 250, MOST_COMPARED = 20, AT_ONCE = 4, NEAR = 30, LARGE_PAGE = 200;
+const ROW_PIXELS = 42, TYPING_MS = 250, AT_ONCE = 4, NEAR = 30, LARGE_PAGE = 200;
 
 /** @typedef {import("../parts/runs.js").Run} Run */
 /** @typedef {{ key: string, runs: Run[] }} Group */
@@ -40,25 +40,27 @@ const byState = (all) => Object.fromEntries(STATES.map((state) => [state, all.fi
 /** @param {import("../app.js").Place} place */
 export async function show({ node: page, signal, search, top }) {
   title("Experiments");
-  const state = { q: search.get("q") ?? "", tag: search.get("tag") ?? "", status: search.get("status") ?? "",
+  const state = { q: search.get("q") ?? "", where: search.get("where") ?? (search.get("tag") ? `tag:"${search.get("tag")}"` : ""), status: search.get("status") ?? "", archived: search.get("archived") ?? "",
     sort: search.get("sort") ?? "", group: search.get("group") ?? "", open: search.getAll("open"),
     columns: search.get("columns")?.split(",") ?? STANDARD };
   const remember = () => keep({ ...state, columns: state.columns.join() === STANDARD.join() ? "" : state.columns.join() });
-  const filters = () => Object.fromEntries(Object.entries({ q: state.q, tag: state.tag, status: state.status }).filter(([, value]) => value));
-
-  let store = runs(filters(), largeOf(state.columns), signal);
+  const filters = () => Object.fromEntries(Object.entries({ q: state.q, where: state.where, status: state.status, archived: state.archived })
+    .filter(([, value]) => value));
+  /** The order in the API's words. @returns {Record<string, string>} */
+  const order = () => {
+    const falling = state.sort.startsWith("-") ? "-" : "", key = state.sort.replace("-", "");
+    const field = key === "name" ? key : columnsOf([key])[0].field;
+    return state.sort && field ? { sort: `${falling}${field}` } : {};
+  };
+  let columns = columnsOf(state.columns);
+  const listed = () => runs({ ...filters(), ...order() }, askedOf(columnsOf(state.columns)), signal);
+  let store = listed();
   /** @type {(Run | Group)[]} */
   let lines = [];
   /** @type {Set<string>} */
   const chosen = new Set(), seen = new Set();
   const { note, act } = actions();
-
-  const allColumns = () => columnsOf(store.items(), state.columns);
-  const shownColumns = () => {
-    const all = allColumns();
-    return state.columns.flatMap((key) => all.find((one) => one.key === key) ?? []);
-  };
-  let columns = shownColumns();
+  let isRefused = false;  // the query, by the server
 
   const box = (/** @type {string} */ id, /** @type {string} */ label, /** @type {boolean} */ checked, /** @type {(on: boolean) => void} */ change) =>
     element("input", { type: "checkbox", id, "aria-label": label, checked, onchange: (/** @type {any} */ event) => { change(event.target.checked); choose(); } });
@@ -106,40 +108,55 @@ export async function show({ node: page, signal, search, top }) {
   };
   const headLine = (/** @type {boolean} */ isAll) => element("tr", {},
     element("td", {}, box("choose-all", "choose all", isAll, chooseAll)),
-    [{ key: "name", name: "Experiment", kind: "first" }, ...columns].map(({ key, name, kind }) => {
+    [{ key: "name", name: "Experiment", kind: "first", field: "name" }, ...columns].map(({ key, name, kind, field }) => {
+      if (!field) return element("th", { scope: "col", class: kind || null }, name);
       const sorted = state.sort.replace("-", "") === key ? (state.sort.startsWith("-") ? "descending" : "ascending") : null;
       return element("th", { scope: "col", class: kind || null, "aria-sort": sorted }, element("button", { id: `sort-${key}`, class: "plain", onclick: () => {
         state.sort = sorted === "descending" ? "" : sorted ? `-${key}` : key;
-        remember();
-        arrange();
+        anew();
       } }, name));
     }));
   /** Puts what is known onto the screen. */
   const draw = () => {
-    const items = store.items(), falling = state.sort.startsWith("-"), key = state.sort.replace("-", "");
-    columns = shownColumns();
-    const by = key === "name" ? { key, name: "", value: nameOf, cell: nameOf } : allColumns().find((one) => one.key === key);
-    const sorted = by ? items.toSorted(order(by, falling)) : items;
-    lines = GROUPS[state.group] ? grouped(sorted, state.group).flatMap((group) => [group, ...(state.open.includes(group.key) ? group.runs : [])]) : sorted;
+    const items = store.items();
+    lines = GROUPS[state.group] ? grouped(items, state.group).flatMap((group) => [group, ...(state.open.includes(group.key) ? group.runs : [])]) : items;
     drawHead();
     list.resize(lines.length, store.isComplete());
-    empty.hidden = items.length > 0;
+    empty.hidden = items.length > 0 || isRefused;
     list.node.hidden = !items.length;
     fill(empty, Object.keys(filters()).length ? "No experiment matches these filters."
       : element("span", {}, "No experiments yet. ", element("a", { href: "#/new" }, "Start the first one"), "."));
     const words = items.length ? `${items.length.toLocaleString()}${store.isComplete() ? "" : "+"} experiment${items.length === 1 ? "" : "s"}` : "";
     if (amount.textContent !== words) fill(amount, words);  // else it would be read aloud at each refresh
   };
-  /** What is sorted or grouped has to be known as a whole. */
+  /** What is grouped has to be known as a whole. */
   const arrange = async () => {
     draw();
-    if (state.sort || state.group) await store.all(draw).catch(() => {});
+    if (state.group) await store.all(draw).catch(() => {});
   };
+  /** A query that cannot be understood is said so at its box, and what was there stays. */
+  let asked = 0;
   const anew = async () => {
     remember();
-    store = runs(filters(), picker.open ? ["spec", "result"] : largeOf(state.columns), signal);
-    await store.more();
+    const fresh = listed(), turn = asked += 1;
+    try {
+      await fresh.more();
+      if (turn !== asked) return;  // what was typed since is asked for already
+      say(null);
+      store = fresh;
+      columns = columnsOf(state.columns);
+    } catch (error) {
+      if (!signal.aborted && turn === asked) say(/** @type {any} */ (error));
+    }
     await arrange();
+  };
+  const say = (/** @type {any} */ error) => {
+    const fault = error?.errors?.find((/** @type {any} */ one) => one.field === "where");
+    isRefused = Boolean(error);
+    where.setAttribute("aria-invalid", String(Boolean(fault)));
+    fill(whereFault, fault?.message ?? "");
+    whereFault.hidden = !fault;
+    fill(note, error && !fault ? problem(error) : null);
   };
   /** @type {ReturnType<typeof setTimeout>} */
   let timer;
@@ -168,48 +185,54 @@ export async function show({ node: page, signal, search, top }) {
     fill(note, `${ids.length.toLocaleString()} ${verb}.`);
   };
   const cancel = act("Cancel", () => each("cancelled", [...chosen].filter((id) => !ended(known(id)?.status ?? "running")), (id) => send("POST", `experiments/${id}/cancel`)));
+  const archive = act("Archive", () => each("archived", [...chosen].filter((id) => !known(id)?.archived), (id) => send("PATCH", `experiments/${id}`, { archived: true })));
+  const tag = act("Tag", async () => {
+    const name = prompt("Tag to add to the chosen experiments:")?.trim();
+    if (name) await each(`tagged ${name}`, [...chosen], async (id) => {
+      const tags = known(id)?.tags ?? (await ask(`experiments/${id}`)).tags;
+      return tags.includes(name) ? null : send("PATCH", `experiments/${id}`, { tags: [...tags, name] });
+    });
+  });
   const remove = act("Delete", () => each("deleted", [...chosen].filter((id) => known(id)?.status !== "running"), (id) => send("DELETE", `experiments/${id}`)), { class: "danger" });
   const many = element("span", { class: "quiet" });
   const choose = () => {
-    compare.disabled = !chosen.size || chosen.size > MOST_COMPARED;
-    cancel.disabled = remove.disabled = !chosen.size;
+    compare.disabled = !chosen.size;
+    cancel.disabled = archive.disabled = tag.disabled = remove.disabled = !chosen.size;
     fill(many, chosen.size ? `${chosen.size.toLocaleString()} chosen` : "");
   };
 
-  const search_ = (/** @type {"q" | "tag"} */ name, /** @type {string} */ placeholder) => {
-    const input = element("input", { type: "search", value: state[name], placeholder, oninput: () => { state[name] = input.value; soon(); } });
-    return input;
-  };
+  const name_ = element("input", { type: "search", value: state.q, placeholder: "contains", oninput: () => { state.q = name_.value; soon(); } });
+  const whereFault = element("p", { id: "where-fault", class: "bad", role: "alert", hidden: true });
+  const where = element("input", { type: "search", id: "where", value: state.where, spellcheck: "false", autocapitalize: "off", "aria-describedby": "where-fault",
+    placeholder: "nc1.h1 < 1e-6 and tag:paper and not status:failed", oninput: () => { state.where = where.value; soon(); } });
+  const archived = element("input", { type: "checkbox", checked: state.archived === "true", onchange: () => { state.archived = archived.checked ? "true" : ""; anew(); } });
   const picker = element("details", { class: "picker", onkeydown: (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Escape") picker.open = false;
   }, ontoggle: async () => {
     if (!picker.open) return;
-    if (store.large.length < 2) await anew().catch(() => {});  // what can be chosen is known from configs and results
-    fill(choices, allColumns().map((one) => element("label", { class: "row" }, element("input", { type: "checkbox", checked: state.columns.includes(one.key),
+    fill(choices, (await choicesOf(state.columns)).map((one) => element("label", { class: "row" }, element("input", { type: "checkbox", checked: state.columns.includes(one.key),
       onchange: (/** @type {any} */ event) => {
         state.columns = event.target.checked ? [...state.columns, one.key] : state.columns.filter((key) => key !== one.key);
-        remember();
-        draw();
+        anew();
       } }), one.name)));
   } }, element("summary", { class: "button" }, "Columns"));
   const choices = element("div", { class: "choices" });
   picker.append(choices);
 
-  await store.more();
   const place = element("section");
   page.replaceChildren(
     element("h1", {}, "Experiments"),
     element("div", { class: "bar", role: "search" },
-      element("label", {}, "Name", search_("q", "contains")), element("label", {}, "Tag", search_("tag", "exactly")),
+      element("label", { class: "query" }, "Query", where), element("label", {}, "Name", name_),
       choice("Status", [["", "any"], ...STATES], state.status, (value) => { state.status = value; soon(); }),
       choice("Group by", [["", "nothing"], ...Object.keys(GROUPS)], state.group,
         (value) => { state.group = value; state.open = []; remember(); arrange(); }),
-      picker, element("a", { class: "button", href: "#/new" }, "New experiment")),
-    element("div", { class: "bar" }, compare, cancel, remove, many), note, amount,
+      picker, element("label", { class: "row" }, archived, "archived too"), element("a", { class: "button main", href: "#/new" }, "New experiment")),
+    whereFault, element("div", { class: "bar" }, compare, tag, archive, cancel, remove, many), note, amount,
     list.node, empty, place);
   choose();
-  await arrange();
-  while (!store.isComplete() && document.body.scrollHeight < top + innerHeight) {
+  await anew();
+  while (!isRefused && !store.isComplete() && document.body.scrollHeight < top + innerHeight) {
     await store.more(LARGE_PAGE);
     draw();
   }
@@ -218,7 +241,7 @@ export async function show({ node: page, signal, search, top }) {
   workers(place, signal).catch(() => {});
   often(async () => {
     const before = store;
-    await Promise.all([store.refresh(seen), workers(place, signal)]);
+    await Promise.all([isRefused ? null : store.refresh(seen), workers(place, signal)]);
     if (store === before) draw();
   }, signal);
 }

@@ -13,16 +13,23 @@ import { text } from "../parts/spec.js";
 import { PAGE, sweepTable } from "../parts/sweep_table.js";
 import { axesOf, bar, counts } from "../parts/sweeps.js";
 
+/** What a picture may show beside the metrics. */
+const OF_SEEDS = ["verdict", "gap"];
 const MOST_ROWS = 2000, MOST_IN_A_CELL = 20;
 /** While a sweep goes on, its picture is drawn again after REST times what it took to draw it: a large one takes seconds. */
 const REST = 3;
 
-/** @typedef {import("../parts/sweeps.js").Sweep & { base: any, measured: Record<string, string[]>, items: import("../parts/sweep_table.js").Item[] }} Sweep */
+/** @typedef {import("../parts/sweeps.js").Sweep & { base: any, request: any, selected: number, measured: Record<string, string[]>, items: import("../parts/sweep_table.js").Item[] }} Sweep */
 
 /** @param {Record<string, unknown[]>} axes */
 const several = (axes) => Object.keys(axes).filter((path) => axes[path].length > 1);
 /** @param {Sweep} sweep */
-const left = ({ statuses }) => (statuses.queued ?? 0) + (statuses.running ?? 0);
+const left = ({ statuses, refining }) => (statuses.queued ?? 0) + (statuses.running ?? 0) + (refining ? 1 : 0);
+/** The axes that a picture can have: of paths that move together the first. @param {Sweep} sweep */
+const drawable = ({ axes, request }) => {
+  const followers = (request?.zip ?? []).flatMap((/** @type {any} */ group) => Object.keys(group).slice(1));
+  return Object.fromEntries(Object.entries(axes).filter(([path]) => !followers.includes(path)));
+};
 
 /** A select that is shown where there is something to choose. @param {string} name @param {(value: string) => void} change */
 const choice = (name, change) => {
@@ -43,8 +50,8 @@ const choice = (name, change) => {
 export async function show({ node: page, signal, search, id }) {
   const path = `sweeps/${id}`;
   /** @type {Record<string, any>} */
-  const want = { metric: search.get("metric") ?? "nc1", layer: search.get("layer") ?? "", x: search.get("x") ?? "", y: search.get("y") ?? "",
-    offset: Number.parseInt(search.get("offset") ?? "", 10) || 0 };
+  const want = { metric: search.get("metric") ?? "", layer: search.get("layer") ?? "", x: search.get("x") ?? "", y: search.get("y") ?? "",
+    facet: search.get("facet") ?? "", sort: search.get("sort") ?? "", where: search.get("where") ?? "", offset: Number.parseInt(search.get("offset") ?? "", 10) || 0 };
   /** @type {Record<string, string[]>} */
   const known = {};
   let item = /** @type {Sweep} */ ({});
@@ -54,38 +61,53 @@ export async function show({ node: page, signal, search, id }) {
 
   const head = element("div"), cell = element("div", { role: "status" });
   const { note, act } = actions();
-  const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Picture" });
+  const picture = element("div", { class: "picture map", tabindex: 0, role: "region", "aria-label": "Picture" });
   const chosen = (/** @type {string} */ name) => (/** @type {string} */ value) => { want[name] = value; anew(); };
   const metric = choice("Metric", chosen("metric")), layer = choice("Layer", chosen("layer"));
-  const x = choice("Horizontal axis", chosen("x")), y = choice("Vertical axis", chosen("y"));
-  const rows = sweepTable((offset) => { want.offset = offset; anew(); });
+  const x = choice("Horizontal axis", chosen("x")), y = choice("Vertical axis", chosen("y")), facet = choice("A panel for each", chosen("facet"));
+  const filter = element("input", { id: "where", autocomplete: "off", placeholder: "nc1.h1 < 1e-6 and verdict = zero", onchange: () => {
+    want.where = filter.value.trim();
+    want.offset = 0;
+    anew();
+  } });
+  filter.value = want.where;
+  const rows = sweepTable((offset) => { want.offset = offset; anew(); }, (sort) => { want.sort = sort; want.offset = 0; anew(); });
 
   const query = (more = {}) => {
-    const given = { metric: want.metric, layer: want.layer, ...more };
+    const given = { metric: want.metric, layer: OF_SEEDS.includes(want.metric) ? "" : want.layer, ...more };
     return new URLSearchParams(Object.entries(given).filter(([, value]) => value !== "" && value !== undefined));
   };
+  /** The table has a metric's columns; of the verdict and the gap it has all rows alike. */
+  const tableQuery = () => {
+    const of = OF_SEEDS.includes(want.metric) ? { metric: "objective", layer: "" } : {};
+    return query({ ...of, sort: want.sort, where: want.where, offset: want.offset, limit: PAGE });
+  };
   const axesShown = () => {
-    const axes = several(item.axes), over = want.x || axes[0];
+    const axes = several(drawable(item)), over = want.x || axes[0];
     return { x: over, y: want.y || axes.find((axis) => axis !== over) };
   };
   const offer = () => {
     for (const [name, layers] of Object.entries(item.measured)) known[name] = [...new Set([...known[name] ?? [], ...layers])];
-    const axes = several(item.axes);
-    if (Object.keys(known).length && !known[want.metric]) want.metric = Object.keys(known)[0];
+    const axes = several(drawable(item)), own = item.request?.picture ?? {};
+    want.metric ||= own.metric ?? "nc1";
+    if (!want.x && !want.y && !want.facet) for (const name of ["x", "y", "facet"]) want[name] = own[name] ?? "";
+    const metrics = [...OF_SEEDS, ...Object.keys(known)];
+    if (Object.keys(known).length && !metrics.includes(want.metric)) want.metric = "nc1" in known ? "nc1" : Object.keys(known)[0];
     if (known[want.metric] && !known[want.metric].includes(want.layer)) want.layer = "";
-    metric.offer(Object.keys(known), want.metric);
+    metric.offer(Object.keys(known).length ? metrics : [], want.metric);
     layer.offer(known[want.metric] ?? [], want.layer, "all");
     if (axes.length < 3) return;
     want.x ||= axes[0];
     if (!want.y || want.y === want.x) want.y = axes.find((axis) => axis !== want.x);
     x.offer(axes, want.x);
     y.offer(axes.filter((axis) => axis !== want.x), want.y);
+    facet.offer(["", ...axes.filter((axis) => axis !== want.x && axis !== want.y)], want.facet);
   };
   const refresh = async () => {
-    const wanted = () => query({ offset: want.offset, limit: PAGE }).toString(), asked = wanted();
+    const wanted = () => tableQuery().toString(), asked = wanted();
     item = await ask(`${path}?${asked}`, { signal });
     offer();
-    if (want.offset >= item.total) want.offset = 0;
+    if (want.offset >= item.selected) want.offset = 0;
     if (wanted() !== asked) return refresh();
     title(nameOf(item));
     header();
@@ -94,11 +116,15 @@ export async function show({ node: page, signal, search, id }) {
 
   /** Opens the experiment of a cell or point, or lists them where there are several. @param {any} datum */
   const openCell = async (datum) => {
+    if (datum.experiment) {
+      location.hash = `/experiments/${datum.experiment}`;
+      return;
+    }
     const { x: across, y: up } = axesShown();
     const plain = (/** @type {unknown} */ value) => text(value).replace(/[\s'"]/g, "").toLowerCase();  // a picture has Python's texts
     const same = (/** @type {unknown} */ one, /** @type {unknown} */ drawn) => drawn === undefined || plain(one) === plain(drawn)
       || Number(one) === Number(drawn);
-    const all = (await ask(`${path}?${query({ limit: MOST_ROWS })}`, { signal })).items;
+    const all = (await ask(`${path}?metric=objective&limit=${MOST_ROWS}`, { signal })).items;
     const found = all.filter((/** @type {any} */ one) => same(one.point[across], datum.x) && (!up || same(one.point[up], datum.y)));
     if (found.length === 1) location.hash = `/experiments/${found[0].experiment}`;
     else if (found.length) {
@@ -107,8 +133,8 @@ export async function show({ node: page, signal, search, id }) {
     }
   };
   const redraw = async () => {
-    const options = query({ x: want.x, y: want.y, theme: theme() });
-    const fresh = `${options} ${item.statuses.succeeded} ${innerWidth}`;
+    const options = query({ x: want.x, y: want.y, facet: want.facet, theme: theme() });
+    const fresh = `${options} ${item.statuses.succeeded} ${item.statuses.failed} ${innerWidth}`;
     if (fresh === picturing) return;
     if (!item.statuses.succeeded) {
       fill(picture, element("p", { class: "quiet" }, left(item) ? "No experiment has finished yet." : "No experiment has succeeded."));
@@ -143,7 +169,8 @@ export async function show({ node: page, signal, search, id }) {
   };
   const anew = async () => {
     resting = 0;
-    keep({ metric: want.metric, layer: want.layer, x: want.x, y: want.y, offset: want.offset || "" });
+    keep({ metric: want.metric, layer: want.layer, x: want.x, y: want.y, facet: want.facet, sort: want.sort, where: want.where,
+      offset: want.offset || "" });
     fill(cell);
     await shown().catch((error) => { if (!signal.aborted) fill(note, problem(error)); });
   };
@@ -155,9 +182,10 @@ export async function show({ node: page, signal, search, id }) {
   }, { class: "danger" });
   const buttons = element("p", { class: "actions" },
     act("CSV", () => download(`${path}?format=csv`, `${id}.csv`)),
-    act("PDF", () => download(`${path}/plot.pdf?${query({ x: want.x, y: want.y })}`, `${id}.pdf`)),
+    act("Parquet", () => download(`${path}?format=parquet`, `${id}.parquet`)),
+    act("PDF", () => download(`${path}/plot.pdf?${query({ x: want.x, y: want.y, facet: want.facet })}`, `${id}.pdf`)),
     act("Duplicate", () => {
-      sessionStorage.setItem("ncore-sweep", print({ name: item.name, base: item.base, axes: item.axes }));
+      sessionStorage.setItem("ncore-sweep", print(item.request ?? { name: item.name, base: item.base, axes: item.axes }));
       location.hash = "/sweeps/new?draft=1";
     }),
     cancel);
@@ -174,9 +202,10 @@ export async function show({ node: page, signal, search, id }) {
   await refresh();
   page.replaceChildren(head, buttons, note,
     element("h2", {}, "Final values"),
-    element("div", { class: "bar" }, metric.label, layer.label, x.label, y.label),
+    element("div", { class: "bar" }, metric.label, layer.label, x.label, y.label, facet.label),
     picture, element("p", { class: "quiet caption" }, "Click a cell or a point to open its experiment."), cell,
-    element("h2", {}, "Predicted and measured"), rows.node,
+    element("h2", {}, "Predicted and measured"),
+    element("div", { class: "bar" }, element("label", { for: "where" }, "Only rows where"), filter), rows.node,
     element("details", {}, element("summary", {}, "Base config"), element("pre", { tabindex: 0 }, print(item.base, 2))));
   const again = () => { resting = 0; shown().catch(() => {}); };
   dark.addEventListener("change", again, { signal });

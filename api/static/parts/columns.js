@@ -1,57 +1,59 @@
 // @ts-check
-// The columns of the table of experiments: what is always known, the parameters that differ, and final values.
+// The columns of the table of experiments: what is always known, parameters, and final values; each by the API's name of it.
 
+import { ask } from "../server/api.js";
 import { element, tags } from "./element.js";
-import { duration, number, progress, status, time } from "./format.js";
-import { differing, text } from "./spec.js";
+import { duration, number, progress, status, time, words } from "./format.js";
+import { spark } from "./spark.js";
 
 /** @typedef {import("./runs.js").Run} Run */
-/** @typedef {{ key: string, name: string, kind?: string, value: (run: Run) => any, cell: (run: Run) => import("./element.js").Children }} Column
- * `value` is what is sorted by */
+/** @typedef {{ key: string, name: string, kind: string, field: string, cell: (run: Run) => import("./element.js").Children }} Column
+ * `field` is what the API has to send and to sort by; "": it cannot be sorted by */
 
-/** @param {string} key @param {string} name @param {(run: Run) => any} value @param {(run: Run) => import("./element.js").Children} [cell] @param {string} [kind]
+export const STANDARD = ["status", "progress", "verdict", "curve", "submitted", "tags"];
+
+/** @param {string} key @param {string} name @param {string} field @param {(run: Run) => import("./element.js").Children} cell @param {string} [kind]
  * @returns {Column} */
-const column = (key, name, value, cell = value, kind = "") => ({ key, name, value, cell, kind });
-const share = (/** @type {Run} */ { progress: at }) => (at.total ? at.step / at.total : 0);
+const column = (key, name, field, cell, kind = "") => ({ key, name, kind, field, cell });
 
-export const STANDARD = ["status", "progress", "verdict", "submitted", "tags"];
+/** Sent for every run, so that no column has to ask for it. */
+export const SENT = ["name", "tags", "status", "created_at", "started_at", "finished_at", "progress", "worker", "device", "archived"];
+/** Sent where a column shows it, though nothing is sorted by it. */
+const DRAWN = ["curve"];
 
 const KNOWN = [
-  column("status", "Status", (run) => run.status, (run) => status(run.status)),
-  column("progress", "Progress", share, progress),
-  column("verdict", "Verdict", (run) => run.verdict, (run) => run.verdict, "wide"),
-  column("submitted", "Submitted", (run) => run.created_at, (run) => time(run.created_at), "wide"),
-  column("tags", "Tags", (run) => run.tags.join(), (run) => tags(run.tags), "wide"),
-  column("gap", "Gap to f*", (run) => run.gap, (run) => number(run.gap), "number"),
-  column("duration", "Duration", (run) => run.seconds, (run) => duration(run.seconds), "number"),
-  column("seeds", "Number of seeds", (run) => run.seeds, (run) => run.seeds, "number"),
-  column("worker", "Worker", (run) => run.worker, (run) => run.worker ?? ""),
-  column("device", "Device", (run) => run.device, (run) => run.device ?? ""),
-  column("id", "Id", (run) => run.id, (run) => element("code", {}, run.id)),
+  column("status", "Status", "status", (run) => status(run.status)),
+  column("progress", "Progress", "progress", progress),
+  column("verdict", "Verdict", "verdict", (run) => words(String(run.values.verdict ?? "").replaceAll(",", ", ")), "wide"),
+  column("curve", "NC1", "", (run) => spark(run.curve), "wide"),
+  column("submitted", "Submitted", "created", (run) => time(run.created_at), "wide"),
+  column("tags", "Tags", "", (run) => [run.archived ? element("span", { class: "tag archived" }, "archived") : null, ...tags(run.tags)], "wide"),
+  column("gap", "Gap to f*", "gap", (run) => number(run.values.gap), "number"),
+  column("duration", "Duration", "duration", (run) => duration(run.values.duration), "number"),
+  column("seeds", "Number of seeds", "seeds", (run) => run.values.seeds ?? "", "number"),
+  column("priority", "Priority", "priority", (run) => run.values.priority, "number"),
+  column("sweep", "Sweep", "sweep", (run) => (run.values.sweep ? element("a", { href: `#/sweeps/${run.values.sweep}` }, run.values.sweep) : ""), "wide"),
+  column("worker", "Worker", "worker", (run) => run.worker ?? ""),
+  column("device", "Device", "device", (run) => run.device ?? ""),
+  column("id", "Id", "id", (run) => element("code", {}, run.id)),
 ];
 
-/** All that can be chosen for these runs. @param {Run[]} all @param {string[]} chosen kept, though no run has them now */
-export function columnsOf(all, chosen) {
-  const named = (/** @type {string} */ before) => chosen.filter((key) => key.startsWith(before)).map((key) => key.slice(before.length));
-  const params = [...new Set([...differing(all.map((run) => run.params)), ...named("config.")])];
-  const metrics = [...new Set([...all.flatMap((run) => Object.keys(run.finals)), ...named("final.")])];
-  return [
-    ...KNOWN,
-    ...params.map((path) => column(`config.${path}`, path, (run) => run.params[path], (run) => text(run.params[path]), "number")),
-    ...metrics.map((key) => column(`final.${key}`, key, (run) => run.finals[key], (run) => number(run.finals[key]), "number")),
-  ];
+/** A parameter or a final value. @param {string} field */
+const ofFact = (field) => column(field, field.replace(/^(config|final)\./, ""), field, (run) => number(run.values[field]), "number");
+
+/** The columns of these keys. @param {string[]} keys */
+export const columnsOf = (keys) => keys.map((key) => KNOWN.find((one) => one.key === key) ?? ofFact(key));
+
+/** All that can be chosen: parameters that differ between experiments, and every final value. @param {string[]} chosen kept in any case */
+export async function choices(chosen) {
+  /** @type {{ name: string, differs: boolean | null }[]} */
+  const found = (await ask("fields")).items;
+  const facts = found.filter(({ name, differs }) => (name.startsWith("config.") && differs) || name.startsWith("final.")).map(({ name }) => name);
+  return columnsOf([...new Set([...KNOWN.map(({ key }) => key), ...facts, ...chosen])]);
 }
 
-/** What the API has to send for these columns, beside the small fields. @param {string[]} keys @returns {import("./runs.js").Large[]} */
-export const largeOf = (keys) => [
-  .../** @type {"spec"[]} */ (keys.some((key) => key === "seeds" || key.startsWith("config.")) ? ["spec"] : []),
-  .../** @type {"result"[]} */ (keys.some((key) => key === "verdict" || key === "gap" || key.startsWith("final.")) ? ["result"] : []),
+/** What the API has to send beside what it always sends. @param {Column[]} columns */
+export const askedOf = (columns) => [
+  ...DRAWN.filter((name) => columns.some(({ key }) => key === name)),
+  ...columns.map(({ field }) => field).filter((field) => field && !["status", "progress", "created", "worker", "device", "id"].includes(field)),
 ];
-
-/** Nothing comes last, whichever way. @param {Column} by @param {boolean} falling */
-export const order = ({ value }, falling) => (/** @type {Run} */ a, /** @type {Run} */ b) => {
-  const [one, other] = [value(a), value(b)].map((found) => (found === undefined || found === "" ? null : found));
-  if (one === null || other === null) return Number(one === null) - Number(other === null);
-  const difference = typeof one === typeof other ? Number(one > other) - Number(one < other) : String(one) > String(other) ? 1 : -1;
-  return falling ? -difference : difference;
-};

@@ -6,6 +6,13 @@ import { number, words } from "./format.js";
 
 /** @typedef {{ quantity: string, layer: string | null, seed: number | bigint, measured: number | null, predicted: number, gap: number | null }} Row */
 
+/** What is predicted, before anything has been measured. @param {any} prediction @returns {[string, string, number][]} */
+const predictedOf = ({ objective, feature_norm_sq: features, levels }) => [
+  .../** @type {[string, string, number][]} */ (objective === null || objective === undefined ? [] : [["objective", "", objective]]),
+  ...Object.entries(features ?? {}).filter(([, norm]) => !Array.isArray(norm)).map(([layer, norm]) => /** @type {[string, string, number]} */ (["feature_norm_sq", layer, norm])),
+  ...Object.entries(levels ?? {}).flatMap(([metric, layers]) => Object.entries(layers).map(([layer, value]) => /** @type {[string, string, number]} */ ([metric, layer, value]))),
+];
+
 /** @param {Row[]} rows */
 const largestGap = (rows) => {
   /** @type {Map<string, Row>} */
@@ -28,19 +35,24 @@ export function comparison() {
   /** @type {Row[]} */
   let rows = [];
   let seeds = "";
+  /** @type {[string, string, number][]} */
+  let predicted = [];
   const seedChoice = choice("Seeds", [["", "largest gap"], ["all", "all"]], "", (value) => { seeds = value; fillTable(); });
   const fillTable = () => {
     seedChoice.hidden = new Set(rows.map((row) => row.seed)).size < 2;
     fill(place, rows.length
       ? table("Predicted and measured", [["Metric"], ["Layer"], ["Seed"], ["Measured", "number"], ["Predicted", "number"], ["Gap", "number"]],
         (seeds ? rows : largestGap(rows)).map(line))
-      : element("p", { class: "quiet" }, "No measurement with a prediction yet."));
+      : predicted.length ? table("Predicted", [["Metric"], ["Layer"], ["Predicted", "number"]], predicted.map(([metric, layer, value]) => element("tr", {},
+        element("th", { scope: "row" }, metric), element("td", {}, layer), element("td", { class: "number" }, number(value, 8)))))
+        : element("p", { class: "quiet" }, "No measurement with a prediction yet."));
   };
   return {
     node: element("div", {}, regime, element("div", { class: "bar" }, seedChoice), place, notes),
     /** @param {{ comparison?: Row[], prediction: { regime?: string, notes?: string[] } }} theory */
     show({ comparison: found, prediction }) {
       rows = found ?? [];
+      predicted = predictedOf(prediction);
       fill(regime, `Regime: ${prediction.regime ? words(prediction.regime) : "unknown"}.`);
       fill(notes, (prediction.notes ?? []).map((note) => element("li", {}, note)));
       fillTable();

@@ -25,6 +25,9 @@ export function curves(path, signal, item, state, changed) {
   const hint = element("p", { class: "quiet caption", hidden: true }, "Drag to move, Shift and wheel to zoom, double click to see all.");
   /** @type {Map<string, Set<string>>} */
   const measured = new Map();
+  /** @type {Set<string>} */
+  const hidden = new Set();
+  const toggle = (/** @type {string} */ value) => { if (!hidden.delete(value)) hidden.add(value); changed(); };
   /** @type {any} */
   let view = null;
   let offered = "";
@@ -90,7 +93,7 @@ export function curves(path, signal, item, state, changed) {
       steps.hidden = !isLog(drawn, "x");
       values.hidden = !isLog(drawn, "y");
       view?.finalize();
-      view = await draw(picture, drawn, { axes: state, height: state.panel ? TALL_PIXELS : undefined, zoom: Boolean(state.panel) });
+      view = await draw(picture, drawn, { axes: state, height: state.panel ? TALL_PIXELS : undefined, zoom: Boolean(state.panel), hidden, toggle });
       hint.hidden = !state.panel;
       return drawn.config;
     },

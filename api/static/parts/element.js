@@ -68,7 +68,7 @@ export function choice(name, options, chosen, change) {
   return element("label", {}, name, select);
 }
 
-/** A table that scrolls sideways; columns are [name, class]. @param {string} label @param {[string, string?][]} columns @param {Children} rows */
+/** A table that scrolls sideways; columns are [name, class]. @param {string} label @param {[Child, string?][]} columns @param {Children} rows */
 export const table = (label, columns, rows) => element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
   element("table", {}, element("thead", {}, element("tr", {}, columns.map(([name, kind]) =>
     element("th", { scope: "col", class: kind ?? null }, name)))), element("tbody", {}, rows)));

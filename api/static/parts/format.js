@@ -4,7 +4,7 @@
 import { element } from "./element.js";
 
 // tests/test_status.py holds these against ncore/status.py
-export const STATES = ["queued", "running", "succeeded", "failed", "cancelled"];
+export const STATES = ["queued", "running", "lost", "succeeded", "failed", "cancelled"];
 const ENDED = ["succeeded", "failed", "cancelled"];
 const RETRIED = ["failed", "cancelled"];
 
@@ -45,8 +45,8 @@ export const time = (text) => (text
 /** @param {string} value */
 export const status = (value) => element("span", { class: `status ${value}` }, value);
 
-/** @param {string} word as simplex_etf */
-export const words = (word) => word.replaceAll("_", " ");
+/** @param {string | null} word as simplex_etf; null is not known */
+export const words = (word) => (word ?? "not known").replaceAll("_", " ");
 
 /** @param {{ status: string, progress: { step: number, total: number, eta_seconds: number | null } }} item */
 export function progress({ status: state, progress: at }) {

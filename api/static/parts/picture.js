@@ -4,6 +4,7 @@
 import { visible } from "../server/json.js";
 import { element } from "./element.js";
 import { number } from "./format.js";
+import { crosshair, hideByLegend, lowerSubscripts } from "./over_picture.js";
 
 /** @typedef {Record<string, any>} VegaLite */
 
@@ -63,6 +64,15 @@ function zoomable(panel) {
   layersOf(panel)[0].params = [{ name: "zoom", bind: "scales", select: { type: "interval", zoom: "wheel![event.shiftKey]" } }];
 }
 
+const NAMED = ["experiment", "shade", "depth", "layer", "metric"];
+
+/** Without what is called by one of the names. @param {VegaLite} picture @param {Set<string>} hidden */
+function hide(picture, hidden) {
+  for (const [name, rows] of Object.entries(picture.datasets ?? {})) {
+    picture.datasets[name] = rows.filter((/** @type {any} */ row) => !NAMED.some((field) => hidden.has(row[field])));
+  }
+}
+
 /** @param {VegaLite} picture @param {Axis} axis */
 export const isLog = (picture, axis) => panelsOf(picture).some((panel) =>
   layersOf(panel).some(({ encoding }) => LOGARITHMIC.includes(encoding?.[axis]?.scale?.type)));
@@ -93,19 +103,27 @@ const tooltip = (names) => (/** @type {any} */ values, /** @type {(text: string)
 /**
  * @param {HTMLElement} target
  * @param {VegaLite} picture
- * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number, zoom?: boolean }} [options]
+ * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number, zoom?: boolean,
+ *   hidden?: Set<string>, fitted?: boolean, toggle?: (value: string) => void }} [options] `toggle`: called with the entry of a legend that was clicked
  * @returns {Promise<any>} the view, with `finalize`
  */
-export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false } = {}) {
-  const fitted = fit(structuredClone(picture), target.clientWidth - 16, height);
+export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false, hidden = new Set(), fitted: isFitted = true, toggle } = {}) {
+  const copy = structuredClone(picture), fitted = isFitted ? fit(copy, target.clientWidth - 16, height) : copy;
   for (const panel of panelsOf(fitted)) {
     for (const axis of AXES) if (axes[axis] === "linear" && isLog(panel, axis)) linear(panel, axis);
     if (zoom) zoomable(panel);
   }
+  if (hidden.size) hide(fitted, hidden);
   await runtime();
   const shown = { theme: theme(), formatTooltip: tooltip(names) };
   const { view, finalize } = await /** @type {any} */ (window).vegaEmbed(target, fitted, { actions: false, renderer: "svg", tooltip: shown });
   const label = picture.description || [picture.title?.text ?? picture.title ?? ""].flat().join(" ") || "curves";
-  target.querySelector("svg")?.setAttribute("aria-label", visible([label].flat().join(" ")));
+  const svg = target.querySelector("svg");
+  if (svg) {
+    svg.setAttribute("aria-label", visible([label].flat().join(" ")));
+    lowerSubscripts(svg);
+    if (toggle) hideByLegend(svg, hidden, toggle);
+    if (toggle) crosshair(svg, view);
+  }
   return { view, finalize };
 }

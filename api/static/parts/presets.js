@@ -4,10 +4,10 @@
 import { ask } from "../server/api.js";
 import { element } from "./element.js";
 
-/** @typedef {{ name: string, title: string, description: string, spec: any }} Preset */
+/** @typedef {{ name: string, title: string, description: string, spec: any, body?: any }} Preset `body` of a sweep's */
 
-/** @param {AbortSignal} signal @returns {Promise<Preset[]>} */
-export const presets = async (signal) => (await ask("presets", { signal })).items;
+/** @param {AbortSignal} signal @param {"experiment" | "sweep"} [kind] @returns {Promise<Preset[]>} */
+export const presets = async (signal, kind = "experiment") => (await ask(`presets?kind=${kind}`, { signal })).items;
 
 /** @param {Preset[]} all @param {string} chosen @param {(preset: Preset) => void} choose */
 export function cards(all, chosen, choose) {

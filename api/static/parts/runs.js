@@ -2,37 +2,19 @@
 // The list of experiments as far as it has been asked for: a page at a time by the server's cursor, each looked at again alone.
 
 import { ask } from "../server/api.js";
+import { SENT } from "./columns.js";
 import { ended } from "./format.js";
-import { finals, leaves, text } from "./spec.js";
-import { verdictWords } from "./verdicts.js";
 
-const PAGE = 50, LARGEST_PAGE = 200, LONGEST_TEXT = 60;
+const PAGE = 50, LARGEST_PAGE = 200;
 /** Every so many turns all of the first page is asked for, else only whether there is a newer experiment. */
 const WHOLE_TURN = 10;
 
-/** Asked for always; a config and a result are large, and asked for where a column shows something of them. */
-const SMALL = ["name", "tags", "status", "created_at", "started_at", "finished_at", "progress", "worker", "device"];
-
-/** @typedef {"spec" | "result"} Large */
-/** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result" | "error" | "attempt"> & { seeds: number | null, params: Record<string, unknown>,
- *   finals: Record<string, number | null>, verdict: string, gap: number | null, seconds: number | null }} Run what is kept of an experiment */
+/** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result" | "error" | "attempt"> & { archived: boolean, values: Record<string, any>,
+ *   curve?: { steps: number[], values: (number | null)[] } | null }} Run what is kept of an experiment */
 /** @typedef {{ cursor: string | null, limit: number, items: Run[], next: string | null }} Page */
 
-/** @param {Run & { spec?: any, result?: import("./spec.js").Result | null }} item @returns {Run} */
-function runOf({ spec, result = null, ...item }) {
-  const params = Object.fromEntries(Object.entries(leaves(spec)).filter(([path]) => path !== "name" && path !== "tags")
-    .map(([path, value]) => [path, Array.isArray(value) ? text(value).slice(0, LONGEST_TEXT) : value]));
-  const gaps = (result?.verdict ?? []).flatMap(({ gap }) => (gap === null || gap === undefined ? [] : [gap]));
-  const end = item.finished_at ? Date.parse(item.finished_at) : Date.now();
-  return {
-    ...item, params, seeds: spec?.seeds?.length ?? null, verdict: verdictWords(result?.verdict ?? []),
-    gap: gaps.length ? Math.max(...gaps) : null, seconds: item.started_at ? (end - Date.parse(item.started_at)) / 1000 : null,
-    finals: Object.fromEntries([...finals(result)].map(([key, { mean }]) => [key, mean])),
-  };
-}
-
-/** @param {Record<string, string>} filters as the API has them @param {Large[]} large what is asked for beside the small fields @param {AbortSignal} signal */
-export function runs(filters, large, signal) {
+/** @param {Record<string, string>} filters and order, as the API has them @param {string[]} columns what is asked for @param {AbortSignal} signal */
+export function runs(filters, columns, signal) {
   /** @type {Page[]} */
   let pages = [];
   /** @type {Promise<void> | null} */
@@ -41,9 +23,9 @@ export function runs(filters, large, signal) {
 
   const fetchPage = async (/** @type {string | null} */ cursor, /** @type {number} */ limit) => {
     const query = new URLSearchParams({ ...filters, limit: String(limit), ...(cursor ? { cursor } : {}) });
-    for (const column of [...SMALL, ...large]) query.append("columns", column);
+    for (const column of [...SENT, ...columns]) query.append("columns", column);
     const { items, next_cursor: next } = await ask(`experiments?${query}`, { signal });
-    return { cursor, limit, items: items.map(runOf), next };
+    return { cursor, limit, items: items.map((/** @type {Run} */ one) => ({ ...one, values: one.values ?? {} })), next };
   };
   const newest = async () => {
     const { items } = await ask(`experiments?${new URLSearchParams({ ...filters, limit: "1", columns: "status" })}`, { signal });
@@ -67,7 +49,6 @@ export function runs(filters, large, signal) {
     else pages = [fresh];
   };
   return {
-    large,
     isComplete,
     more,
     /** Everything, in large pages; `progress` is called after each. @param {() => void} progress */

@@ -8,7 +8,7 @@ import { print } from "../server/json.js";
  *   worker: string | null, device: string | null, error: string | null, result: Result | null }} Experiment */
 /** @typedef {{ final: { seed: number | bigint, step: number, metrics: { metric: string, layer: string | null, value: number | null }[] }[],
  *   verdict: Verdict[], engine?: string }} Result */
-/** @typedef {{ seed: number | bigint, reached: string, gap?: number | null, note?: string | null }} Verdict */
+/** @typedef {{ seed: number | bigint, reached: string | null, gap?: number | null, note?: string | null }} Verdict */
 
 /** {dotted path: value}; a list is one value. @param {any} spec @param {string} [before] @returns {Record<string, unknown>} */
 export const leaves = (spec, before = "") => Object.assign({}, ...Object.entries(spec ?? {}).map(([key, value]) => (

@@ -123,7 +123,8 @@ export function specForm(all, changed) {
   const show = (/** @type {any} */ given) => {
     spec = given;
     fields.clear();
-    const schema = given?.data || (given?.model?.kind && given.model.kind !== "ufm") ? all.NetworkSpec : all.UfmSpec;
+    const kind = given?.model?.kind ?? (given?.data ? "network" : "ufm");
+    const schema = /** @type {Record<string, any>} */ ({ ufm: all.UfmSpec, external: all.ExternalSpec })[kind] ?? all.NetworkSpec;
     fill(node, group(schema, given, []));
   };
   return {

@@ -9,8 +9,8 @@ import { verdictWords } from "./verdicts.js";
 
 export const PAGE = 50;
 
-/** @typedef {{ layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null }} Level */
-/** @typedef {{ experiment: string, status: string, point: Record<string, unknown>, metrics: Level[], verdict: import("./spec.js").Verdict[] }} Item */
+/** @typedef {{ metric?: string, layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null }} Level */
+/** @typedef {{ experiment: string, index: number, status: string, point: Record<string, unknown>, metrics: Level[], verdict: import("./spec.js").Verdict[] }} Item */
 
 /** The last part of a path, where no other axis ends alike. @param {string} path @param {string[]} paths */
 const brief = (path, paths) => {
@@ -34,32 +34,38 @@ const line = (item, level, position, layered) => element("tr", {},
   element("td", {}, status(item.status)),
   element("td", { class: "wide" }, verdictWords(item.verdict)));
 
-/** @param {(offset: number) => void} turn */
-export function sweepTable(turn) {
+/** @param {(offset: number) => void} turn @param {(sort: string) => void} order */
+export function sweepTable(turn, order) {
   const place = element("div");
   const where = element("span", { role: "status" });
   const earlier = element("button", { id: "earlier", onclick: () => turn(Math.max(0, at - PAGE)) }, "Previous");
   const later = element("button", { id: "later", onclick: () => turn(at + PAGE) }, "Next");
   const pages = element("div", { class: "bar" }, earlier, later, where);
   let at = 0, shown = "";
-  /** @param {{ items: Item[], axes: Record<string, unknown[]>, total: number }} sweep @param {{ metric: string, offset: number }} state */
-  const show = ({ items, axes, total }, { metric, offset }) => {
+  /** A click sorts by the column, a second one the other way. @param {string} name @param {string} key @param {string} sort */
+  const sorter = (name, key, sort) => element("button", { class: "plain", type: "button", id: `sort-${key}`,
+    onclick: () => order(sort === key ? `-${key}` : sort === `-${key}` ? "" : key) },
+  name, sort === key ? " ↑" : sort === `-${key}` ? " ↓" : "");
+  /** @param {{ items: Item[], axes: Record<string, unknown[]>, selected: number }} sweep
+   * @param {{ metric: string, offset: number, sort: string }} state */
+  const show = ({ items, axes, selected: total }, { metric: asked, offset, sort }) => {
+    const metric = items.some((one) => one.metrics.some((level) => level.metric === asked)) ? asked : items[0]?.metrics[0]?.metric ?? asked;
     at = offset;
     earlier.disabled = !at;
     later.disabled = at + PAGE >= total;
     pages.hidden = total <= PAGE && !at;
-    const here = `${(at + 1).toLocaleString()}–${Math.min(at + PAGE, total).toLocaleString()} of ${total.toLocaleString()}`;
+    const here = `${Math.min(at + 1, total).toLocaleString()}–${Math.min(at + PAGE, total).toLocaleString()} of ${total.toLocaleString()}`;
     if (where.textContent !== here) where.textContent = here;  // else it would be read aloud at each refresh
-    const fresh = print([items, metric]);
+    const fresh = print([items, metric, sort]);
     if (fresh === shown) return;
     shown = fresh;
     const layered = items.some((one) => one.metrics.some((level) => level.layer !== null));
-    /** @type {[string, string?][]} */
-    const columns = [["#"], ...Object.keys(axes).map((path, _, paths) => /** @type {[string]} */ ([brief(path, paths)])),
-      .../** @type {[string][]} */ (layered ? [["Layer"]] : []), [metric, "number"], ["Predicted", "number"], ["Range over seeds", "number wide"],
-      ["Status"], ["Verdict", "wide"]];
-    refill(place, table("Final values and predictions", columns, items.flatMap((one, i) =>
-      (one.metrics.length ? one.metrics : [NOTHING]).map((level) => line(one, level, at + i + 1, layered)))));
+    /** @type {[any, string?][]} */
+    const columns = [["#"], ...Object.keys(axes).map((path, _, paths) => /** @type {[any]} */ ([sorter(brief(path, paths), path, sort)])),
+      .../** @type {[string][]} */ (layered ? [["Layer"]] : []), [sorter(metric, metric, sort), "number"], ["Predicted", "number"],
+      ["Range over seeds", "number wide"], [sorter("Status", "status", sort)], [sorter("Verdict", "verdict", sort), "wide"]];
+    refill(place, table("Final values and predictions", columns, items.flatMap((one) =>
+      (one.metrics.length ? one.metrics : [NOTHING]).map((level) => line(one, level, one.index + 1, layered)))));
   };
   return { node: element("div", {}, place, pages), show };
 }

@@ -8,7 +8,7 @@ import { STATES } from "./format.js";
 const FEW = 4;
 
 /** @typedef {{ id: string, name: string, created_at: string, axes: Record<string, unknown[]>, total: number,
- *   statuses: Record<string, number>, progress: number }} Sweep */
+ *   statuses: Record<string, number>, progress: number, refining: boolean }} Sweep */
 
 /** @param {Record<string, number>} statuses */
 export const counts = (statuses) => element("span", { class: "counts" }, STATES.filter((name) => statuses[name]).map((name) =>

@@ -1,29 +1,36 @@
 // @ts-check
 // What a run has reached, seed by seed, and what the word means.
 
-import { element } from "./element.js";
+import { ask } from "../server/api.js";
+import { element, fill } from "./element.js";
 import { number, words } from "./format.js";
 
-/** @type {Record<string, string>} */
-const MEANING = {
-  orthogonal_frame: "Samples have collapsed to their class means (NC1), and the class means form an orthogonal frame (NC2).",
-  simplex_etf: "Samples have collapsed to their class means (NC1), and the class means form a simplex equiangular tight frame (NC2).",
-  between: "Samples have collapsed to their class means, which lie between the orthogonal frame and the simplex ETF or in no named frame.",
-  zero: "All weights and features have gone to zero: the objective has its value there.",
-  rank_deficient: "Fewer directions are active than there are classes, so some class means coincide or are zero.",
-  dead_samples: "Some samples have features that are zero and get no gradient any more.",
-  diverged: "The objective is not finite. A smaller learning rate may help.",
-  not_converged: "The run has ended before its class means reached a frame.",
+/** @typedef {{ verdict: string, meaning: string, criterion: string }} Meaning */
+
+/** @type {Promise<Meaning[]> | null} */
+let asked = null;
+/** The server's, asked for once. @returns {Promise<Meaning[]>} */
+export const meanings = () => (asked ??= ask("verdicts").then(({ items }) => items).catch((error) => { asked = null; throw error; }));
+
+/** A verdict as a link to what it means, with its criterion under the pointer. @param {string | null} reached */
+const linked = (reached) => {
+  const meaning = element("p", { class: "quiet" }), link = element("a", { href: `#/verdicts?verdict=${reached ?? ""}` }, words(reached));
+  meanings().then((all) => {
+    const mine = all.find(({ verdict }) => verdict === reached);
+    fill(meaning, mine?.meaning ?? "");
+    if (mine) link.title = mine.criterion;
+  }).catch(() => {});
+  return { link, meaning };
 };
 
 /** @param {import("./spec.js").Verdict[]} verdicts */
 export function verdictList(verdicts) {
-  /** @type {Map<string, import("./spec.js").Verdict[]>} */
+  /** @type {Map<string | null, import("./spec.js").Verdict[]>} */
   const kinds = new Map();
   for (const one of verdicts) kinds.set(one.reached, [...kinds.get(one.reached) ?? [], one]);
-  return element("ul", { class: "verdicts" }, [...kinds].map(([reached, seeds]) => element("li", {},
-    element("strong", {}, words(reached)), ` · ${seeds.length} of ${verdicts.length} seed${verdicts.length === 1 ? "" : "s"}`,
-    element("p", { class: "quiet" }, MEANING[reached] ?? ""),
+  return element("ul", { class: "verdicts" }, [...kinds].map(([reached, seeds]) => ({ ...linked(reached), seeds })).map(({ link, meaning, seeds }) => element("li", {},
+    element("strong", {}, link), ` · ${seeds.length} of ${verdicts.length} seed${verdicts.length === 1 ? "" : "s"}`,
+    meaning,
     element("details", {}, element("summary", {}, seeds.length === 1 ? `seed ${seeds[0].seed}` : "each seed"),
       element("ul", {}, seeds.map((one) => element("li", {}, `seed ${one.seed}: ${words(one.reached)}`,
         one.gap === null || one.gap === undefined ? "" : `, objective ${number(one.gap)} (relative) above the predicted minimum`,

@@ -1,0 +1,92 @@
+"""Where an adaptive sweep goes on: cells of its grid whose corners differ are divided, until they are small.
+
+What is due is a function of what has come out, and of nothing else: it may be asked again at any time, by anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import pairwise, product
+from typing import Any
+
+from ncore.sweeps.axes import Range
+from ncore.sweeps.plan import Plan, Point, Refine
+from ncore.sweeps.summary import Summary
+
+SMALL = Fraction(1, 100)
+"""Of an axis: cells of this size are not divided."""
+AGREES = 1e-3
+"""Gap below which a run counts as being at the prediction."""
+Place = tuple[Fraction, ...]
+"""Shares of the way along each axis: exact, so that neighbours share their corners."""
+Label = str | float | None
+
+
+def label_of(metric: str, summary: Summary | None, status: str) -> Label:
+    """What is compared at the corners of a cell; an experiment that failed differs from all that did not."""
+    if summary is None:
+        return status
+    if metric == "gap":
+        gap = summary["gap"]
+        return None if gap is None else float(abs(gap) > AGREES)
+    found: Label = summary["reached" if metric == "verdict" else "rank"]
+    return found
+
+
+class Refinement:
+    """The cells of the first grid of a plan with `refine`, one or two of whose axes are ranges."""
+
+    def __init__(self, plan: Plan, refine: Refine) -> None:
+        self._ranges = {path: one for path, one in plan.intervals.items() if isinstance(one, Range)}
+        self._fixed = {path: values[0] for path, values in plan.axes.items() if path not in self._ranges}
+        self._whole = {path for path in self._ranges if all(isinstance(v, int) for v in plan.axes[path])}
+        self._refine, self._paths = refine, list(plan.axes)
+        self._grid = [[Fraction(i, one.points - 1) for i in range(one.points)] for one in self._ranges.values()]
+
+    def point(self, place: Place) -> Point:
+        """The values at a place, in the order of the sweep's axes."""
+        values: dict[str, Any] = dict(self._fixed)
+        for (path, one), share in zip(self._ranges.items(), place, strict=True):
+            value = one.at(float(share))
+            values[path] = round(value) if path in self._whole else value
+        return {path: values[path] for path in self._paths}
+
+    def due(self, labels: Mapping[str, Label]) -> list[Point]:
+        """Points that are to be added, by what is known: {key_of(point): label}. Empty at the end.
+
+        Larger cells come first; no more than the budget leaves.
+        """
+        room, wanted = self._refine.budget - len(labels), dict[str, Point]()
+        cells = [tuple(zip(low, high, strict=True)) for low, high in self._first_cells()]
+        while cells and not wanted:
+            divided = []
+            for cell in cells:
+                corners = [key_of(self.point(place)) for place in product(*cell)]
+                if len({labels.get(corner) for corner in corners}) > 1 and self._is_large(cell):
+                    divided += list(product(*(_halves(side) for side in cell)))
+            cells = divided
+            for cell in cells:
+                points = {key_of(point): point for point in map(self.point, product(*cell))}
+                wanted |= {key: point for key, point in points.items() if key not in labels}
+        return list(wanted.values())[: max(0, room)]
+
+    def _first_cells(self) -> list[tuple[Place, Place]]:
+        sides = [list(pairwise(shares)) for shares in self._grid]
+        return [(tuple(low for low, _ in cell), tuple(high for _, high in cell)) for cell in product(*sides)]
+
+    def _is_large(self, cell: Sequence[tuple[Fraction, Fraction]]) -> bool:
+        """Whether it is wider than is asked for, and there are values between its sides."""
+        if all(high - low <= SMALL for low, high in cell):
+            return False
+        return len({key_of(self.point(place)) for place in product(*cell)}) == 2 ** len(cell)
+
+
+def _halves(side: tuple[Fraction, Fraction]) -> list[tuple[Fraction, Fraction]]:
+    middle = (side[0] + side[1]) / 2
+    return [(side[0], middle), (middle, side[1])]
+
+
+def key_of(point: Point) -> str:
+    """What a combination is recognised by."""
+    return repr(sorted(point.items()))
