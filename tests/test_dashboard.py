@@ -263,6 +263,7 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
     page.get_by_role("checkbox", name="h1").uncheck()
     expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(1)
     page.get_by_role("combobox", name="Panel").select_option("")
+    expect(page.locator(PICTURE)).to_contain_text("NC3")
     page.locator(f"{PICTURE} .role-scope > g > path.background").first.hover(force=True)
     expect(page.locator(f"{PICTURE} line.cross.shown")).to_have_count(4)
     page.get_by_role("checkbox", name="h1").check()
