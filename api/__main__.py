@@ -57,6 +57,7 @@ def migrate(_: Namespace) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
     settings = get_settings()
+    migrating.prepare_home(settings)
     damage = integrity.damage_of(settings.database)
     if damage is not None:
         raise ServiceError(damage)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from api import home
 from api.database.sessions import get_engine
-from api.settings import get_settings
+from api.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -33,13 +33,18 @@ def alembic_config(url: str) -> Config:
     return config
 
 
+def prepare_home(settings: Settings) -> None:
+    """The home, where a file of SQLite is in it; who keeps all in a server needs none. Raises SettingsError."""
+    if settings.database.startswith("sqlite"):
+        home.prepare(settings.home)
+
+
 def migrate() -> None:
     """Brings the database to this version's tables; several processes may call it at once."""
     from alembic import command
 
     settings = get_settings()
-    if settings.database.startswith("sqlite"):
-        home.prepare(settings.home)
+    prepare_home(settings)
     engine = get_engine()
     config = alembic_config(settings.database)
     if engine.dialect.name == "sqlite":
