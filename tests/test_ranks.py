@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_network_run import finish, reloaded
 
-from ncore.estimate import memory_bytes
+from ncore.network.estimate import network_shares
 from ncore.network.run import NetworkRun
 from ncore.run import DeviceError
 from ncore.spec import SpecError, parse_spec, with_changes
@@ -112,5 +112,5 @@ def test_more_gpus_than_there_are_is_told():
 
 
 def test_memory_counts_each_process():
-    one, eight = (memory_bytes(spec_of(devices=devices, optimizer__batch_size=16)) for devices in (1, 8))
-    assert 1.2 * one < eight
+    one, eight = (network_shares(spec_of(devices=devices, optimizer__batch_size=16)) for devices in (1, 8))
+    assert [eight[name] / one[name] for name in ("images", "weights")] == [8, 8]
