@@ -14,7 +14,7 @@ from api.database.curves import load_curves
 from api.database.measurements import latest
 from api.database.sessions import reading
 from api.database.tables import Experiment
-from api.routes.plots import MAX_LAYERS, PICTURES, ChosenLayout, ShortText, known, picture
+from api.routes.plots import MAX_LAYERS, PICTURES, ChosenLayout, FileForm, ShortText, known, picture
 from api.settings import get_settings
 from api.shown import find
 from api.web.errors import PROBLEMS, refused
@@ -107,7 +107,7 @@ def compare_values(
 )
 def compare_experiments(
     request: Request,
-    form: Literal["svg", "png", "pdf", "json", "csv"],
+    form: FileForm,
     layout: ChosenLayout,
     experiment: Chosen,
     metric: Metrics = [],  # noqa: B006 (FastAPI copies it)

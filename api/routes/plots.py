@@ -40,11 +40,13 @@ log = logging.getLogger("ncore.api")
 router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_LAYERS = 64
 ShortText = Annotated[str, Query(max_length=64), Plain()]
+FileForm = Literal["svg", "png", "pdf", "json", "csv"]
+"""Of a picture, or of what it shows; one literal, so that its faults are named by the parameter."""
 PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 
 def chosen_layout(
-    form: Form | Literal["csv"],
+    form: FileForm,
     style: Annotated[LayoutName, Query(description="sizes for a screen, a paper or slides")] = "screen",
     width: Annotated[int | None, Query(ge=60, le=2000, description="of a panel, in pixels")] = None,
     height: Annotated[int | None, Query(ge=40, le=2000, description="of a panel, in pixels")] = None,
