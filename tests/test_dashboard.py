@@ -271,8 +271,6 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
     expect(page.locator(f"{PICTURE} text.pale")).to_have_text("h2")
     page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
     expect(page.locator(f"{PICTURE} .pale")).to_have_count(0)
-    page.locator("summary", has_text="Geometry").click()
-    expect(page.get_by_role("region", name="Geometry").locator("svg")).to_contain_text("class means, h2, predicted")
     page.get_by_role("combobox", name="Panel").select_option("nc1")
     page.get_by_role("slider", name="Step").fill("0")
     expect(page.get_by_text("step 0", exact=True)).to_be_visible()
