@@ -276,7 +276,7 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
     expect(page.get_by_text("step 0", exact=True)).to_be_visible()
     series = httpx.get(f"{served.url}/experiments/{run}/metrics?metric=nc1").json()["series"]
     page.locator(".picture.small .mark-symbol path").first.hover()
-    expect(page.locator("#vg-tooltip-element")).to_contain_text("layer")
+    expect(page.locator("#vg-tooltip-element")).to_have_text(re.compile(r"layer\s*h\d\s*value"))
     told = re.search(r"layer\s+(h\d)\s+value\s+(\S+)", page.locator("#vg-tooltip-element").inner_text())
     begin = next(one["values"][0] for one in series if told and one["layer"] == told[1])
     assert told
