@@ -10,8 +10,9 @@ from fastapi.testclient import TestClient
 from api.app import app
 from api.database import facts
 from api.database.sessions import writing
-from api.database.tables import Experiment, Fact, MeasurementRow
+from api.database.tables import Experiment, Fact, MeasurementRow, now
 from api.submission import row_of
+from api.web.pages import cursor_at
 from ncore.presets import PRESETS
 from ncore.query import MAX_COMPARISONS, MAX_DEPTH, MAX_LENGTH, Comparison, Every, Not, QueryError, Some, parse
 from ncore.spec import parse_spec, with_changes
@@ -232,6 +233,16 @@ def test_every_order_is_whole_and_without_repeats_page_by_page(api):
     cursor = api.get("/experiments", params={"sort": "name", "limit": 5}).json()["next_cursor"]
     for other in ({"sort": "-name", "cursor": cursor}, {"cursor": cursor}, {"sort": "tag"}, {"sort": "name name"}):
         assert api.get("/experiments", params=other).status_code == 422, other
+    for sort, value in (
+        ("name", 1),
+        ("name", now()),
+        ("nc1.h1", "a"),
+        ("nc1.h1", now()),
+        ("-duration", "a"),
+        ("-created", 1),
+    ):
+        forged = {"sort": sort, "cursor": cursor_at(sort, value, now(), "x")}
+        assert api.get("/experiments", params=forged).status_code == 422, forged
 
 
 def _columns_of_any_field_and_a_curve(some):

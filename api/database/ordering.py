@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from types import UnionType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, or_, tuple_
@@ -18,21 +19,29 @@ from api.database.tables import Experiment, Fact
 from ncore.query import Token, field_of
 
 DEFAULT = "-created"
+HELD: dict[str, type] = {"text": str, "status": str, "time": datetime, "flag": bool}
+"""Types of values by the kind of field; numbers for all others."""
 Place = tuple[Any, datetime, str]
 """Value, moment of creation and id of a row."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """`value` of an experiment, falling or rising; `fact` is its table where it is a fact."""
+    """`value` of an experiment, of the types that it `holds`, falling or rising; `fact` is its table where it is one."""
 
     value: ColumnElement[Any]
+    holds: type | UnionType
     is_falling: bool
     fact: Any = None
 
     @property
     def _by_moment(self) -> bool:
         return self.value is Experiment.created_at.expression
+
+    def takes(self, value: Any) -> bool:
+        """Whether a place's value is of the kind that this order compares: a cursor may be anybody's."""
+        is_flag = isinstance(value, bool)
+        return value is None or (isinstance(value, self.holds) and is_flag == (self.holds is bool))
 
     def first(self, query: Select[Any], limit: int, after: Place | None) -> Any:
         """The first of the experiments that the query chooses, from the row after the place on, as a table with `id`,
@@ -76,12 +85,18 @@ def order_of(session: Session, text: str) -> Order:
     if not field.is_fact:
         column = Experiment.search.expression if field.name == "name" else field.column
         assert column is not None  # noqa: S101 (for mypy: a field is a column or a fact)
-        return Order(_plainly(session, field, column), is_falling)
+        return Order(_plainly(session, field, column), HELD.get(field.kind, int | float), is_falling)
     fact = aliased(Fact)
     by: Any = {"min": fact.low, "max": fact.high}.get(reduction, fact.number)
-    if not reduction and not fields.has(field, Fact.number):
+    is_text = not reduction and not fields.has(field, Fact.number)
+    if is_text:
         by = _plainly(session, Field(field.name, "text"), fact.text)
-    return Order(by, is_falling, (fact, and_(fact.experiment_id == Experiment.id, fact.name == field.name)))
+    return Order(
+        by,
+        str if is_text else int | float,
+        is_falling,
+        (fact, and_(fact.experiment_id == Experiment.id, fact.name == field.name)),
+    )
 
 
 def check_reduction(token: Token, field: Field, reduction: str) -> None:

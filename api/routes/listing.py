@@ -24,7 +24,7 @@ from api.database.sessions import reading
 from api.database.tables import Experiment
 from api.shown import ExperimentOut, Progress, Result
 from api.web.errors import PROBLEMS, refused
-from api.web.pages import READ_ROWS, cursor_at, page, place_of
+from api.web.pages import READ_ROWS, cursor_at, foreign, page, place_of
 from api.web.parameters import MAX_CHOSEN
 from ncore.query import MAX_LENGTH, QueryError, parse
 from ncore.status import Status
@@ -151,6 +151,8 @@ def list_experiments(
         with fault_of_query("sort"):
             order = order_of(session, sort)
         after = None if cursor is None else place_of(cursor, sort)
+        if cursor is not None and after is not None and not order.takes(after[0]):
+            raise foreign(cursor)
         places = order.first(filters.chosen(session), limit + 1, after)
         read = [*(READ[name] for name in own if name in READ), *others.selected()]
         with session.execute(_read(places, order, read)) as found:

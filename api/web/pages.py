@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from api.web.errors import refused
+from api.web.errors import Problem, refused
 from ncore.faults import shortened
 from ncore.text import odd_character
 
@@ -64,4 +64,9 @@ def place_of(cursor: str, sort: str) -> tuple[Any, datetime, str]:
             return value, datetime.fromisoformat(moment), str(row_id)
     except (ValueError, TypeError):
         pass
-    raise refused("cursor", f"must be the next_cursor of an earlier answer in this order; got {shortened(cursor)}")
+    raise foreign(cursor)
+
+
+def foreign(cursor: str) -> Problem:
+    """The 422 of a cursor that no answer in this order has given."""
+    return refused("cursor", f"must be the next_cursor of an earlier answer in this order; got {shortened(cursor)}")
