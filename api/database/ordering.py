@@ -27,7 +27,7 @@ Place = tuple[Any, datetime, str]
 
 @dataclass(frozen=True)
 class Order:
-    """`value` of an experiment, of the types that it `holds`, falling or rising; `fact` is its table where it is one."""
+    """`value` of an experiment, of the types that it `holds`, falling or rising; `fact` is its table, if it is one."""
 
     value: ColumnElement[Any]
     holds: type | UnionType
