@@ -17,7 +17,8 @@ from ncore.network.data import noisy_labels
 from ncore.network.measuring import NetworkMeasurer
 from ncore.network.run import _returned
 from ncore.network.sources import DataError
-from ncore.pictures.curves import comparison, figure
+from ncore.pictures.comparison import Compared, comparison
+from ncore.pictures.curves import figure
 from ncore.pictures.points import CurvePoint
 from ncore.pictures.setting import setting_of
 from ncore.series import as_series, key_of, metric_and_layer
