@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -27,7 +28,7 @@ class ExperimentFailed(RuntimeError):  # noqa: N818
     """A waited-for experiment has failed or was cancelled; the message is its reason."""
 
 
-class Resource:
+class Resource(ABC):
     """What experiments and sweeps share: `data` is the last known JSON of the one with this `id`."""
 
     noun: str
@@ -44,13 +45,14 @@ class Resource:
         return self
 
     @property
+    @abstractmethod
     def is_ended(self) -> bool:
-        raise NotImplementedError
+        """Whether there is nothing left to come."""
 
     @property
+    @abstractmethod
     def state(self) -> str:
         """In a few words, for people."""
-        raise NotImplementedError
 
     def cancel(self) -> Self:
         """Stops what is queued or runs at its next step; what has been measured stays."""

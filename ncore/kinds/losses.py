@@ -7,6 +7,7 @@ of Loss, decorated by `known`. Imports no torch before a loss is computed.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -54,25 +55,25 @@ class Loss(Part):
     """Whether its gradient sums to zero over the classes: then NC0 holds (`ncore.theory.nc0`)."""
 
     @property
+    @abstractmethod
     def words(self) -> str:
         """As a caption has it."""
-        raise NotImplementedError
 
     def targets(self, one_hot: Tensor, dim: int) -> Tensor:  # noqa: ARG002 (those that smooth need it)
         """The targets of the given labels, classes along `dim`."""
         return one_hot
 
+    @abstractmethod
     def profile(self, classes: int, kappa: float = 1.0) -> Profile:
         """Along a simplex ETF; κ = λ_b/(1 + λ_b) is of interest to MSE only."""
-        raise NotImplementedError
 
+    @abstractmethod
     def values(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         """The data term of each sample; a UFM's objective has their mean."""
-        raise NotImplementedError
 
+    @abstractmethod
     def residual(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         """The derivative of each sample's data term by its logits."""
-        raise NotImplementedError
 
     def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:  # noqa: ARG002
         """What turns a buffer of logits (…, K, C) into the residual, in place; `bound` binds the arithmetic in use."""

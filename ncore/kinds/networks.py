@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self
@@ -69,9 +70,9 @@ class NetworkModel(Part):
         return 1.0 if self.temperature is None else self.temperature
 
     @property
+    @abstractmethod
     def words(self) -> str:
         """The network in a caption."""
-        raise NotImplementedError
 
     @property
     def head_words(self) -> str:
@@ -80,21 +81,21 @@ class NetworkModel(Part):
         return etf + (f", features and rows of W of norm 1, τ = {self.logit_scale:g}" if self.normalized else "")
 
     @property
+    @abstractmethod
     def stages(self) -> tuple[str, ...]:
         """Names of the stages before the head, in the order of the forward pass."""
-        raise NotImplementedError
 
     @property
     def least_image_size(self) -> int:
         return 1
 
+    @abstractmethod
     def maps(self, channels: int, image_size: int) -> Maps:
         """The maps of the stages."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parameters(self, channels: int, image_size: int) -> int:
         """Weights of the stages' linear and convolutional layers; biases and batch norms are left out."""
-        raise NotImplementedError
 
     @property
     def levels(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
@@ -63,9 +64,9 @@ class NetworkOptimizer(Part):
     (see `ncore.network.models.cut_dead_taps`)."""
 
     @property
+    @abstractmethod
     def words(self) -> str:
         """The optimizer in a caption."""
-        raise NotImplementedError
 
     @property
     def rates(self) -> LearningRateSchedule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -28,9 +29,9 @@ class LearningRateSchedule(Part):
             return min(1.0, (step + 1) / warm)
         return self.after((step - warm) / (epochs * epoch_steps - warm), step // epoch_steps)
 
+    @abstractmethod
     def after(self, done: float, epoch: int) -> float:
         """The share when `done`, from 0 to 1, of what follows the warm-up is over."""
-        raise NotImplementedError
 
 
 class Milestones(LearningRateSchedule):
