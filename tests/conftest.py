@@ -192,6 +192,15 @@ def client(service: Service) -> Iterator[Client]:
         yield made
 
 
+def points(client: Client, experiment_id: str) -> dict[tuple[str, str | None, int, int], float | None]:
+    """All that the service has measured of an experiment, by metric, layer, seed and step."""
+    return {
+        (one["metric"], one["layer"], one["seed"], step): value
+        for one in client.experiment(experiment_id).series()
+        for step, value in zip(one["steps"], one["values"], strict=True)
+    }
+
+
 def wait_for(what: str, holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Waits until `holds()`; fails naming what it waited for."""
     end = time.monotonic() + seconds

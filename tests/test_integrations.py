@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ncore
+from conftest import ncore, points
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -208,14 +208,6 @@ def test_wandb_gets_a_run_for_each_seed_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert "runs" in TRACKERS["wandb"](EXPERIMENT, SERIES, tmp_path)
     assert len(list(tmp_path.rglob("*.wandb"))) == 2
-
-
-def points(client, experiment_id):
-    return {
-        (one["metric"], one["layer"], one["seed"], step): value
-        for one in client.experiment(experiment_id).series()
-        for step, value in zip(one["steps"], one["values"], strict=True)
-    }
 
 
 def test_files_become_one_experiment_and_the_same_again_no_other(service, client, tmp_path):

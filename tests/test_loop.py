@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import kill_tree, ncore, quick_settings, wait_for
+from conftest import kill_tree, ncore, points, quick_settings, wait_for
 
 import ncore as package
 from api.service import running
@@ -25,14 +25,6 @@ from ncore.client.spool import Spool, spools_in
 
 NOWHERE = "http://127.0.0.1:9"
 """Nothing listens there."""
-
-
-def points(client, experiment_id):
-    return {
-        (one["metric"], one["layer"], one["seed"], step): value
-        for one in client.experiment(experiment_id).series()
-        for step, value in zip(one["steps"], one["values"], strict=True)
-    }
 
 
 def test_what_is_logged_is_what_the_service_has(service, client, tmp_path):
