@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.database import states
@@ -53,7 +53,7 @@ def before(session: Session, row: Experiment) -> int:
 
 
 def _first(session: Session, kind: str, gpu_grace_over: bool) -> Experiment | None:
-    queues = ["cpu"] if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over) else ["cpu", "gpu"]
+    queues = _queues(session, kind, gpu_grace_over)
     heads = [head for queue in queues if (head := _head(session, queue)) is not None]
 
     def place(head: Experiment) -> tuple[Any, ...]:
@@ -74,12 +74,9 @@ def _head(session: Session, queue: str) -> Experiment | None:
     return session.scalar(query.where(by_itself)) or first
 
 
-def _queued(session: Session, kind: str, gpu_grace_over: bool) -> Select[Experiment]:
-    """What is queued for workers of this kind."""
-    query = select(Experiment).where(Experiment.status == "queued", VISIBLE)
-    if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over):
-        query = query.where(Experiment.queue == "cpu")
-    return query
+def _queues(session: Session, kind: str, gpu_grace_over: bool) -> list[str]:
+    """Those that workers of this kind take from."""
+    return ["cpu"] if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over) else ["cpu", "gpu"]
 
 
 def _comes_before(member: Experiment, kind: str) -> ColumnElement[bool]:
@@ -139,5 +136,7 @@ def _workers(session: Session, kind: str) -> int:
 def is_awaited(session: Session, running: Experiment, kind: str) -> bool:
     """Whether something that comes before what is `running` has found no free worker of this kind."""
     sooner = Experiment.priority > running.priority if running.sweep_id is None else _comes_before(running, kind)
-    query = _queued(session, kind, gpu_grace_over=True).where(sooner)
-    return bool(session.scalar(select(query.where(Experiment.queued_at < from_now(-OVERLOOKED_SECONDS)).exists())))
+    queues = _queues(session, kind, gpu_grace_over=True)
+    waits = and_(Experiment.status == "queued", VISIBLE, Experiment.queue.in_(queues))
+    overlooked = Experiment.queued_at < from_now(-OVERLOOKED_SECONDS)
+    return bool(session.scalar(select(select(Experiment.id).where(waits, sooner, overlooked).exists())))
