@@ -77,7 +77,7 @@ class Tables:
 
     def _add(self, names: list[str], status: str) -> list[str]:
         spec, began = dict(PRESETS["fig1"].spec), datetime.now(UTC)
-        rows = [
+        rows: list[dict[str, object]] = [
             {
                 "id": name, "name": name, "search": name, "kind": "ufm", "tags": [], "status": status, "spec": spec,
                 "created_at": began + timedelta(milliseconds=i), "queued_at": now(), "sent_at": now(), "attempt": 1,

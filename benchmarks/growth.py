@@ -129,12 +129,14 @@ def of_metrics(smallest: bool) -> Iterator[Growth]:
 
         return work
 
-    for name, of, power in (("measure", measured, 1), ("Accumulator", accumulated, 2)):
+    def grow(name: str, work_of: Callable[[int, int, int], Callable[[], object]], power: int) -> Iterator[Growth]:
         n, d, k = (sizes_of(first, smallest) for first in (1000, 16, 32))
-        yield grown(f"{name}, d=64, K=10", "N", n, lambda size, of=of: of(size, 64, 10), smallest)
-        # one pass has to keep the scatter, d × d
-        yield grown(f"{name}, N=4,000, K=10", "d", d, lambda size, of=of: of(4000, size, 10), smallest, power)
-        yield grown(f"{name}, N=16,000, d=64", "K", k, lambda size, of=of: of(16_000, 64, size), smallest)
+        yield grown(f"{name}, d=64, K=10", "N", n, lambda size: work_of(size, 64, 10), smallest)
+        yield grown(f"{name}, N=4,000, K=10", "d", d, lambda size: work_of(4000, size, 10), smallest, power)
+        yield grown(f"{name}, N=16,000, d=64", "K", k, lambda size: work_of(16_000, 64, size), smallest)
+
+    yield from grow("measure", measured, 1)
+    yield from grow("Accumulator", accumulated, 2)  # one pass has to keep the scatter, d × d
 
 
 def of_tables(smallest: bool) -> Iterator[Growth]:

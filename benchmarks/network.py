@@ -100,17 +100,21 @@ class UsualLoop:
             self.network(images)
         self.network.train()
 
+    def steps(self, count: int) -> None:
+        for _ in range(count):
+            self.step()
+
 
 def training(stem: str, target: str, size: Size) -> Row:
     steps = size.steps[stem]
     run = started(stem, size.batch, 2 * size.batch // CLASSES * steps)
     data = run._data
     usual = UsualLoop(stem, data, size.batch)
-    run._train_step()
+    run.train_step()
     usual.step()
     works = {
-        "ours": lambda: [run._train_step() for _ in range(steps)],
-        "usual": lambda: [usual.step() for _ in range(steps)],
+        "ours": lambda: [run.train_step() for _ in range(steps)],
+        "usual": lambda: usual.steps(steps),
     }
     seconds = seconds_in_turns(works, size.turns)
     ours, theirs = ([1e3 * one / (steps * size.batch) for one in seconds[name]] for name in ("ours", "usual"))

@@ -107,7 +107,7 @@ def _works(loop: Loop) -> bool:
 
 def check(loops: dict[str, Loop], setting: UfmSpec) -> None:
     """Raises AssertionError where a loop, after a few steps, is not where autograd is."""
-    tolerance = {"rtol": 1e-9, "atol": 1e-11} if setting.precision == "float64" else {"rtol": 1e-3, "atol": 1e-4}
+    relative, absolute = (1e-9, 1e-11) if setting.precision == "float64" else (1e-3, 1e-4)
     slow = Autograd(Problem(setting, setting.seeds[0]))
     slow.run(CHECKED_STEPS)
     for loop in loops.values():
@@ -117,7 +117,7 @@ def check(loops: dict[str, Loop], setting: UfmSpec) -> None:
         else:
             pairs = [(a[0] if a.ndim == 3 else a, s) for a, s in zip(loop.state, slow.state, strict=True)]
         for ours, theirs in pairs:
-            torch.testing.assert_close(ours, theirs.detach(), **tolerance)
+            torch.testing.assert_close(ours, theirs.detach(), rtol=relative, atol=absolute)
 
 
 def micros(loop: Loop, steps: int, count: int) -> float:
@@ -160,7 +160,7 @@ def step_row(name: str, setting: UfmSpec, size: Size, target: str, is_large: boo
 
 def growth_row(size: Size) -> Row:
     """A step with a million samples a class against one with fifty."""
-    million = spec(**{"model.samples_per_class": 10**6})
+    million = spec("fig1", **{"model.samples_per_class": 10**6})
     found = per_step({"ours": Ours(million), "reference": Ours(spec())}, size.steps, size.turns)
     return Row.of_turns("step, n=10⁶", found["ours"], found["reference"], "µs", "<= 1.2", "n=50")
 
@@ -201,7 +201,7 @@ def measurement_row(size: Size) -> Row:
 
 def figure_row(size: Size) -> Row:
     """Figure 1 with its 200 measurements, against numpy in place and the metrics of H₁."""
-    setting = spec(**{"optimizer.steps": size.figure_steps})
+    setting = spec("fig1", **{"optimizer.steps": size.figure_steps})
     due = measuring_steps(size.figure_steps, setting.measure.points, setting.measure.spacing)
 
     def theirs() -> dict[str, float]:
@@ -230,7 +230,7 @@ def run(smallest: bool = False) -> list[Row]:
     return [
         figure_row(size),
         step_row("step, K=4 d=20 n=50", spec(), size, goal(4.6, 10.4)),
-        step_row(f"the same, one of {size.replicas}", spec(**many), size, goal(4.6, 10.4)),
+        step_row(f"the same, one of {size.replicas}", spec("fig1", **many), size, goal(4.6, 10.4)),
         step_row("ReLU, M=2", spec("fig4"), size, goal(24, 30.8)),
         step_row(f"ReLU, M=2, one of {size.replicas}", spec("fig4", **many), size, goal(20, 31.5)),
         step_row(f"ReLU, M=4, one of {size.replicas}", spec("fig4", **deep, **many), size, goal(45, 51.6)),

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ncore import figure, train
 from ncore.presets import Spec, spec_of
+from ncore.spec import ExternalSpec
 
 DOCS = Path(__file__).parents[1] / "docs"
 FOLDER = DOCS / "gallery"
@@ -34,7 +35,9 @@ class Exhibit:
 
     @cached_property
     def spec(self) -> Spec:
-        return spec_of({"preset": self.given, "set": self.changes} if isinstance(self.given, str) else self.given)
+        spec = spec_of({"preset": self.given, "set": self.changes} if isinstance(self.given, str) else self.given)
+        assert not isinstance(spec, ExternalSpec)
+        return spec
 
     def png(self) -> bytes:
         """The experiment is run and drawn."""

@@ -9,7 +9,6 @@ import argparse
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
@@ -112,7 +111,7 @@ def fill(count: int) -> None:
 
 
 METRICS = ("nc1", "nc1_trace", "nc2_of", "nc2_etf", "nc3", "nc3_centered", "cdnv", "norm_cv_h", "angle_std", "rank")
-TAGS = ([], ["paper"], ["paper", "draft"], ["check"])
+TAGS: tuple[list[str], ...] = ([], ["paper"], ["paper", "draft"], ["check"])
 
 
 def measure() -> None:
@@ -138,4 +137,4 @@ def measure() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,8 +3,9 @@
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
-from conftest import ncore, settings_for
+from conftest import ncore, settings_for, wait_for
 
 from api.service import running
 from ncore.client import Client
@@ -45,6 +46,22 @@ def test_prune_deletes_what_ended_long_ago_with_its_files_and_nothing_else(kept)
         assert not files.exists()
         assert "0 experiments deleted" in ncore("prune", "--days", "30", "--status", "failed", env=at).stdout
         waiting.cancel()
+
+
+def test_prune_takes_what_fell_silent_long_ago_only_when_asked(kept):
+    at = {"NCORE_URL": kept.url}
+    body = {"model": {"kind": "external", "classes": 3, "layers": []}}
+    ids = [httpx.post(f"{kept.url}/experiments", json=body).json()["id"] for _ in range(2)]
+    with sqlite3.connect(kept.settings.home / "ncore.db") as connection:
+        connection.execute(f"UPDATE experiments SET lease_until = '2020-01-01 00:00:00' WHERE id IN {tuple(ids)}")
+    with Client(kept.url) as client:
+        old, new = map(client.experiment, ids)
+        wait_for("their loss", lambda: [old.refresh().status, new.refresh().status] == ["lost", "lost"])
+        with sqlite3.connect(kept.settings.home / "ncore.db") as connection:
+            connection.execute("UPDATE log_lines SET at = '2020-01-01 00:00:00' WHERE experiment_id = ?", (old.id,))
+        assert old.id not in ncore("prune", "--days", "30", env=at).stdout
+        assert "1 experiments deleted" in ncore("prune", "--days", "30", "--status", "lost", env=at).stdout
+        assert [one.id for one in client.experiments(status="lost")] == [new.id]
 
 
 def test_prune_names_what_it_does_not_understand(kept):

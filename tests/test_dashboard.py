@@ -276,10 +276,11 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
     expect(page.get_by_text("step 0", exact=True)).to_be_visible()
     series = httpx.get(f"{served.url}/experiments/{run}/metrics?metric=nc1").json()["series"]
     page.locator(".picture.small .mark-symbol path").first.hover()
-    expect(page.locator("#vg-tooltip-element")).to_have_text(re.compile(r"layer\s*h\d\s*value"))
-    told = re.search(r"layer\s+(h\d)\s+value\s+(\S+)", page.locator("#vg-tooltip-element").inner_text())
-    begin = next(one["values"][0] for one in series if told and one["layer"] == told[1])
-    assert told
+    tooltip = page.locator("#vg-tooltip-element")
+    expect(tooltip).to_have_text(re.compile(r"layer\s*h\d\s*value\s*\S"))
+    told = re.search(r"layer\s*(h\d)\s*value\s*([-+.\de]+)", tooltip.text_content())  # the text stays when it hides
+    assert told, tooltip.text_content()
+    begin = next(one["values"][0] for one in series if one["layer"] == told[1])
     assert float(told[2]) == pytest.approx(begin, rel=1e-4)
     page.reload()
     expect(page.get_by_text("step 0", exact=True)).to_be_visible()

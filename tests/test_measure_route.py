@@ -57,6 +57,8 @@ def test_what_is_hostile_is_refused_by_name_and_the_service_goes_on(service):
         (pickled.getvalue(), "body", "is a file of torch.save"),
         (packed(features=X, labels=Y)[:300], "body", "is no .npz archive, or was cut off"),
         (packed(features=X, labels=Y + 1, weight=W), "labels", "labels has values in 1 … 3, must be in 0 … 2"),
+        (packed(features=X, labels=Y + 2**62), "labels", f"labels has values up to {2 + 2**62}, must be below 2^31"),
+        (packed(features=X, labels=0 * Y + 1), "labels", "all are 1, must be of two or more classes"),
         (packed(features=X, labels=Y[:5]), "labels", "labels has shape (5,), must be (N,) = (60,)"),
         (packed(wrong=X, keys=Y), "features", "is not there"),
         (many.getvalue(), "features", "(20000 in all)"),

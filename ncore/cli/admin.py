@@ -58,13 +58,14 @@ def delete(given: Namespace) -> int:
 
 
 def prune(given: Namespace) -> int:
-    """Deletes what has ended more than `given.days` ago, with rows and files; `given.dry_run` only lists it."""
+    """Deletes what ended or fell silent `given.days` ago, with rows and files; `given.dry_run` only lists it."""
     before = datetime.now(UTC) - timedelta(days=given.days)
     statuses, count = [given.status] if given.status else ENDED, 0
     with Client(given.url) as client:
         for status in statuses:
             for experiment in client.experiments(status=status, **({"tag": given.tag} if given.tag else {})):
-                if datetime.fromisoformat(experiment.data["finished_at"]) >= before:
+                last = _last_moment(experiment)
+                if datetime.fromisoformat(last) >= before:
                     continue
                 if not given.dry_run:
                     try:
@@ -74,7 +75,13 @@ def prune(given: Namespace) -> int:
                             raise
                         continue
                 count += 1
-                about = f"{experiment.id} {status} {experiment.data['finished_at']} {experiment.data['name']}"
+                about = f"{experiment.id} {status} {last} {experiment.data['name']}"
                 console.print(about)
     console.print(f"{count} experiments {'would be deleted' if given.dry_run else 'deleted'}")
     return 0
+
+
+def _last_moment(experiment: Experiment) -> str:
+    """When it ended; of a lost one, when it was last found silent."""
+    moment: str = experiment.data["finished_at"] or experiment.logs()[-1]["at"]
+    return moment

@@ -14,7 +14,7 @@ import orjson
 import ncore
 from ncore.cli.examples import examples_of
 from ncore.cli.options import add_options
-from ncore.status import ENDED
+from ncore.status import ENDED, LOST
 
 LONGEST_DAYS = 100_000
 COMMANDS = {
@@ -107,8 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     made["up"].add_argument("--port", type=int, help="port of the API (default: NCORE_PORT, else 8000)")
     made["sweeps"].add_argument("--limit", type=int, default=20)
     made["delete"].add_argument("--sweep", action="store_true", help="they are sweeps' ids")
-    made["prune"].add_argument("--days", type=_days, required=True, help="ended more than so many days ago")
-    made["prune"].add_argument("--status", choices=ENDED, help="only these (default: all that have ended)")
+    made["prune"].add_argument("--days", type=_days, required=True, help="ended or fell silent longer ago")
+    made["prune"].add_argument(
+        "--status", choices=(*ENDED, LOST), help="only these (default: all that have ended; a lost one may yet go on)"
+    )
     made["prune"].add_argument("--tag", help="only those with this tag")
     made["prune"].add_argument("--dry-run", action="store_true", help="list them and delete nothing")
     made["export"].add_argument("--out", type=Path, help="the folder, or the zip file (default: named by the id)")

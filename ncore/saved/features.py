@@ -56,6 +56,8 @@ class SavedFeatures:
             except ValueError as error:
                 raise UnreadableError(f"{self.name}: {'' if layer is None else f'{layer}: '}{error}") from None
             found |= {(metric, layer): value for metric, value in values.items()}
+        if bool((self.labels == self.labels[0]).all()):
+            raise UnreadableError(f"{self.name}: labels: all are {int(self.labels[0])}, must be of two or more classes")
         return found
 
     @property
