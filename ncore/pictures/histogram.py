@@ -19,6 +19,8 @@ SAME = 1e-9
 """Values whose relative distance is smaller are in one bar: rounding and slow convergence differ by less."""
 PALE = 0.45
 """Opacity of the second metric's bars."""
+ROW = 0.08
+"""Height of the name of a line, as a share of the panel's."""
 NARROW = 0.02
 """Least width of the axis, relative to its middle: a bar of equal values is not drawn as wide as the picture."""
 
@@ -41,15 +43,17 @@ def histogram(
     layout: Layout,
     tables: Tables,
 ) -> dict[str, Any]:
-    """How many seeds ended where; the predicted value of the objective as a dotted line."""
+    """How many seeds ended where; what is predicted as dotted lines, what else is known as dashed ones, with names."""
     of_it = {key: values for key, values in ends.items() if key[0] in panel.metrics}
     if not of_it:
         return {"layer": [marks.note("nothing has been measured", style, layout, tables)]}
+    known = _lines(of_it, setting)
     layers = [layer for layer in setting.layers if any(key[1] == layer for key in of_it)]
+    if layers:  # what has no layer would have no colour
+        of_it = {key: values for key, values in of_it.items() if key[1] is not None}
     rows = bars(of_it, layers)
-    known = {setting.predicted[key] for key in of_it if key in setting.predicted}
-    low = min([*(row["from"] for row in rows), *known])
-    high = max([*(row["to"] for row in rows), *known])
+    low = min([*(row["from"] for row in rows), *(row["from"] for row in known)])
+    high = max([*(row["to"] for row in rows), *(row["from"] for row in known)])
     room = max(NARROW * abs(low + high) / 2, 1.04 * (high - low), 1e-12)
     middle = (low + high) / 2
     axis: dict[str, Any] = {"labelExpr": NUMBER_LABEL, "tickCount": 5}
@@ -58,7 +62,9 @@ def histogram(
         "from", "quantitative", title=panel.y_title, axis={**axis, **whole},
         scale={"domain": [middle - room / 2, middle + room / 2], "nice": False, "zero": False},
     )  # fmt: skip
-    y = field("seeds", "quantitative", title="seeds", axis={**axis, "tickMinStep": 1})
+    room_above = max(row["seeds"] for row in rows) * (1 + ROW * len(known))
+    y = field("seeds", "quantitative", title="seeds", axis={**axis, "tickMinStep": 1},
+              scale={"domain": [0, room_above], "nice": False})  # fmt: skip
     color: Channel = {"value": style.colours[0]}
     if len(layers) > 1:
         color = field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
@@ -74,10 +80,36 @@ def histogram(
                 "tooltip": marks.tooltip_of(shown, rows)}  # fmt: skip
     mark = {"type": "rect", "stroke": style.background, "strokeWidth": 0.5}
     parts = [{"data": tables.add(rows), "mark": mark, "encoding": encoding}]
-    if known:
-        line = {"type": "rule", "strokeDash": [2, 3], "color": style.ink, "strokeWidth": 1.1}
-        parts.append({"data": tables.add([{"from": one} for one in sorted(known)]), "mark": line, "encoding": {"x": x}})
-    return {"layer": parts}
+    return {"layer": [*parts, *_named(known, x, middle, style, layout, tables)]}
+
+
+def _lines(ends: Mapping[Key, Sequence[float]], setting: PictureSetting) -> list[Row]:
+    """{"from", "text", "dashed"} of each known value of these metrics, one for each value."""
+    found: dict[float, Row] = {}
+    for lines, dashed in ((setting.predicted_lines, False), (setting.references, True)):
+        for name, levels in lines.items():
+            for key, value in levels.items():
+                if key in ends:
+                    row = {"from": value, "text": f"{name} = {value:.4g}", "dashed": dashed}
+                    found.setdefault(float(f"{value:.12g}"), row)
+    return [found[value] for value in sorted(found)]
+
+
+def _named(
+    lines: Sequence[Row], x: Channel, middle: float, style: Theme, layout: Layout, tables: Tables
+) -> list[marks.Part]:
+    """Upright lines with their names above the bars, each in a row of its own, towards the middle."""
+    mark = {"type": "rule", "color": style.ink, "strokeWidth": 1.1}
+    shown = {"text": field("text", "nominal", title=""), "from": field("from", "quantitative", title="at")}
+    parts = []
+    for i, row in enumerate(lines):
+        data, is_right = tables.add([row]), row["from"] > middle
+        encoding = {"x": x, "strokeDash": marks.DOTTED_OR_DASHED, "tooltip": list(shown.values())}
+        parts.append({"data": data, "mark": mark, "encoding": encoding})
+        side = {"align": "right" if is_right else "left", "dx": -4 if is_right else 4}
+        at = {"x": x, "y": {"value": ROW * layout.height * (i + 0.5)}, "text": shown["text"]}
+        parts += marks.readable(data, side, at, style, layout)
+    return parts
 
 
 def _are_whole(ends: Mapping[Key, Sequence[float]]) -> bool:
