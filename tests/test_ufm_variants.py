@@ -212,7 +212,16 @@ def test_label_noise_is_dealt_evenly_and_measured_by_both_labels():
         ({"loss": {"kind": "huber"}}, "loss.kind", "focal"),
         ({"loss": "focal"}, "loss", "kind"),
         ({"model__label_noise": 0.1, "model__classes": 2000}, "model.label_noise", "model.classes"),
-        ({"model__label_noise": 0.5, "optimizer__form": "sample_free"}, "optimizer.form", "label"),
+        ({"model__label_noise": 0.5, "optimizer__form": "sample_free"}, "optimizer.form", "model.label_noise"),
+        ({"model__activation": "relu", "optimizer__form": "sample_free"}, "optimizer.form", "model.activation"),
+        ({"model__targets": ROWS, "loss": FOCAL}, "loss", "model.targets"),
+        ({"model__normalized": True, "loss": FOCAL}, "loss", "model.normalized"),
+        ({"model__normalized": True, "loss": "cross_entropy", "model__classifier": "etf"}, "model.classifier",
+         "model.normalized"),
+        ({"model__normalized": True, "loss": "cross_entropy", "model__label_noise": 0.5}, "model.label_noise",
+         "model.normalized"),
+        ({"loss": {"kind": "focal", "label_smoothing": 0.1}}, "loss.label_smoothing", "loss.kind"),
+        ({"regularization__bias": 0.1}, "regularization.bias", "model.bias"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_with_both_fields(changes, field, other):
@@ -249,6 +258,20 @@ def test_specs_are_written_as_before_and_read_back():
         assert parse_spec(spec.model_dump(mode="json")) == spec
     assert a_spec(loss={"kind": "mse"}) == a_spec()
     assert a_spec(loss={"kind": "cross_entropy", "label_smoothing": 0}).loss == "cross_entropy"
+
+
+def test_noise_that_flips_no_label_is_no_noise():
+    noisy, plain = (predict(a_spec(model__label_noise=share)) for share in (0.1, 0.0))
+    assert "flips no label" in noisy.notes[0]
+    assert noisy.model_copy(update={"notes": noisy.notes[1:]}) == plain.model_copy(update={"boundaries": []})
+
+
+@pytest.mark.parametrize("model", [{"kind": "mlp", "widths": [40, 8]}, {"kind": "convnet", "channels": [8]}])
+def test_a_network_too_narrow_for_a_fixed_etf_is_refused(model):
+    body = {"model": {**model, "fixed_etf": True}, "data": {"name": "digits"}}
+    with pytest.raises(SpecError, match=r"model\.fixed_etf.* 8 features.*10 classes.*K − 1 = 9"):
+        parse_spec(body)
+    parse_spec({**body, "data": {"name": "digits", "classes": list(range(9))}})
 
 
 NETWORK = {"model": {"kind": "mlp", "widths": [6]}, "data": {"name": "digits"}}
