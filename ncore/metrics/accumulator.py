@@ -132,7 +132,7 @@ class Accumulator:
     def _values(self, w: Tensor | None, b: Tensor | None, asked: Asked) -> dict[str, Tensor]:
         statistics = self.statistics()
         scatter = self._scatter_around_means() if asked.needs_scatter else None
-        return level_metrics(statistics, w, more=True) | asked.values(statistics, scatter, w, b)
+        return level_metrics(statistics, w) | asked.values(statistics, scatter, w, b)
 
     def _of(self, classes: Tensor) -> Accumulator:
         """One that has seen the same samples, all of which are of these classes."""

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 
-from ncore.metrics import METRICS, MORE_METRICS, MORE_WEIGHT_METRICS, WEIGHT_METRICS
+from ncore.metrics import METRICS, WEIGHT_METRICS
 from ncore.metrics.balance import balance
 from ncore.metrics.central_path import lnc1, lnc23, lnc_perp
 from ncore.metrics.margin import margin
@@ -15,8 +15,6 @@ from ncore.metrics.nc5 import nc5
 
 OF_LEVEL: dict[str, Callable[..., object]] = {**METRICS, **WEIGHT_METRICS, "nc4": nc4}
 OF_MEASURE: dict[str, Callable[..., object]] = {
-    **MORE_METRICS,
-    **MORE_WEIGHT_METRICS,
     "margin": margin,
     "nc5": nc5,
     "lnc1": lnc1,

@@ -217,7 +217,7 @@ def _classifier(network: Network) -> tuple[Tensor, Tensor | None]:
 
 
 def _of_level(statistics: ClassStatistics, weight: Tensor | None = None) -> dict[str, Tensor]:
-    values = level_metrics(statistics, weight, more=True)
+    values = level_metrics(statistics, weight)
     return values | {"feature_norm_sq": statistics.means.square().sum(0).mean()}
 
 
