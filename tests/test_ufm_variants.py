@@ -151,6 +151,33 @@ def test_the_sample_free_form_gives_the_same_measurements(changes):
             assert other.values[key] == pytest.approx(value, rel=1e-8, abs=1e-10, nan_ok=True), key
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"model__bias": True, "regularization__bias": 0.3}, {"model__bias": True, "model__label_noise": 0.5},
+        {"model__widths": [4, 3], "model__activation": "relu"}, {"model__samples_per_class": [2, 5, 3]},
+        {"optimizer__form": "sample_free", "model__widths": [4, 3], "regularization__weights": [0.1, 0.02]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_central_path_sums_to_the_objective_of_the_last_level(changes):
+    spec, layer = a_spec(**changes), f"h{len(changes.get('model__widths', [5]))}"
+    for one in train(spec):
+        values, suffix = one.values, "_given" if spec.model.label_noise else ""
+        losses = [values[f"{name}{suffix}", layer] for name in ("lnc1", "lnc23", "lnc_perp")]
+        assert min(losses) >= 0
+        penalty = spec.weight_decays[-1] * spec.model.classes * values["weight_norm_sq", None]
+        penalty += spec.regularization.bias * values["bias_norm", None] ** 2
+        assert sum(losses) == pytest.approx(values["loss", None] + penalty / 2, rel=1e-12)
+
+
+def test_the_margin_of_normalized_models_is_that_of_the_polygon():
+    changes = {"model__normalized": True, "loss": "cross_entropy", "model__classes": 5, "model__widths": [2]}
+    last = list(train(a_spec(**changes, optimizer__learning_rate=2.0, optimizer__steps=2000)))[-1].values
+    # from a corner of the regular pentagon to the line through its neighbours
+    assert last["margin", "h1"] == pytest.approx(1 - math.cos(2 * math.pi / 5), rel=1e-4)
+
+
 CONVERGED = [
     {"loss": SMOOTH}, {"loss": FOCAL}, {"loss": "cross_entropy", "model__samples_per_class": [12, 4, 4]},
     {"loss": SMOOTH, "model__samples_per_class": [12, 4, 4], "model__bias": True, "regularization__bias": 0.1},

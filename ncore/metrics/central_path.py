@@ -20,7 +20,7 @@ BLOCK = 512
 
 class CentralPath:
     """What the three have in common, of statistics with the scatter S (…, d, d), W (…, K, d), b (…, K) or None, and
-    λ ≥ 0 of each (…). Where they are batched every λ of W must be positive."""
+    λ ≥ 0 of each (…). `regular`: every λ of W is positive, which saves the pseudo-inverse; what is batched must be."""
 
     def __init__(
         self,
@@ -30,7 +30,10 @@ class CentralPath:
         bias: Tensor | None,
         decay: float | Tensor,
         bias_decay: float | Tensor,
+        *,
+        regular: bool = False,
     ) -> None:
+        self.regular = regular
         self.within = scatter / statistics.samples[..., None, None]
         self.shares = statistics.counts / statistics.samples[..., None]
         means = statistics.means.mT
@@ -57,7 +60,7 @@ class CentralPath:
     def best(self) -> Tensor:
         """Ŵ_LS, the shortest one where λ = 0 leaves a choice."""
         products = self.means * self.shares[..., None]
-        if products.ndim > 2:  # many small ones, none of them singular
+        if self.regular:
             return torch.cholesky_solve(products.mT, torch.linalg.cholesky_ex(self.second_moment).L).mT
         if not bool(self.second_moment.isfinite().all()):
             return torch.full_like(self.weight, torch.nan)
