@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, normalize
+from optimum import written_objective
+from torch.nn.functional import normalize
 
 from ncore.kinds.losses import LOSSES
 from ncore.spec import SpecError, UfmSpec, parse_spec
@@ -33,33 +34,6 @@ def a_spec(**changes) -> UfmSpec:
     return parse_spec(body)
 
 
-def data_term(spec: UfmSpec, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """As the page writes it, with torch's own functions where it has them."""
-    loss = spec.criterion
-    if spec.model.targets is not None:
-        return ((logits - torch.tensor(spec.model.targets, dtype=torch.float64)[:, labels]) ** 2).sum() / (
-            2 * len(labels)
-        )
-    if loss.kind == "mse":
-        return ((logits - torch.eye(spec.model.classes).double()[:, labels]) ** 2).sum() / (2 * len(labels))
-    if loss.kind == "focal":
-        p = logits.softmax(0)[labels, torch.arange(len(labels))]
-        return (-((1 - p) ** loss.gamma) * p.log()).mean()
-    return cross_entropy(logits.T, labels, label_smoothing=loss.label_smoothing)
-
-
-def objective(spec: UfmSpec, h, weights, b, labels) -> torch.Tensor:
-    out = h
-    for w in weights[:-1]:
-        out = w @ out
-        out = out.relu() if spec.model.activation == "relu" else out
-    logits = spec.model.logit_scale * (weights[-1] @ out) + b[:, None]
-    value = data_term(spec, logits, labels)
-    value = value + spec.regularization.features / 2 * (h**2).sum() + spec.regularization.bias / 2 * (b**2).sum()
-    trained = weights[:-1] if spec.model.classifier == "etf" else weights
-    return value + sum(lam / 2 * (w**2).sum() for lam, w in zip(spec.weight_decays, trained, strict=False))
-
-
 def by_autograd(spec: UfmSpec, steps: int):
     """(h, weights, b, value, gradient norm) after plain gradient descent (with heavy-ball momentum), by autograd."""
     start = make_start(spec, 0)
@@ -70,7 +44,7 @@ def by_autograd(spec: UfmSpec, steps: int):
     velocities = [torch.zeros_like(part) for part in parts]
     for step in range(steps + 1):
         parts = [part.detach().requires_grad_() for part in parts]
-        value = objective(spec, parts[0], parts[1:-1], parts[-1], labels)
+        value = written_objective(spec, parts[0], parts[1:-1], parts[-1], labels)
         gradients = torch.autograd.grad(value, parts, allow_unused=True)
         gradients = [g if f else torch.zeros_like(p) for g, f, p in zip(gradients, free, parts, strict=True)]
         if spec.model.normalized:
