@@ -143,7 +143,10 @@ def _named(spec: AnySpec) -> dict[str, Any]:
 
 def row_of(session: Session, spec: AnySpec, **more: Any) -> Experiment:
     """The new row of an experiment: queued, or running where its owner measures it."""
-    own = {**_named(spec), **states.started()} if isinstance(spec, ExternalSpec) else values_of(spec)
+    if isinstance(spec, ExternalSpec):
+        own = {**_named(spec), "total": spec.model.steps or 0, **states.started()}
+    else:
+        own = values_of(spec)
     row = Experiment(**own, **more)
     session.add(row)
     journal.write(session, row.id, "submitted")

@@ -102,6 +102,7 @@ def store(session: Session, row: Experiment, rows: Rows, plan: Plan) -> None:
         session.connection().execute(update(TABLE).where(which, TABLE.c.step == bindparam("of_step")), more)
     row.last_seq = seq + len(more)
     row.step = max([row.step, *(step for _, step in plan.new)])
+    row.total = max(row.total, row.step) if row.total else 0  # unknown, or what its owner thought
     session.flush()
 
 

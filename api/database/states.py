@@ -257,7 +257,9 @@ def lose_silent(session: Session) -> int:
 def end(session: Session, experiment_id: str, status: str, **values: Any) -> bool:
     """Ends an external experiment; False where it has ended already."""
     this = update(Experiment).where(Experiment.id == experiment_id, IS_EXTERNAL, Experiment.status.in_(OPEN))
-    ended = {"status": status, "finished_at": from_now(), "lease_until": None, "total": Experiment.step}
+    ended: dict[str, Any] = {"status": status, "finished_at": from_now(), "lease_until": None}
+    if status == "succeeded":
+        ended["total"] = Experiment.step
     return bool(_changed(session, this.values(**ended, **values), status, values.get("error")))
 
 

@@ -10,9 +10,9 @@ from typing import Any, SupportsIndex
 from pydantic import TypeAdapter, ValidationError
 
 from ncore.faults import fault_of, shortened
-from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, METRIC
+from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, MAX_STEP, METRIC
 from ncore.plain import NotPlain, plain
-from ncore.rows import MAX_COLUMNS, MAX_STEP
+from ncore.rows import MAX_COLUMNS
 from ncore.series import key_of
 from ncore.text import escaped
 

@@ -47,6 +47,7 @@ def start(
     tags: str | Sequence[str] = (),
     classes: int | None = None,
     layers: str | Sequence[str] = (),
+    steps: int | None = None,
     theory: str | Mapping[str, Any] | AnySpec | None = None,
     seed: int = 0,
     url: str | None = None,
@@ -61,6 +62,7 @@ def start(
     Args:
         name, tags, config: shown with it; what JSON does not have is kept of `config` as text.
         classes, layers: K, and layers in the order of the forward pass; others are added as they are measured.
+        steps: the last step that it will log, where that is known: for the progress.
         theory: a UFM (spec, dict or preset's name) whose prediction stands beside what is measured.
         seed: of what this process logs. Processes with a seed each share an experiment by `id`.
         url, token: the service's, as for Client.
@@ -71,7 +73,7 @@ def start(
 
     Raises SpecError (a ValueError) for what is no name, tag, …; never for a service that is away.
     """
-    model = {"kind": "external", "classes": classes, "layers": _several(layers)}
+    model = {"kind": "external", "classes": classes, "layers": _several(layers), "steps": steps}
     body: dict[str, Any] = {"name": name, "tags": _several(tags), "model": model}
     model["config"] = as_json(config or {}, "config")
     if theory is not None:

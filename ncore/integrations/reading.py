@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ncore.client.given import name_of
-from ncore.rows import MAX_SEED, MAX_STEP
+from ncore.kinds.external import MAX_STEP
+from ncore.rows import MAX_SEED
 from ncore.series import FORMULA
 
 Key = tuple[str, str | None]
