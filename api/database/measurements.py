@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.tables import MeasurementRow
 from ncore.run import Measurement
-from ncore.series import Point, merged, metric_and_layer
+from ncore.series import Point, Series, merged, metric_and_layer
 
 COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
 MeasuredRow = Row[int, int, dict[str, Any]]
@@ -23,7 +23,6 @@ FEW_ROWS = 20_000
 """So many are read at once, more one seed at a time: a seed has some hundred thousand at most."""
 _heavy = threading.BoundedSemaphore(2)
 """Requests that read many rows at the same time: each needs memory for all series of a seed."""
-Series = dict[str, Any]
 
 
 def series_of(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich.table import Table
 
 from ncore.cli.output import experiment_of, experiments_of, put, put_json
 from ncore.cli.terminal import (
@@ -21,6 +22,7 @@ from ncore.cli.terminal import (
     verdict_lines,
 )
 from ncore.client import ApiError, Client, Experiment, ExperimentFailed, NotReached, body_of
+from ncore.outcome import Final
 from ncore.spec import SpecError
 
 CANCELLED = {
@@ -80,8 +82,11 @@ def submit(given: Namespace) -> int:
 def show(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = experiment_of(client, given.id)
-        if given.json or given.csv or given.quiet:
-            put_json(experiment.data) if given.json else put(given, _final_rows(experiment), final_table)
+        if given.json:
+            put_json(experiment.data)
+            return 0
+        if given.csv or given.quiet:
+            put(given, _final_rows(experiment), lambda _: _final_table(experiment))
             return 0
         console.print(experiments_table([experiment.data]))
         if experiment.data["error"]:
@@ -92,8 +97,9 @@ def show(given: Namespace) -> int:
 
 def _final_rows(experiment: Experiment) -> list[dict[str, Any]]:
     """The last value of each series, a row each."""
-    last = experiment.result["final"] if experiment.result else _latest(experiment)
-    return [{"id": experiment.id, "seed": one["seed"], **metric} for one in last for metric in one["metrics"]]
+    return [
+        {"id": experiment.id, "seed": one["seed"], **metric} for one in _final(experiment) for metric in one["metrics"]
+    ]
 
 
 def watch(given: Namespace) -> int:
@@ -120,20 +126,26 @@ def _print_outcome(experiment: Experiment) -> None:
     if rows:
         console.print(comparison_table(rows))
     else:
-        last = experiment.result["final"] if experiment.result else _latest(experiment)
-        title = "final values" if experiment.is_ended else "values so far"
-        console.print(final_table(last, title, everything=experiment.data["source"] == "external"))
+        console.print(_final_table(experiment))
     for line in verdict_lines(experiment.result):
         console.print(line)
 
 
-def _latest(experiment: Experiment) -> list[dict[str, Any]]:
+def _final_table(experiment: Experiment) -> Table:
+    title = "final values" if experiment.is_ended else "values so far"
+    return final_table(_final(experiment), title, everything=experiment.data["source"] == "external")
+
+
+def _final(experiment: Experiment) -> list[Final]:
     """The last value of each series, as a result has them."""
-    seeds: dict[int, list[dict[str, Any]]] = {}
+    if experiment.result:
+        return experiment.result["final"]
+    seeds: dict[int, Final] = {}
     for one in experiment.series(max_points=2):
-        last = {"metric": one["metric"], "layer": one["layer"], "value": one["values"][-1]}
-        seeds.setdefault(one["seed"], []).append(last)
-    return [{"seed": seed, "metrics": metrics} for seed, metrics in sorted(seeds.items())]
+        last = seeds.setdefault(one["seed"], {"seed": one["seed"], "step": 0, "metrics": []})
+        last["step"] = max(last["step"], one["steps"][-1])
+        last["metrics"].append({"metric": one["metric"], "layer": one["layer"], "value": one["values"][-1]})
+    return [last for _, last in sorted(seeds.items())]
 
 
 def cancel(given: Namespace) -> int:

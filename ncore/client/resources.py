@@ -13,11 +13,12 @@ import httpx
 import orjson
 
 from ncore.client.transport import ApiError, NotReached
-from ncore.series import framed, table_of_columns
+from ncore.series import Series, framed, table_of_columns
 from ncore.status import ENDED, LOST
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
+    from ncore.outcome import Outcome
 
 POLL_SECONDS = 0.3
 PING = "ping"
@@ -114,8 +115,8 @@ class Experiment(Resource):
         return self.status
 
     @property
-    def result(self) -> dict[str, Any] | None:
-        result: dict[str, Any] | None = self.data["result"]
+    def result(self) -> Outcome | None:
+        result: Outcome | None = self.data["result"]
         return result
 
     def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Experiment:
@@ -130,10 +131,10 @@ class Experiment(Resource):
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self
 
-    def series(self, **filters: Any) -> list[dict[str, Any]]:
+    def series(self, **filters: Any) -> list[Series]:
         """The series as GET …/metrics has them; filters metric, layer, seed, since, max_points."""
         answer = self._client.request("GET", f"{self._path}/metrics", params=filters)
-        series: list[dict[str, Any]] = answer.json()["series"]
+        series: list[Series] = answer.json()["series"]
         return series
 
     def metrics(self, frame: Frame | None = None, **filters: Any) -> Any:
