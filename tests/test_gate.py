@@ -24,8 +24,10 @@ on_sqlite = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 @pytest.fixture(scope="module")
 def guarded(request, tmp_path_factory):
     home = tmp_path_factory.mktemp("guarded")
-    settings = settings_for("sqlite", home, request, tokens="first, second", max_body_bytes=5000, max_queued=2)
-    with running(settings) as service:
+    settings = settings_for(
+        "sqlite", home, request, tokens="first, second", read_tokens="reader", max_body_bytes=5000, max_queued=2
+    )
+    with running(settings, with_workers=False) as service:
         yield service
 
 
@@ -54,6 +56,25 @@ def test_a_body_over_the_limit_is_refused_with_and_without_its_length(guarded):
         answer = httpx.post(f"{guarded.url}/experiments", content=content, headers=headers)
         assert answer.status_code == 413
         assert "NCORE_MAX_BODY_BYTES = 5000" in answer.json()["detail"]
+
+
+def test_a_read_only_token_reads_and_changes_nothing(guarded):
+    with httpx.Client(base_url=guarded.url) as client:
+        reader, writer = ({"Authorization": f"Bearer {token}"} for token in ("reader", "first"))
+        made = client.post("/experiments", json={"preset": "fig1"}, headers=writer).json()["id"]
+        assert client.get(f"/experiments/{made}/metrics", headers=reader).status_code == 200
+        assert client.post("/theory", json={"preset": "fig1"}, headers=reader).status_code == 200
+        for method, path in (
+            ("POST", "/experiments"),
+            ("POST", f"/experiments/{made}/cancel"),
+            ("DELETE", f"/experiments/{made}"),
+        ):
+            refused = client.request(method, path, headers=reader)
+            assert refused.status_code == 403
+            assert f"not {method} {path}" in refused.json()["detail"]
+            assert client.request(method, path).status_code == 401
+        assert client.get(f"/experiments/{made}", headers=writer).status_code == 200
+        assert client.delete(f"/experiments/{made}", headers=writer).status_code == 204
 
 
 def test_a_full_queue_asks_to_come_again(guarded):
@@ -201,25 +222,6 @@ def opened(port: int, begun: bytes) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=30)
     connection.sendall(begun)
     return connection
-
-
-def test_a_read_only_token_reads_and_changes_nothing(request, tmp_path):
-    settings = settings_for("sqlite", tmp_path, request, tokens="writer", read_tokens="reader")
-    with running(settings) as service, httpx.Client(base_url=service.url) as client:
-        reader, writer = ({"Authorization": f"Bearer {token}"} for token in ("reader", "writer"))
-        made = client.post("/experiments", json={"preset": "fig1"}, headers=writer).json()["id"]
-        assert client.get(f"/experiments/{made}/metrics", headers=reader).status_code == 200
-        assert client.post("/theory", json={"preset": "fig1"}, headers=reader).status_code == 200
-        for method, path in (
-            ("POST", "/experiments"),
-            ("POST", f"/experiments/{made}/cancel"),
-            ("DELETE", f"/experiments/{made}"),
-        ):
-            refused = client.request(method, path, headers=reader)
-            assert refused.status_code == 403
-            assert f"not {method} {path}" in refused.json()["detail"]
-            assert client.request(method, path).status_code == 401
-        assert client.get(f"/experiments/{made}", headers=writer).status_code == 200
 
 
 @pytest.mark.parametrize(
