@@ -73,7 +73,7 @@ class Service:
         self._watcher.start()
 
     def _check(self) -> None:
-        """What is told at once here, in words, instead of by children that cannot start."""
+        """Raises at once, in words, what would otherwise show as children that cannot start."""
         check_listening(self.settings.host, self.settings.port)
         damage = integrity.damage_of(self.settings.database)
         if damage is not None:

@@ -49,7 +49,7 @@ def merged(one: Series, other: Series) -> Series:
 
 
 def thinned(series: Series, points: int) -> Series:
-    """At most `points` of a series: both ends, and lowest and highest of equal parts of the rest; always the same."""
+    """A series of at most `points`: both ends, and the lowest and highest of equal parts of the rest; deterministic."""
     values = series["values"]
     if len(values) <= points:
         return series

@@ -53,7 +53,7 @@ def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     assert (tmp_path / "b" / "picture.svg").read_text().startswith("<svg")
 
 
-def test_run_needs_no_service_and_tells_of_divergence(tmp_path):
+def test_run_needs_no_service_and_reports_divergence(tmp_path):
     nowhere = {"NCORE_URL": "http://127.0.0.1:9"}
     done = ncore("run", "fig1", *SETS, env=nowhere)
     assert done.returncode == 0
@@ -229,7 +229,7 @@ def test_an_interrupted_run_keeps_what_was_measured(tmp_path):
     assert "objective" in done.stdout
 
 
-def test_show_tells_accuracy_and_nc_values_of_a_network(at):
+def test_show_prints_accuracy_and_nc_values_of_a_network(at):
     spec = {
         "model": {"kind": "mlp", "widths": [8]}, "data": {"name": "digits", "samples_per_class": 5},
         "loss": "cross_entropy", "optimizer": {"kind": "sgd", "epochs": 1, "milestones": []},

@@ -143,7 +143,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_database_is_told_at_the_start_in_words(whole, tmp_path, how):
+def test_a_damaged_database_is_named_at_the_start(whole, tmp_path, how):
     path = Path(shutil.copy(whole, tmp_path))
     assert integrity.damage_of(f"sqlite:///{path}") is None
     damage(path, how)
@@ -156,7 +156,7 @@ def test_a_damaged_database_is_told_at_the_start_in_words(whole, tmp_path, how):
         running(quick_settings(tmp_path, "")).__enter__()
 
 
-def test_a_database_that_is_damaged_under_a_running_service_is_told_within_seconds(request, tmp_path):
+def test_a_database_that_is_damaged_under_a_running_service_is_reported_within_seconds(request, tmp_path):
     with running(settings_for("sqlite", tmp_path, request), with_workers=False) as service:
         assert ready(service).status_code == 200
         with (tmp_path / "ncore.db").open("r+b") as file:

@@ -243,7 +243,7 @@ def test_a_fixed_etf_needs_the_width():
         started(model={"kind": "mlp", "widths": [8], "fixed_etf": True})
 
 
-def test_a_step_that_is_too_large_is_told():
+def test_a_step_that_is_too_large_is_reported():
     with pytest.raises(Diverged, match=r"lower optimizer\.learning_rate \(now 1e\+06\)$"):
         finish(started(model={"kind": "mlp", "widths": [9]}, optimizer__learning_rate=1e6, optimizer__epochs=30))
 
@@ -324,7 +324,7 @@ except MemoryError as error:
     ("images", "mebibytes"),
     [pytest.param(100, 500, id="in a step", marks=pytest.mark.nightly), pytest.param(60_000, 300, id="in the data")],
 )
-def test_too_little_memory_is_told(images, mebibytes):
+def test_too_little_memory_is_reported(images, mebibytes):
     """A true failure to allocate, in a process of its own."""
     command = [sys.executable, "-c", TOO_LITTLE, str(images), str(mebibytes)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -333,7 +333,7 @@ def test_too_little_memory_is_told(images, mebibytes):
     ), done.stderr
 
 
-def test_a_gpu_that_is_not_there_is_told():
+def test_a_gpu_that_is_not_there_is_named():
     with pytest.raises(DeviceError, match="cuda:77"):
         begin(spec_of(device="cuda:77"))
 

@@ -17,7 +17,7 @@ def health(settings: Settings) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_a_host_is_healthy_while_its_worker_tells_of_itself(service):
+def test_a_host_is_healthy_while_its_worker_has_a_heartbeat(service):
     wait_for("the worker", lambda: health(service.settings).returncode == 0)
 
 

@@ -56,13 +56,13 @@ class Member:
         return spec
 
     def add(self, found: Measurement, reached: int) -> None:
-        """What was measured, and the step that the run has reached."""
+        """Adds measurements, and the step that the run has reached."""
         self.unstored.append(found)
         self._last[found.seed] = found
         self._kept_step = reached
 
     def progress(self, run: Run, eta_seconds: float | None) -> Progress:
-        """What is to be stored now; what was measured counts as stored then."""
+        """The progress to store now; its measurements count as stored afterwards."""
         rows = []
         for m in self.unstored:
             self._seq += 1
@@ -118,7 +118,7 @@ class Member:
         return written
 
     def save_final(self, state: dict[str, Tensor]) -> None:
-        """What the experiment leaves; where the store does not take it, it is waited for."""
+        """Saves the final state, waiting for a store that does not take it."""
         self._check()
         while not self._written(checkpoint.FINAL, lambda: checkpoint.save_final(self.id, state)):
             self._check()
@@ -139,7 +139,7 @@ class Member:
         return True
 
     def _note_waiting(self, name: str, error: OSError) -> None:
-        """Once, however long it takes."""
+        """Logs once that it waits, however long that takes."""
         if not self._files_wait:
             self._files_wait = True
             self.note("files wait", f"{name}: {error}; it is tried again")
@@ -155,7 +155,7 @@ class Member:
             log.warning("experiment=%s its log cannot be written: %s", self.id, error)
 
     def remove_checkpoints(self) -> None:
-        """What cannot be removed now stays: the experiment has succeeded all the same."""
+        """Removes the checkpoints where that works: the experiment has succeeded in any case."""
         if not self._has_checkpoints:
             return
         try:

@@ -20,7 +20,7 @@ COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
 MeasuredRow = Row[int, int, dict[str, Any]]
 STREAMED_ROWS = 500
 FEW_ROWS = 20_000
-"""So many are read at once, more one seed at a time: a seed has some hundred thousand at most."""
+"""Up to this many rows are read at once, more seed by seed: a seed has a few hundred thousand at most."""
 _heavy = threading.BoundedSemaphore(2)
 """Requests that read many rows at the same time: each needs memory for all series of a seed."""
 
@@ -94,7 +94,7 @@ def _last_row_with(session: Session, experiment_id: str, seed: int, metric: str)
 
 
 def measurement_of(row: MeasuredRow) -> Measurement:
-    """Of a row; an undefined value is null there and NaN here."""
+    """A row as a measurement; an undefined value is null in the row and NaN in the measurement."""
     seed, step, values = row
     known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
     return Measurement(seed, step, known)

@@ -15,7 +15,7 @@ from api.predictions import prediction_of
 from ncore.sweeps.summary import Summary, summary_of
 
 READ_ROWS = 50
-"""Read at once: summaries can be large."""
+"""Rows read at once, few since summaries can be large."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Advance:
 
 
 class Row(NamedTuple):
-    """What is read of the experiment of a combination; `summary` is None until it has succeeded."""
+    """The columns read for one combination's experiment; `summary` is None until it has succeeded."""
 
     id: str
     status: str

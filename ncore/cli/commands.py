@@ -198,12 +198,12 @@ def theory(given: Namespace) -> int:
     from ncore.theory import predict
 
     prediction = predict(spec_of(body_of(given.spec, dict(given.changes))))
-    told = prediction.model_dump(mode="json", exclude={"gram", "levels"})
+    values = prediction.model_dump(mode="json", exclude={"gram", "levels"})
     if given.json:
-        put_json(told)
+        put_json(values)
     else:
-        rows = [{"quantity": name, "predicted": value} for name, value in told.items()]
-        put(given, rows, lambda _: prediction_table(told), key="predicted")
+        rows = [{"quantity": name, "predicted": value} for name, value in values.items()]
+        put(given, rows, lambda _: prediction_table(values), key="predicted")
     return 0
 
 

@@ -145,7 +145,7 @@ class LoggedRun:
 
     @property
     def url(self) -> str | None:
-        """Its page on the service's dashboard; None until a service has answered."""
+        """Address of its page on the dashboard; None until a service has answered."""
         return None if self._client is None or self.id is None else f"{self._client.url}/#/experiments/{self.id}"
 
     @property
@@ -200,8 +200,8 @@ class LoggedRun:
             raise ValueError(f"status: must be one of {', '.join(ENDED)}; got {status!r}")
         if self._is_over or os.getpid() != self._owner:
             return
-        told = escaped(str(reason)[:MAX_REASON])[:MAX_REASON] if reason and status == "failed" else None
-        self._spool.append({"ended": status, "reason": told})
+        message = escaped(str(reason)[:MAX_REASON])[:MAX_REASON] if reason and status == "failed" else None
+        self._spool.append({"ended": status, "reason": message})
         self._close(wait_seconds)
 
     def close(self, wait_seconds: float = 60.0) -> None:

@@ -30,10 +30,10 @@ class ExperimentFailed(RuntimeError):  # noqa: N818
 
 
 class Resource(ABC):
-    """What experiments and sweeps share: `data` is the last known JSON of the one with this `id`."""
+    """Common base of experiments and sweeps: `data` is the last known JSON of the one with this `id`."""
 
     noun: str
-    """In paths and messages: experiment, sweep."""
+    """The word for it in paths and messages: experiment, sweep."""
 
     def __init__(self, client: Client, data: dict[str, Any]) -> None:
         self._client, self.data = client, data
@@ -53,10 +53,10 @@ class Resource(ABC):
     @property
     @abstractmethod
     def state(self) -> str:
-        """In a few words, for people."""
+        """The state in a few words, for people."""
 
     def cancel(self) -> Self:
-        """Stops what is queued or runs at its next step; what has been measured stays."""
+        """Cancels it: queued at once, running at the next step. Measurements are kept."""
         self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
         return self
 
@@ -145,7 +145,7 @@ class Experiment(Resource):
         return framed(self.series(**filters), frame)
 
     def frame(self, library: Frame | None = None, **filters: Any) -> Any:
-        """As `metrics`, but always a frame: of pandas or polars. Raises ImportError where neither is installed."""
+        """The same as `metrics`, but always a frame of pandas or polars. Raises ImportError without either."""
         return framed(self.series(**filters), library, required=True)
 
     def theory(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Experiment(Resource):
         return answer
 
     def logs(self) -> list[dict[str, Any]]:
-        """Its events, a dict each: submitted, started, lost, ended."""
+        """The events of its log, a dict each: submitted, started, lost, ended."""
         items: list[dict[str, Any]] = self._client.request("GET", f"{self._path}/logs").json()["items"]
         return items
 
@@ -196,7 +196,7 @@ class Experiment(Resource):
         return self
 
     def retry(self) -> Experiment:
-        """A failed or cancelled one goes on from its checkpoint."""
+        """Continues a failed or cancelled one from its checkpoint."""
         self.data = self._client.request("POST", f"{self._path}/retry").json()
         return self
 

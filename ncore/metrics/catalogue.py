@@ -129,7 +129,7 @@ def _by_file(functions: dict[str, Callable[..., object]]) -> dict[str, list[str]
 
 
 def _title(docstring: str) -> str:
-    """Its first paragraph, and the second too where that has the formulas."""
+    """The first paragraph of the docstring, and the second too where that has the formulas."""
     title, *rest = docstring.split("\n\n")
     return "\n\n".join(" ".join(part.split()) for part in (title.rstrip("."), *rest))
 

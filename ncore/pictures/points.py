@@ -52,7 +52,7 @@ class Thinner:
             curve.add(part, step, found)
 
     def curves(self) -> dict[Key, list[CurvePoint]]:
-        """What was kept of each curve, steps ascending."""
+        """The kept points of each curve, steps ascending."""
         return {key: curve.points() for key, curve in self._curves.items()}
 
 
