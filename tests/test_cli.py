@@ -210,7 +210,7 @@ def test_an_interrupted_wait_says_that_the_run_goes_on(at, monkeypatch):
     assert done.returncode == 130
     experiment_id = done.stdout.split()[0]
     assert f"ncore watch {experiment_id}" in done.stderr
-    assert re.search("stays|will not start", ncore("cancel", experiment_id, env=at).stdout)
+    assert re.search("are kept|will not start", ncore("cancel", experiment_id, env=at).stdout)
 
 
 def test_an_interrupted_run_keeps_what_was_measured(tmp_path):

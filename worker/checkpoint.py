@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from api.store import CHUNK_BYTES, get_store
+from api.store import CHECKPOINT, CHUNK_BYTES, FINAL, PREVIOUS, get_store
 from worker.memory import is_out_of_memory
 
-CHECKPOINT, PREVIOUS, FINAL = "checkpoint.pt", "checkpoint.previous.pt", "final.safetensors"
 MARK = b"\nncore blake2b "
 DIGEST_BYTES = 32
 SYSTEM_ERROR = re.compile(r"(?:os error|code:) (\d+)")

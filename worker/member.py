@@ -16,7 +16,7 @@ from api.database.measurements import MeasuredRow, last_rows, measurement_of
 from api.database.sessions import writing
 from api.database.states import Progress
 from api.database.tables import Experiment
-from api.store import StoreError, is_away, will_pass
+from api.store import CHECKPOINT, FINAL, PREVIOUS, StoreError, is_away, will_pass
 from ncore.network.sources import DataError
 from ncore.presets import trainable
 from ncore.run import DeviceError, Measurement, Run
@@ -29,7 +29,7 @@ from worker.memory import is_out_of_memory
 log = logging.getLogger("ncore.worker")
 Reader = Callable[[Callable[[Session], Sequence[MeasuredRow]]], Sequence[MeasuredRow]]
 RETRY_SECONDS = 0.5
-INSTEAD = {checkpoint.CHECKPOINT: "the one before it", checkpoint.PREVIOUS: "the start"}
+INSTEAD = {CHECKPOINT: "the one before it", PREVIOUS: "the start"}
 """The checkpoints, and what is taken where one cannot be used."""
 
 
@@ -111,7 +111,7 @@ class Member:
 
     def save(self, state: dict[str, Tensor], step: int) -> bool:
         """A checkpoint; where the store does not take it the run goes on without, and the next one is tried."""
-        written = self._written(checkpoint.CHECKPOINT, lambda: checkpoint.save(self.id, state))
+        written = self._written(CHECKPOINT, lambda: checkpoint.save(self.id, state))
         if written:
             self._has_checkpoints = True
             self._kept_step = step
@@ -120,7 +120,7 @@ class Member:
     def save_final(self, state: dict[str, Tensor]) -> None:
         """Saves the final state, waiting for a store that does not take it."""
         self._check()
-        while not self._written(checkpoint.FINAL, lambda: checkpoint.save_final(self.id, state)):
+        while not self._written(FINAL, lambda: checkpoint.save_final(self.id, state)):
             self._check()
             time.sleep(RETRY_SECONDS)
 

@@ -203,7 +203,7 @@ def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
 
 
 def retry(session: Session, experiment_id: str) -> bool:
-    """A failed or cancelled experiment goes on from its checkpoint; an external one where its owner goes on."""
+    """Continues a failed or cancelled experiment from its checkpoint; an external one where its owner continues."""
     lease = from_now(get_settings().lease_seconds)
     change = (
         update(Experiment)

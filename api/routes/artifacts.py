@@ -15,13 +15,13 @@ from pydantic import BaseModel
 from api.database.sessions import reading
 from api.database.tables import Experiment
 from api.shown import find
-from api.store import get_store
+from api.store import CHECKPOINT, FINAL, get_store
 from api.web.errors import PROBLEMS, Problem, not_found
 from ncore.faults import shortened
 from ncore.status import ENDED
 
 router = APIRouter(tags=["artifacts"], responses=PROBLEMS)
-NAMES = ("checkpoint.pt", "final.safetensors")
+NAMES = (CHECKPOINT, FINAL)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _CONTENT: dict[str, Any] = {"content": {"application/octet-stream": {}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {

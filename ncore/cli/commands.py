@@ -27,8 +27,8 @@ from ncore.spec import SpecError
 
 CANCELLED = {
     "queued": "it is still queued and will not start",
-    "running": "it stops at its next step; what has been measured stays",
-    "cancelled": "it does not run; what has been measured stays (`ncore retry` goes on with it)",
+    "running": "it stops at its next step; its measurements are kept",
+    "cancelled": "it does not run; its measurements are kept (`ncore retry` continues it)",
 }
 
 
@@ -112,7 +112,7 @@ def _follow(experiment: Experiment) -> int:
         experiment.wait()
     except KeyboardInterrupt:
         faults.print(
-            f"\nexperiment {experiment.id} goes on without this terminal: `ncore watch {experiment.id}` follows it "
+            f"\nexperiment {experiment.id} keeps running: `ncore watch {experiment.id}` follows it "
             f"again, `ncore cancel {experiment.id}` stops it"
         )
         raise
@@ -161,8 +161,8 @@ def retry(given: Namespace) -> int:
         for experiment in experiments_of(client, given.ids):
             experiment.retry()
             is_external = experiment.data["source"] == "external"
-            loop = f"its loop goes on by ncore.start(id={experiment.id!r})"
-            how = loop if is_external else "it goes on from its checkpoint"
+            loop = f"its loop continues it by ncore.start(id={experiment.id!r})"
+            how = loop if is_external else "it continues from its checkpoint"
             console.print(experiment.id if given.quiet else f"{experiment.id}: {experiment.status}; {how}")
     return 0
 

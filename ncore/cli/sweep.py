@@ -46,7 +46,7 @@ def _wait(made: Sweep) -> None:
     try:
         made.wait()
     except KeyboardInterrupt:
-        faults.print(f"\nsweep {made.id} goes on without this terminal: `ncore sweeps` and the dashboard show it")
+        faults.print(f"\nsweep {made.id} keeps running: `ncore sweeps` and the dashboard show it")
         raise
 
 

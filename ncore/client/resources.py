@@ -126,7 +126,7 @@ class Experiment(Resource):
         with progress_of(self.data, shown=progress) as show:
             self._until_ended(timeout_seconds, show)
         if self.status == LOST:
-            raise ExperimentFailed(f"experiment {self.id} is lost: its loop fell silent; it may go on with this id")
+            raise ExperimentFailed(f"experiment {self.id} is lost: its loop fell silent; it can be resumed by this id")
         if self.status != "succeeded":
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self

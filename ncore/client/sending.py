@@ -1,4 +1,4 @@
-"""Sends what a spool holds to a service, any part of it as often as it takes: its keys make doubles impossible."""
+"""Sends a spool to a service, any part of it as often as necessary: its keys make doubles impossible."""
 
 from __future__ import annotations
 
