@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import pytest
@@ -12,9 +13,10 @@ import uvicorn
 from conftest import settings_for, wait_for
 from pydantic import ValidationError
 
+from api import broker
 from api.__main__ import warn_of_open_doors
 from api.service import environment, free_port, running
-from api.settings import Settings
+from api.settings import Settings, get_settings
 from api.web import hosts
 from api.web.sockets import Sockets
 
@@ -110,6 +112,21 @@ def test_readyz_says_503_naming_what_is_not_reached(request, tmp_path):
     finally:
         process.terminate()
         process.wait(20)
+
+
+def test_nobody_waits_for_a_broker_that_is_away(monkeypatch):
+    monkeypatch.setenv("NCORE_BROKER_URL", f"redis://127.0.0.1:{free_port('127.0.0.1')}/0")
+    caches = (get_settings, broker.get_celery)
+    for cached in caches:
+        cached.cache_clear()
+    broker.get_celery()  # its imports take a second
+    began = time.monotonic()
+    assert not broker.send("x", "cpu")
+    assert broker.waiting() is None
+    assert "refused" in broker.why_not_sending()
+    assert time.monotonic() - began < 1.5  # each pause of Celery's own would be of two seconds
+    for cached in caches:
+        cached.cache_clear()
 
 
 def not_reached(port: int) -> list[str]:
