@@ -60,7 +60,7 @@ def get_celery() -> Celery:
             "socket_connect_timeout": 3,
             "retry_on_timeout": True,
             **AT_ONCE,
-        },  # fmt: skip
+        },
         task_publish_retry=False,
     )
     return app
