@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ncore.run import Measurement
 
-Point = tuple[str, str | None, int, int, float | None]
+SeriesPoint = tuple[str, str | None, int, int, float | None]
 COLUMNS = ("metric", "layer", "seed", "step", "value")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 WRITTEN = 5000
@@ -79,7 +79,7 @@ def tag_of(metric: str, layer: str | None) -> str:
     return metric if layer is None else f"{metric}/{layer}"
 
 
-def points_of(one: Series) -> Iterator[Point]:
+def points_of(one: Series) -> Iterator[SeriesPoint]:
     """A series as rows of a table."""
     for step, value in zip(one["steps"], one["values"], strict=True):
         yield one["metric"], one["layer"], one["seed"], step, value
@@ -162,7 +162,7 @@ def _as_text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def table_of(points: Sequence[Point]) -> pa.Table:
+def table_of(points: Sequence[SeriesPoint]) -> pa.Table:
     """An Arrow table of the points, of the same types whatever they are."""
     return _table([[point[i] for point in points] for i in range(len(COLUMNS))])
 

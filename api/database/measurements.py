@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.tables import MeasurementRow
 from ncore.run import Measurement
-from ncore.series import Point, Series, merged, metric_and_layer
+from ncore.series import Series, SeriesPoint, merged, metric_and_layer
 
 COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
 MeasuredRow = Row[int, int, dict[str, Any]]
@@ -191,7 +191,7 @@ def _joined(found: Sequence[tuple[_Columns, int]]) -> Series:
     return first
 
 
-def stream(session: Session, experiment_id: str) -> Iterator[list[Point]]:
+def stream(session: Session, experiment_id: str) -> Iterator[list[SeriesPoint]]:
     """All points, some thousand at a time, in the order of steps: for what is too large to be held at once."""
     columns = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
     query = select(*columns).where(MeasurementRow.experiment_id == experiment_id)

@@ -14,7 +14,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from api.database.sessions import reading
-from api.database.sweeps import ALL, Advance, Row, Selection, advances, count, first_succeeded, rows_of
+from api.database.sweeps import ALL, Advance, Combination, Selection, advances, count, first_succeeded, rows_of
 from api.database.tables import Sweep
 from api.routes.sweep_selection import Columns, selection_of
 from api.shown import find_sweep
@@ -242,7 +242,7 @@ class _Table:
             yield items
             offset += len(items)
 
-    def _item(self, row: Row) -> dict[str, Any]:
+    def _item(self, row: Combination) -> dict[str, Any]:
         """A line of the table, as Item says."""
         summary: Mapping[str, Any] = row.summary or {}
         return {

@@ -24,7 +24,7 @@ NO_METRICS = (*STEPS, "seed", "wall time")
 DOWNLOADED = ["wall time", "step", "value"]
 """Columns of what TensorBoard gives for download: one metric, which is in the file's name."""
 MAX_NAME = 64
-Point = tuple[int, int, Key, float]
+FilePoint = tuple[int, int, Key, float]
 
 
 def read_rows(path: Path, seed: int = 0) -> list[Row]:
@@ -76,7 +76,7 @@ def _of_csv(path: Path, seed: int) -> list[Row]:
     return [(*place, values) for place, values in sorted(rows.items())]
 
 
-def _points_of_csv(path: Path, seed: int) -> Iterator[tuple[int, Point]]:
+def _points_of_csv(path: Path, seed: int) -> Iterator[tuple[int, FilePoint]]:
     """(number of the line, point)."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
