@@ -125,7 +125,7 @@ def tab_to(page: Page, name: str, key: str = "Tab") -> None:
     """Presses the key until what has this text or label has the focus."""
     said = "(e => e.getAttribute('aria-label') || (e.labels?.[0] ?? e).innerText)(document.activeElement)"
     seen = []
-    for _ in range(60):
+    for _ in range(100):
         page.keyboard.press(key)
         seen.append(page.evaluate(said).strip())
         if seen[-1].startswith(name):

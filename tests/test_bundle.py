@@ -117,3 +117,11 @@ def test_the_command_saves_the_bundle(service, finished, tmp_path):
     run_ncore("--url", service.url, "export", finished.id, "--zip", cwd=tmp_path)
     assert zipfile.is_zipfile(tmp_path / f"{finished.id}.zip")
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_every_text_is_the_name_of_a_file_of_its_own():
+    texts = ["all", "all", "ALL", "../../x", "a/b", "a_b", "C:\\x", "..", ".", "", "ξ", "nc1"]
+    names = export.file_names(texts)
+    assert len({name.casefold() for name in names}) == len(texts)
+    assert all(name.strip(".") and not set(name) & set("/\\:") for name in names)
+    assert (names[0], names[-1]) == ("all", "nc1")

@@ -236,9 +236,11 @@ def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_onc
     down, whole = "scrollTo(0, document.body.scrollHeight)", page.get_by_text("120 experiments")
     wait_for("the end of the list", lambda: page.evaluate(down) or whole.count())
     assert page.locator("tbody tr").count() < 60
-    page.locator("tbody a").nth(-2).scroll_into_view_if_needed()
+    addresses = page.locator("tbody a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
+    late = page.locator(f'tbody a[href="{addresses[-2]}"]')
+    late.scroll_into_view_if_needed()
     depth = page.evaluate("scrollY")
-    page.locator("tbody a").nth(-2).click()
+    late.click()
     expect(page.get_by_role("heading", name="many: ")).to_be_visible()
     page.go_back()
     expect(page.get_by_text("120 experiments")).to_be_visible()

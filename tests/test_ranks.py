@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import wait_for
 from test_network_run import finish, reloaded
 
 from ncore.network.estimate import network_shares
@@ -87,7 +88,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
     (pid,) = map(int, done.stdout.split())  # its output is open as long as any process has it, so all have ended
-    assert not Path(f"/proc/{pid}").exists()
+    wait_for("what has ended to be cleared away", lambda: not Path(f"/proc/{pid}").exists())
 
 
 WRONG = [({"device": "cuda:1"}, "must be 1 while device is cuda:1"), ({"optimizer__batch_size": 2}, "must be at most")]

@@ -16,6 +16,8 @@ MAX_BATCH = 1000
 """Metrics that MLflow's server takes at once."""
 MAX_PARAM = 500
 """Characters of a parameter that MLflow's server keeps."""
+MAX_PARAMS = 100
+"""Parameters that it takes at once."""
 
 
 def to_tensorboard(experiment: Mapping[str, Any], series: Sequence[Series], folder: Path) -> str:
@@ -42,8 +44,10 @@ def to_mlflow(experiment: Mapping[str, Any], series: Sequence[Series], folder: P
     runs = []
     for seed in _seeds(series):
         run = client.create_run(place, run_name=_name(experiment, seed), tags={"ncore.id": experiment["id"]})
-        parameters = [entities.Param(key, str(value)[:MAX_PARAM]) for key, value in _config(experiment, seed).items()]
-        client.log_batch(run.info.run_id, params=parameters)
+        config = {_mlflow_name(key): str(value)[:MAX_PARAM] for key, value in _config(experiment, seed).items()}
+        parameters = [entities.Param(key, value) for key, value in config.items()]
+        for i in range(0, len(parameters), MAX_PARAMS):
+            client.log_batch(run.info.run_id, params=parameters[i : i + MAX_PARAMS])
         steps = [(step, *item) for step, values in _steps(series, seed) for item in values.items()]
         metrics = [entities.Metric(_mlflow_name(tag), value, 0, step) for step, tag, value in steps]
         for i in range(0, len(metrics), MAX_BATCH):

@@ -41,7 +41,8 @@ def tooltip_of(columns: Mapping[str, str], rows: Sequence[Row]) -> list[Channel]
         field(name, "quantitative", title=title, format=",d" if kinds <= {int} else ".5~g")
         if kinds and kinds <= {int, float}
         else field(name, "nominal", title=title)
-        for name, title in columns.items()
+        # Vega-Lite writes titles into expressions, where it escapes quotes but not backslashes: `\xi` would end it all
+        for name, title in ((name, title.replace("\\", "\\\\")) for name, title in columns.items())
         for kinds in [{type(row[name]) for row in rows} - {type(None)}]
     ]
 

@@ -139,6 +139,7 @@ class Theme:
                 "subtitleFontSize": layout.fontsize, "offset": 8,
             },
             "view": {"stroke": None},
+            "mark": {"aria": False},  # a label of each mark is an expression with titles in it; the whole has one
         }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ const byState = (all) => Object.fromEntries(STATES.map((state) => [state, all.fi
 /** @param {import("../app.js").Place} place */
 export async function show({ node: page, signal, search, top }) {
   title("Experiments");
-  const state = { q: search.get("q") ?? "", where: search.get("where") ?? (search.get("tag") ? `tag:"${search.get("tag")}"` : ""), status: search.get("status") ?? "", archived: search.get("archived") ?? "",
+  const state = { q: search.get("q") ?? "", where: search.get("where") ?? (search.get("tag") ? `tag:"${search.get("tag")?.replaceAll('"', '""')}"` : ""), status: search.get("status") ?? "", archived: search.get("archived") ?? "",
     sort: search.get("sort") ?? "", group: search.get("group") ?? "", open: search.getAll("open"),
     columns: search.get("columns")?.split(",") ?? STANDARD };
   const remember = () => keep({ ...state, columns: state.columns.join() === STANDARD.join() ? "" : state.columns.join() });
