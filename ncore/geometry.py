@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 MOST_CLASSES = 100
 """Larger matrices are too many numbers for an answer and too small squares for a picture."""
 MOST_HEADER, MOST_BYTES = 1 << 24, 1 << 28
-"""Of the header of a file, and of a tensor that is read: samples beyond are left out."""
+"""Most bytes of a file's header, and of a tensor that is read; samples beyond are left out."""
 KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
 
 
@@ -83,7 +83,7 @@ def _matrix(name: str, gram: Array, predicted: list[list[float]] | None, is_gram
 
 
 def state_of(spec: UfmSpec, path: Path) -> dict[str, Array]:
-    """What `geometry_of` needs of a saved state; samples beyond MOST_BYTES are left out.
+    """The part of a saved state that `geometry_of` needs; samples beyond MOST_BYTES are left out.
 
     Raises ValueError for a file that is none.
     """

@@ -47,7 +47,7 @@ class QueryError(ValueError):
 class Token:
     kind: str
     text: str
-    """Without quotes."""
+    """The text without quotes."""
     position: int
 
     def refuse(self, message: str) -> NoReturn:

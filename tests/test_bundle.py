@@ -9,7 +9,7 @@ import zipfile
 import polars as pl
 import pytest
 import torch
-from conftest import ncore_process
+from conftest import ncore
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,13 @@ DIGITS = {
 
 
 def run_ncore(*arguments, cwd, threads=1):
-    done = ncore_process(*arguments, cwd=cwd, env={"OMP_NUM_THREADS": str(threads)})
+    """In this process, with as many threads as the numbers came from."""
+    own = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        done = ncore(*arguments, cwd=cwd)
+    finally:
+        torch.set_num_threads(own)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

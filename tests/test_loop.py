@@ -110,7 +110,7 @@ def test_a_script_that_ends_without_finish_has_ended(service, client, tmp_path, 
     assert client.experiment(done.stdout.strip()).status == status, done
 
 
-def test_a_cancelled_run_is_told_and_training_goes_on(service, client, tmp_path):
+def test_a_cancelled_run_is_reported_and_training_goes_on(service, client, tmp_path):
     run = package.start("cancelled", url=service.url, folder=tmp_path)
     run.log(0, loss=1.0)
     assert not run.cancelled

@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_refused_by_field(changes, words):
     assert [error["field"] for error in refused.value.errors] == ["devices"]
 
 
-def test_more_gpus_than_there_are_is_told():
+def test_more_gpus_than_there_are_is_refused():
     if torch.cuda.device_count() > 7:
         pytest.skip("there are as many here")
     if not torch.cuda.is_available():

@@ -131,7 +131,7 @@ def test_what_wants_a_gpu():
         assert wants_gpu(parse_spec(spec)) is expected
 
 
-def test_gpus_are_named_by_index_and_a_wrong_one_is_told(monkeypatch):
+def test_gpus_are_named_by_index_and_a_wrong_one_is_named(monkeypatch):
     monkeypatch.setattr(gpus, "_visible", lambda: ["0", "3"])
     assert gpus.chosen("auto") == ["0", "3"]
     assert gpus.chosen("1") == ["3"]
@@ -168,7 +168,7 @@ def test_workers_are_shown_with_what_they_run(service, client):
     made.cancel()
 
 
-def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_told(request, tmp_path):
+def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_reported(request, tmp_path):
     still = {"max_attempts": 2, "checkpoint_seconds": 1000.0}
     settings = settings_for("sqlite", tmp_path, request, workers=2, lease_seconds=60.0, **still)
     with running(settings) as service, Client(service.url) as client:

@@ -47,7 +47,7 @@ class Presence(threading.Thread):
             self.heartbeat()
 
     def end(self) -> None:
-        """Leaves, as far as the database can be told."""
+        """Deletes the row, if the database answers."""
         self._ended.set()
         self.join()
         try:
@@ -64,7 +64,7 @@ def _device(kind: str) -> str:
 
 
 def _memory(kind: str) -> tuple[int, int]:
-    """Of the device: how much it has, how much of it is used, both in bytes."""
+    """The device's memory: its size, and how much of it is used, in bytes."""
     if kind == "gpu":
         free, total = torch.cuda.mem_get_info(0)
         return total, total - free

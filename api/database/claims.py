@@ -25,9 +25,9 @@ from ncore.spec import UfmSpec, stored_spec
 from ncore.ufm.together import kin
 
 FEWEST_SHARES, MOST_SHARES = 2, 8
-"""So many batches of specs are read to make one: one for each worker, and more than one since not all may fit."""
+"""Specs are read for this many batches to fill one: a batch for each worker, and some more since not all specs fit."""
 OVERLOOKED_SECONDS = 0.3
-"""What has been queued for longer has found no free worker."""
+"""An experiment queued for longer than this has found no free worker."""
 
 
 def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True) -> list[Experiment]:
@@ -64,7 +64,7 @@ def _first(session: Session, kind: str, gpu_grace_over: bool) -> Experiment | No
 
 
 def _head(session: Session, queue: str) -> Experiment | None:
-    """What is first in a queue: two looks into its indexes, however much is queued."""
+    """The first experiment of a queue, by two index look-ups however long the queue is."""
     query = select(Experiment).where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
     query = query.order_by(*states.IN_ORDER).limit(1).with_for_update(skip_locked=True)
     first = session.scalar(query)
@@ -75,7 +75,7 @@ def _head(session: Session, queue: str) -> Experiment | None:
 
 
 def _queues(session: Session, kind: str, gpu_grace_over: bool) -> list[str]:
-    """Those that workers of this kind take from."""
+    """The queues that workers of this kind take from."""
     return ["cpu"] if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over) else ["cpu", "gpu"]
 
 

@@ -51,7 +51,7 @@ class Table(DeclarativeBase):
 
 
 class Experiment(Table):
-    """One submitted spec and all that came of it. `status`: see `api.database.states`."""
+    """One submitted spec with its state and results. `status`: see `api.database.states`."""
 
     __tablename__ = "experiments"
 
@@ -96,16 +96,16 @@ class Experiment(Table):
     """Markdown."""
     archived: Mapped[bool] = mapped_column(default=False, server_default=false())
     updated_at: Mapped[datetime | None]
-    """When name, tags, notes, priority or `archived` were changed last; None: as submitted."""
+    """Time of the last change to name, tags, notes, priority or `archived`; None: as submitted."""
 
     point: Mapped[dict[str, Any] | None]
-    """Of a sweep's combination: {dotted path: value}."""
+    """The combination in its sweep: {dotted path: value}."""
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """What tables and pictures of a sweep read: `ncore.sweeps.summary`."""
+    """The summary that tables and pictures of a sweep read (`ncore.sweeps.summary`)."""
 
     @hybrid_property
     def source(self) -> str:
-        """Who measures it: its owner's loop, or a worker of this service."""
+        """The one who measures it: `external` is its owner's loop, `service` a worker of this service."""
         return "external" if self.kind == EXTERNAL else "service"
 
     @source.inplace.expression

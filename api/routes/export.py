@@ -44,7 +44,7 @@ FORMS: tuple[Form, ...] = ("svg", "pdf")
 NO_NAME = re.compile(r"[^A-Za-z0-9._+-]")
 README = """# {title}
 
-- `spec.json`: what was asked for; `result.json`, `theory.json`, `experiment.json`: what came of it
+- `spec.json`: what was asked for; `result.json`, `theory.json`, `experiment.json`: its results
 - `series.parquet`: every measured value, a row each (metric, layer, seed, step, value); `series.csv`: the same
 - `pictures/`: the curves beside what is predicted, all and each panel by itself
 - `versions.json`: what it was run with
@@ -57,7 +57,7 @@ AGAIN = """To run it again, with the versions of `versions.json` installed:
 
 On the same kind of CPU this gives the same numbers, digit for digit; elsewhere the last digits may differ.
 """
-ELSEWHERE = "It was trained and measured by its owner's own loop: `spec.json` says what that told of it.\n"
+ELSEWHERE = "It was trained and measured by its owner's own loop: `spec.json` holds what that loop reported about it.\n"
 
 
 @router.get(

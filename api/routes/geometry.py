@@ -26,7 +26,7 @@ Seed = Annotated[int | None, Query(ge=0, lt=2**63, description="the first unless
 
 
 class Geometry(BaseModel):
-    """At the last step of a seed; `items`: the levels h1, h2, …, then W (rows of the last weight) and W H."""
+    """A seed at its last step; `items`: the levels h1, h2, …, then W (rows of the last weight) and W H."""
 
     seed: int
     step: int

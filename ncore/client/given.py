@@ -1,4 +1,4 @@
-"""What is given to a logger (names, steps, numbers, a config) as it is kept, or refused in words."""
+"""Checks of what a logger is given (names, steps, numbers, a config), turned into what is stored."""
 
 from __future__ import annotations
 

@@ -9,9 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ncore.series import tag_of
+from ncore.series import Series, tag_of
 
-Series = Sequence[Mapping[str, Any]]
 Steps = Iterator[tuple[int, dict[str, float]]]
 MAX_BATCH = 1000
 """Metrics that MLflow's server takes at once."""
@@ -21,7 +20,7 @@ MAX_PARAMS = 100
 """Parameters that it takes at once."""
 
 
-def to_tensorboard(experiment: Mapping[str, Any], series: Series, folder: Path) -> str:
+def to_tensorboard(experiment: Mapping[str, Any], series: Sequence[Series], folder: Path) -> str:
     """Event files below `folder`, a run for each seed, tags as `nc1/layer4`."""
     del experiment
     writer = _library("tensorboard", "tensorboard.summary.writer.event_file_writer")
@@ -35,7 +34,7 @@ def to_tensorboard(experiment: Mapping[str, Any], series: Series, folder: Path) 
     return f"{folder} (tensorboard --logdir {folder})"
 
 
-def to_mlflow(experiment: Mapping[str, Any], series: Series, folder: Path) -> str:
+def to_mlflow(experiment: Mapping[str, Any], series: Sequence[Series], folder: Path) -> str:
     """A run for each seed on the server that MLFLOW_TRACKING_URI names, below the experiment `ncore`."""
     del folder
     client = _library("mlflow", "mlflow.tracking").MlflowClient()
@@ -58,7 +57,7 @@ def to_mlflow(experiment: Mapping[str, Any], series: Series, folder: Path) -> st
     return f"MLflow runs {', '.join(runs)}"
 
 
-def to_wandb(experiment: Mapping[str, Any], series: Series, folder: Path) -> str:
+def to_wandb(experiment: Mapping[str, Any], series: Sequence[Series], folder: Path) -> str:
     """A run for each seed in the project `ncore`, where WANDB_PROJECT names none; offline as WANDB_MODE says."""
     library = _library("wandb", "wandb")
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +78,7 @@ def to_wandb(experiment: Mapping[str, Any], series: Series, folder: Path) -> str
     return f"Weights & Biases runs {', '.join(runs)}"
 
 
-TRACKERS: dict[str, Callable[[Mapping[str, Any], Series, Path], str]] = {
+TRACKERS: dict[str, Callable[[Mapping[str, Any], Sequence[Series], Path], str]] = {
     "tensorboard": to_tensorboard,
     "mlflow": to_mlflow,
     "wandb": to_wandb,
@@ -99,11 +98,11 @@ def _mlflow_name(tag: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", tag)
 
 
-def _seeds(series: Series) -> list[int]:
+def _seeds(series: Sequence[Series]) -> list[int]:
     return sorted({one["seed"] for one in series})
 
 
-def _steps(series: Series, seed: int) -> Steps:
+def _steps(series: Sequence[Series], seed: int) -> Steps:
     """(step, {tag: value}) of a seed; what is undefined is left out."""
     found: dict[int, dict[str, float]] = {}
     for one in series:

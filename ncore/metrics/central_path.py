@@ -18,7 +18,7 @@ BLOCK = 512
 
 
 class CentralPath:
-    """What the three have in common, of statistics with the scatter S (d, d), W (K, d), b (K,) or None, and λ ≥ 0."""
+    """The common part of the three, from statistics with the scatter S (d, d), W (K, d), b (K,) or None, and λ ≥ 0."""
 
     def __init__(
         self, statistics: ClassStatistics, scatter: Tensor, weight: Tensor, bias: Tensor | None, decay: float

@@ -29,10 +29,10 @@ METRICS: dict[str, Callable[..., Tensor]] = {
     "angle_gap": angle_gap,
     "cdnv": cdnv,
 }
-"""Of the features alone."""
+"""Metrics of the features alone."""
 
 WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {"nc3": nc3, "nc3_centered": nc3_centered, "norm_cv_w": norm_cv_w}
-"""Of the features and the weight (…, K, d) that they meet."""
+"""Metrics of the features and the weight (…, K, d) that they meet."""
 
 MORE_METRICS: dict[str, Callable[..., Tensor]] = {
     "uniformity_mean": uniformity_mean,
@@ -41,7 +41,7 @@ MORE_METRICS: dict[str, Callable[..., Tensor]] = {
     "effective_rank": effective_rank,
     "stable_rank": stable_rank,
 }
-"""Of the features alone, too: those that a training run does not store at every step."""
+"""More metrics of the features alone, which a training run does not store at every step."""
 
 MORE_WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {"nc0": nc0, "unc3": unc3}
 

@@ -29,7 +29,7 @@ TEST = "@test"
 
 @dataclass
 class Seen:
-    """What a pass over images has found: series, logits (N, K) in float64, and each layer's statistics by class."""
+    """The results of a pass over images: series, logits (N, K) in float64, and each layer's statistics by class."""
 
     logits: Tensor
     values: dict[Series, Tensor] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class NetworkMeasurer:
         return dict(zip(values, numbers, strict=True))
 
     def _decays(self, network: Network, seen: Seen) -> Tensor:
-        """What weight decay and feature decay add to the objective."""
+        """The terms of weight decay and feature decay in the objective."""
         optimizer = self.spec.optimizer
         weights, features = optimizer.weight_decay / 2 * norm_sq(network, optimizer), optimizer.feature_decay
         return weights if features is None else weights + features.value / 2 * seen.norm_sq(features.layer)
@@ -137,7 +137,7 @@ class NetworkMeasurer:
         return seen
 
     def _of_sums(self, network: Network, data: Images) -> Generator[None, None, Seen]:
-        """As `_of_kept_features`, in the memory of one batch."""
+        """The same as `_of_kept_features`, in the memory of one batch."""
         sums = {(layer, suffix): Accumulator(self.classes) for layer in network.layers for suffix in data.labellings}
         seen = Seen(self._empty_logits(data))
         for rows, images in self._batches(data):
@@ -171,7 +171,7 @@ class NetworkMeasurer:
             yield
 
     def _outside(self, network: Network, ood: Images, seen: Seen) -> Generator[None, None, dict[Series, Tensor]]:
-        """nc5 of every measured layer, and how well NECO's score tells test images from those outside."""
+        """nc5 of every measured layer, and how well NECO's score separates test images from those outside."""
         last, inside = network.names[-1], self.data.test or self.data.train
         scored = (last,) if last in seen.statistics else ()
         totals, scores = dict[str, Tensor](), list[Tensor]()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ncore.kinds.fields import resolved
 from ncore.network import decay
 from ncore.network.data import DataError, augment, load
-from ncore.network.device import float32_products, told_when_out_of_memory
+from ncore.network.device import float32_products, out_of_memory_explained
 from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
@@ -31,7 +31,7 @@ LOOK_STEPS_ON_GPU = 20
 ATTEMPTS = 3
 """How often a step is tried that other processes of the run were lost in."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
-"""What torch's optimizers keep for each parameter."""
+"""The state that torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
 """Names in a checkpoint."""
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class NetworkRun:
                 return []
             self.begin_seed(self._seed_index + 1)
         due = next_due(self._due, self._measured)
-        with told_when_out_of_memory(self.device):
+        with out_of_memory_explained(self.device):
             try:
                 if self._train(due, until):
                     found = self._measure(until)
@@ -341,7 +341,7 @@ class NetworkRun:
 
 
 def _returned(work: Generator[None, None, T]) -> T:
-    """What `work` returns, at one go."""
+    """The result of `work`, run to its end at once."""
     while True:
         try:
             next(work)

@@ -15,7 +15,7 @@ Part = dict[str, Any]
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 3], [8, 3, 2, 3, 2, 3], [1, 4], [14, 3, 5, 3])
 HOVERED_POINTS = 60
 TICK_LABEL_PIXELS = 8
-"""From the axis below to its labels."""
+"""Pixels from the lower axis to its labels."""
 
 
 class Tables:
@@ -36,7 +36,7 @@ def field(name: str, kind: str, **more: Any) -> Channel:
 
 
 def tooltip_of(columns: Mapping[str, str], rows: Sequence[Row]) -> list[Channel]:
-    """What the pointer shows: {field: title}, numbers with few digits."""
+    """The tooltip: {field: title}, numbers with few digits."""
     return [
         field(name, "quantitative", title=title, format=",d" if kinds <= {int} else ".5~g")
         if kinds and kinds <= {int, float}
@@ -158,7 +158,7 @@ def note(text: str, style: Theme, layout: Layout, tables: Tables) -> Part:
 
 
 def dash(name: str, values: Sequence[str]) -> Channel:
-    """Solid for the first value. Nothing to tell apart: solid, and no legend."""
+    """Solid for the first value. With a single value: solid, and no legend."""
     if len(values) < 2:
         return {"value": [1, 0]}
     scale = {"domain": list(values), "range": [DASHES[i % len(DASHES)] for i in range(len(values))]}

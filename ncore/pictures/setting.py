@@ -1,4 +1,4 @@
-"""What a picture is of: an experiment's name, setting, layers and predictions, without what was measured."""
+"""The setting of a picture: an experiment's name, caption, layers and predictions, everything but measurements."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PictureSetting:
     panels: tuple[str, ...] = UFM_PANELS
     steps: int = 0
     limits: Mapping[str, Mapping[tuple[str, str | None], float]] = field(default_factory=dict)
-    """By name: geometries that the minimum tends to, as values like those of `predicted`."""
+    """Geometries that the minimum tends to, by name, as values like those of `predicted`."""
     tested: bool = False
     """Whether the layers are measured on the test set too, as NAME@test."""
     shows_all: bool = False
@@ -54,16 +54,16 @@ def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] =
     """
     prediction = predict(spec)
     predicted = predicted_series(prediction)
-    name, told = name or spec.name, caption(spec, seeds)
+    name, text = name or spec.name, caption(spec, seeds)
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
         over = Abscissa(log=spec.measure.spacing == "log")
         more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
         limits = {name: series_of_levels(levels) for name, levels in prediction.limits.items()}
-        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total, limits=limits)
+        return PictureSetting(name, text, layers, predicted, over, (*UFM_PANELS, *more), total, limits=limits)
     if isinstance(spec, ExternalSpec):
         panels, over = usual_panels(spec.model.metrics), Abscissa(log=False)
-        return PictureSetting(name, told, spec.model.layers, predicted, over, panels, total, shows_all=True)
+        return PictureSetting(name, text, spec.model.layers, predicted, over, panels, total, shows_all=True)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
@@ -71,4 +71,4 @@ def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] =
         over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
     decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
     panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
-    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, tested=spec.measure.test)
+    return PictureSetting(name, text, spec.model.measured, predicted, over, panels, steps, tested=spec.measure.test)

@@ -116,7 +116,7 @@ export async function show({ node: page, signal, search, top }) {
         anew();
       } }, name));
     }));
-  /** Puts what is known onto the screen. */
+  /** Shows the current state on the screen. */
   const draw = () => {
     const items = store.items();
     lines = GROUPS[state.group] ? grouped(items, state.group).flatMap((group) => [group, ...(state.open.includes(group.key) ? group.runs : [])]) : items;
@@ -134,7 +134,7 @@ export async function show({ node: page, signal, search, top }) {
     draw();
     if (state.group) await store.all(draw).catch(() => {});
   };
-  /** A query that cannot be understood is said so at its box, and what was there stays. */
+  /** Shows the fault of a query at its box; the list is not changed. */
   let asked = 0;
   const anew = async () => {
     remember();
