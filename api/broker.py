@@ -15,8 +15,9 @@ if TYPE_CHECKING:  # imported where they are used: the API is up sooner
     from celery import Celery
 
 TASK = "ncore.run"
-QUEUES = {"cpu": "ncore.cpu", "gpu": "ncore.gpu"}
-"""Names on the broker of the wake-up calls for each kind of worker; a GPU worker listens to both."""
+QUEUES = {"cpu": "ncore.cpu", "gpu": "ncore.gpu", "gpus": "ncore.gpus"}
+"""Names on the broker of the wake-up calls for each queue of experiments. A GPU worker listens to the first two, and to
+the last where one of its children has several GPUs."""
 
 PROBE, PROBE_SECONDS = "ncore.probe", 60
 """A key that is written, for so long, to see whether the broker takes anything."""

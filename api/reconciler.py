@@ -72,6 +72,7 @@ def reconcile(patience: Patience) -> None:
         if patience.is_over(_clock(session)):
             states.requeue_expired(session)
             states.lose_silent(session)
+            states.fail_too_large(session)
             workers.forget_lost_workers(session)
     waiting = broker.waiting()
     if waiting is None:

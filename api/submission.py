@@ -126,8 +126,14 @@ def values_of(spec: Spec) -> dict[str, Any]:
         **_named(spec),
         "total": spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
         "priority": spec.priority,
-        "queue": "gpu" if wants_gpu(spec) else "cpu",
+        "queue": _queue_of(spec),
     }
+
+
+def _queue_of(spec: Spec) -> str:
+    if not wants_gpu(spec):
+        return "cpu"
+    return "gpus" if isinstance(spec, NetworkSpec) and spec.devices > 1 else "gpu"
 
 
 def _named(spec: AnySpec) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def settings_or_refusal() -> tuple[Settings | None, str]:
         ("port", "65536", "a whole number from 0 to 65535; got '65536'"),
         ("lease_seconds", "0", "a number from 0.1 to 86400; got '0'"),
         ("gpus", "all", "auto, none or indexes like 0,2; got 'all'"),
+        ("cuda_graphs", "off", "auto or none; got 'off'"),
         ("tokens", " , ", "tokens with commas between them; got ' , '"),
         ("database_url", "mysql://u:p@h/db", "postgresql://USER:PASSWORD@HOST:PORT/DATABASE; got 'mysql://…@h/db'"),
         ("database_url", "sqlite://", "it must be a file; got 'sqlite://'"),

@@ -33,7 +33,7 @@ def run(experiment_id: str) -> None:  # noqa: ARG001 (a wake-up call: the rows d
 
     presence = _here["presence"]
     gpu_grace_over = time.monotonic() - presence.began > get_settings().gpu_wait_seconds
-    run_next(presence.id, presence.kind, gpu_grace_over)
+    run_next(presence.id, presence.kind, gpu_grace_over, presence.gpus)
 
 
 @setup_logging.connect

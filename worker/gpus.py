@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
@@ -47,6 +48,12 @@ def _visible() -> list[str]:
 def listed(settled: str) -> list[str]:
     """The GPUs that the parent has `chosen`, read in the child."""
     return [] if settled == "none" else settled.split(",")
+
+
+def queues(names: Sequence[str]) -> list[str]:
+    """The queues of experiments (`api.broker.QUEUES`) whose wake-up calls a worker with these GPUs hears."""
+    several = ["gpus"] if any("+" in child for child in names) else []
+    return ["cpu", "gpu", *several] if names else ["cpu"]
 
 
 def settle(names: list[str], index: int) -> str:

@@ -43,12 +43,12 @@ State = Mapping[str, Tensor]
 SessionOf = Callable[[], AbstractContextManager[Session]]
 
 
-def run_next(worker: str, kind: str, gpu_grace_over: bool) -> None:
+def run_next(worker: str, kind: str, gpu_grace_over: bool, gpus: int) -> None:
     """Claims and runs what comes first; does nothing when none is queued (a call that was delivered twice)."""
     with writing() as session:
-        rows = claims.claim(session, worker, kind, gpu_grace_over)
+        rows = claims.claim(session, worker, kind, gpu_grace_over, gpus)
     if rows:
-        Job(rows, kind).run()
+        Job(rows, kind, gpus).run()
 
 
 class Job:
@@ -58,10 +58,11 @@ class Job:
     itself, so that only the one it comes from fails.
     """
 
-    def __init__(self, rows: Sequence[Experiment], kind: str = "cpu") -> None:
+    def __init__(self, rows: Sequence[Experiment], kind: str = "cpu", gpus: int = 0) -> None:
         self.lease = Lease({row.id: row.attempt for row in rows})
         self.members = [Member(row, self.lease.hear) for row in rows]
-        self._first, self._kind, self._looked_at = rows[0], kind, time.monotonic()
+        self._looked_at = time.monotonic()
+        self._is_awaited = partial(claims.is_awaited, running=rows[0], kind=kind, gpus=gpus)
 
     def run(self) -> None:
         self.lease.start()
@@ -125,9 +126,7 @@ class Job:
         """A batch gives way to what comes before it and finds no free worker."""
         if len(self.members) > 1 and time.monotonic() - self._looked_at >= GIVE_WAY_SECONDS:
             self._looked_at = time.monotonic()
-            self.lease.gives_way = self.transact(
-                partial(claims.is_awaited, running=self._first, kind=self._kind), reading
-            )
+            self.lease.gives_way = self.transact(self._is_awaited, reading)
 
     def transact(self, work: Callable[[Session], T], session_of: SessionOf = writing) -> T:
         """One transaction; tried again for a while, since a database that is restarted is back within seconds."""

@@ -34,7 +34,7 @@ from api.database import facts, journal
 from api.database.clock import from_now
 from api.database.parts import VISIBLE
 from api.database.tables import Experiment, MeasurementRow, now
-from api.database.workers import queue_of
+from api.database.workers import most_gpus, queue_of
 from api.settings import get_settings
 from ncore.kinds.external import EXTERNAL
 from ncore.outcome import Ended
@@ -316,7 +316,7 @@ def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, l
     since, until = session.execute(select(from_now(-get_settings().resend_seconds), from_now())).one()
     lately = Experiment.sent_at.between(since, until)
     due: dict[str, list[str]] = {}
-    for queue in ("cpu", "gpu"):
+    for queue in ("cpu", "gpu", "gpus"):
         kind = queue_of(session, queue)
         if kind in called:
             continue
@@ -329,6 +329,18 @@ def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, l
         )
         due.setdefault(kind, []).extend(session.scalars(query))
     return due
+
+
+def fail_too_large(session: Session) -> None:
+    """Fails what is queued for more GPUs than any worker has, which nobody would ever take."""
+    largest = most_gpus(session)
+    if largest is None:
+        return
+    waits = and_(Experiment.status == "queued", Experiment.queue == "gpus", VISIBLE, Experiment.devices > largest)
+    for devices in session.scalars(select(Experiment.devices).where(waits).distinct()).all():
+        reason = f"devices: asks for {devices} devices; the largest worker has {largest} GPU{'s' * (largest > 1)}"
+        these = update(Experiment).where(waits, Experiment.devices == devices)
+        _changed(session, these.values(status="failed", finished_at=from_now(), error=reason), "failed", reason)
 
 
 def mark_sent(session: Session, experiment_ids: Sequence[str]) -> None:

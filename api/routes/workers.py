@@ -21,9 +21,11 @@ class WorkerOut(BaseModel):
 
     id: str
     kind: str
+    gpus: int
+    """How many it trains on; 0 on the CPU."""
     device: str
     memory_bytes: int
-    """Memory of the device: of the GPU, or of the machine."""
+    """Of the device: of its GPUs, or of the machine."""
     used_bytes: int
     """Memory in use there, by any process."""
     version: str

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ncore.graphs import Capture, capture_for
 from ncore.kinds.fields import resolved
 from ncore.network import decay
 from ncore.network.data import DataError, augment, load
@@ -19,6 +20,7 @@ from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
+from ncore.network.passes import Passes
 from ncore.network.ranks import Group, Others, RankLost, share_batch_norm
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
@@ -75,6 +77,9 @@ class NetworkRun:
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         self._group: Group | None = None
         self._others: Others | None = None  # while this is rank 0 of several processes
+        # a network of others may do in Python what a replay leaves out, and sums over processes go through the CPU
+        is_captured = not spec.model.is_foreign and spec.devices == 1
+        self._capture: Capture | None = capture_for(self._targets.device) if is_captured else None
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
         check()
         self.begin_seed(seed_index)
@@ -177,6 +182,7 @@ class NetworkRun:
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
         groups = decay.groups(self._network, optimizer, {name: flat for name, _, flat in self._trained})
         self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, groups)
+        self._passes = Passes([flat for _, _, flat in self._trained], optimizer.batch_size, self._capture)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
@@ -238,15 +244,7 @@ class NetworkRun:
     def train_step(self, *, noted: bool = False) -> Tensor:
         """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
         images, labels, size = self._batch()
-        loss = self._batch_loss(images, self._targets[labels], size)
-        self._network.zero_grad()
-        loss.backward()
-        if self._network.dead_scale is not None:
-            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
-        for _, parameter, flat in self._trained:
-            assert parameter.grad is not None  # noqa: S101 (for the type checker)
-            flat.grad = _in_memory_order(parameter.grad)
-        loss = loss.detach()
+        loss = self._passes.take(self._pass, images, self._targets[labels], size)
         if self._group is not None:
             _sum_over_all(self._group, [loss, *(flat.grad for _, _, flat in self._trained if flat.grad is not None)])
         self._batch_grad_norm = self._gradient_norm() if noted else None
@@ -257,6 +255,18 @@ class NetworkRun:
         self._optimizer.step()
         self.step += 1
         return loss
+
+    def _pass(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+        """The loss of `_batch_loss`, its gradients left with the flat parameters."""
+        loss = self._batch_loss(images, targets, size)
+        self._network.zero_grad()
+        loss.backward()
+        if self._network.dead_scale is not None:
+            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
+        for _, parameter, flat in self._trained:
+            assert parameter.grad is not None  # noqa: S101 (for the type checker)
+            flat.grad = _in_memory_order(parameter.grad)
+        return loss.detach()
 
     def _batch_loss(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
         """The mean of the data term over the batch, and what feature decay adds, the sum over all estimated from it: of
