@@ -155,7 +155,7 @@ class UfmSpec(BaseSpec):
             raise ValueError("regularization.bias: must be 0 while model.bias is false")
         if self.optimizer.form == "sample_free" and not self.linear_mse:
             raise ValueError(
-                "optimizer.form: sample_free is exact only for activation identity with loss mse and no label noise"
+                "optimizer.form: sample_free needs model.activation identity, loss mse and model.label_noise 0"
             )
         if self.model.targets is not None and not self.criterion.linear_gradient:
             raise ValueError("loss: must be mse while model.targets is given")
@@ -265,13 +265,7 @@ class NetworkSpec(BaseSpec):
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:
-        model = self.model
-        if self.optimizer.batch_size < model.least_batch:
-            least = f"optimizer.batch_size: must be at least {model.least_batch}"
-            raise ValueError(f"{least}, because batch normalisation needs a spread")
-        if self.data.image_size < model.least_image_size:
-            least = f"data.image_size: must be at least {model.least_image_size}"
-            raise ValueError(f"{least}, because each of {len(model.stages)} stages makes its maps smaller")
+        self.model.check(self.optimizer.batch_size, self.data.image_size, self.data.known_classes)
         return self
 
 

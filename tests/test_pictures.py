@@ -355,33 +355,6 @@ def test_a_figure_needs_no_service(tmp_path):
         ncore.pictures.figure(spec, [1, 2])
 
 
-def test_the_histogram_counts_every_seed_once_beside_the_prediction():
-    spec = parse_spec(with_changes(PRESETS["fig3"].spec, {"seeds": list(range(40))}))
-    least = predict(spec).objective
-    ends = [least + [0, 0.004, 0.011][seed % 3] for seed in range(40)]
-    series = [
-        one
-        for seed in range(40)
-        for one in (one_series([1.0, ends[seed]], "objective", None, seed), one_series([4, 3], "rank", "h1", seed),
-                    one_series([4, 2 + seed % 2], "rank", "h2", seed))
-    ]  # fmt: skip
-    made = ncore.pictures.figure(spec, series).vega_lite
-    titles = [chart["title"] for chart in made["concat"]]
-    assert titles[-2:] == ["Final objective over the seeds", "Final ranks over the seeds"]
-    objective, ranks = (made["datasets"][chart["layer"][0]["data"]["name"]] for chart in made["concat"][-2:])
-    counted = sorted((row["from"], row["seeds"]) for row in objective)
-    assert [seeds for _, seeds in counted] == [14, 13, 13]
-    for value in set(ends):
-        assert sum(row["from"] - 1e-3 <= value <= row["to"] + 1e-3 for row in objective) == 1
-    assert {(row["layer"], round((row["from"] + row["to"]) / 2), row["seeds"]) for row in ranks} == {
-        ("h1", 3, 40), ("h2", 2, 20), ("h2", 3, 20),
-    }  # fmt: skip
-    rule = made["concat"][-2]["layer"][1]["data"]["name"]
-    assert [row["from"] for row in made["datasets"][rule]] == [pytest.approx(least)]
-    assert len(ncore.pictures.figure("fig3", series).vega_lite["concat"]) == 4
-    vl_convert.vegalite_to_svg(made)
-
-
 @pytest.mark.parametrize("font", ['"', "a<b", "a>b", "a&b", 'x" onload="y', "a;b", "a{b}", "a\\b"])
 def test_a_font_that_would_break_out_of_the_picture_is_refused(font):
     with pytest.raises(ValueError, match="font: must be a family of fonts"):

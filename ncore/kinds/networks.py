@@ -89,6 +89,22 @@ class NetworkModel(Part):
     def least_image_size(self) -> int:
         return 1
 
+    def check(self, batch_size: int, image_size: int, classes: int | None) -> None:
+        """Raises ValueError naming the field where the network does not fit its data; K is None where not known."""
+        if batch_size < self.least_batch:
+            least = f"optimizer.batch_size: must be at least {self.least_batch}"
+            raise ValueError(f"{least}, because batch normalisation needs a spread")
+        if image_size < self.least_image_size:
+            least = f"data.image_size: must be at least {self.least_image_size}"
+            raise ValueError(f"{least}, because each of {len(self.stages)} stages makes its maps smaller")
+        if self.fixed_etf and classes is not None and not self.is_foreign:
+            width = self.maps(3, image_size).widths[self.stages[-1]]
+            if width < classes - 1:
+                raise ValueError(
+                    f"model.fixed_etf: must be false while {self.stages[-1]} has {width} features and data has "
+                    f"{classes} classes; it needs K − 1 = {classes - 1} of them"
+                )
+
     @abstractmethod
     def maps(self, channels: int, image_size: int) -> Maps:
         """The maps of the stages."""

@@ -131,8 +131,8 @@ class Accumulator:
 
     def _values(self, w: Tensor | None, b: Tensor | None, asked: Asked) -> dict[str, Tensor]:
         statistics = self.statistics()
-        scatter = self._scatter_around_means() if asked.needs_scatter else None
-        return level_metrics(statistics, w, more=True) | asked.values(statistics, scatter, w, b)
+        scatter = self.scatter() if asked.needs_scatter else None
+        return level_metrics(statistics, w) | asked.values(statistics, scatter, w, b)
 
     def _of(self, classes: Tensor) -> Accumulator:
         """One that has seen the same samples, all of which are of these classes."""
@@ -142,7 +142,8 @@ class Accumulator:
         few._sums, few._scatter = self._sums.of(classes), self._scatter
         return few
 
-    def _scatter_around_means(self) -> Tensor:
+    def scatter(self) -> Tensor:
+        """Σ (h − h̄_y)(h − h̄_y)ᵀ (d, d) of all batches."""
         moved = self._shifts() * self.counts.double().sqrt()[:, None]
         return self._scatter.matrix() - moved.mT @ moved
 

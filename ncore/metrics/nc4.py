@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ncore.metrics.samples import Samples, chunk_rows
+from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import ClassMeans, ClassStatistics
 from ncore.metrics.workspace import Workspace
 
@@ -109,11 +110,13 @@ class Decisions:
         return self._space.take(name, shape, torch.float32)
 
 
-def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassStatistics, Tensor]:
+def nc4(
+    samples: Samples, weight: Tensor, bias: Tensor | None, scatter: Scatter | None = None
+) -> tuple[ClassStatistics, Tensor]:
     """Share of samples whose argmax of W h + b is not the nearest class mean; W (K, d), b (K,). NaN without spread.
 
-    It looks at every sample, and so gives the statistics, which do too, from the same pass.
+    It looks at every sample, and so gives the statistics, which do too, from the same pass; `scatter` takes them in.
     """
     decisions = Decisions(samples.class_means, weight, bias)
-    statistics = samples.survey(decisions)
+    statistics = samples.survey(decisions, scatter)
     return statistics, decisions.share(statistics)

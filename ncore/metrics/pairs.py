@@ -70,7 +70,6 @@ class _Pairs:
         self.c = statistics.centred.mT
         self.low = None if statistics.low is None else statistics.low.mT
         self.classes = self.c.shape[-2]
-        self.has_logs = statistics.has_logs
         self.squares = statistics.squared_norms
         self.norms = statistics.directed_norms
         self.variances = statistics.within / statistics.counts
@@ -86,7 +85,7 @@ class _Pairs:
         gram = self.c[..., rows, :] @ self.c[..., columns, :].mT
         squared = self._squared_distances(gram, rows, columns)
         cosines = gram / self.norms[..., rows, None] / self.norms[..., None, columns] + 1 / max(self.classes - 1, 1)
-        logs = self._logs(squared, cosines, rows, columns) if self.has_logs else cosines * torch.nan
+        logs = self._logs(squared, cosines, rows, columns)
         root = math.sqrt(max(self.classes - 1, 1))
         orthogonal = (gram + (self.offsets[..., rows, None] + self.offsets[..., None, columns])).div_(self.frame_norm)
         simplex = gram.div_(self.gram_norm).add_(1 / (self.classes * root))

@@ -29,7 +29,6 @@ class ClassStatistics:
     C = H̄ − h̄ 1ᵀ are the centred class means and S = Σ (h_i − h̄_{y_i})(h_i − h̄_{y_i})ᵀ the within-class scatter.
     Where the means are known to more digits than float64 has, `low` (…, d, K) is what C lacks.
     Differences of means up to `floor` (…) in length are rounding, and what depends on their direction is NaN.
-    `has_logs`: whether `pairs` has the logarithms, which not all need.
     """
 
     counts: Tensor
@@ -39,7 +38,6 @@ class ClassStatistics:
     projected: Tensor
     low: Tensor | None = None
     floor: Tensor | None = None
-    has_logs: bool = False
 
     @classmethod
     def from_root(cls, counts: Tensor, means: Tensor, root: Tensor, within: Tensor) -> ClassStatistics:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ncore.metrics import Accumulator, level_metrics
+from ncore.metrics.central_path import CentralPath
 from ncore.metrics.nc4 import Decisions, nc4
 from ncore.metrics.nc5 import nc5
 from ncore.metrics.neco import auroc, neco
 from ncore.metrics.rank import numerical_rank
 from ncore.metrics.samples import Samples
+from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import ClassStatistics
 from ncore.network.data import DataSet, Images
 from ncore.network.decay import norm_sq
@@ -25,6 +27,8 @@ from ncore.spec import NetworkSpec
 
 TEST = "@test"
 """Behind a layer's name: of the test set's features there."""
+MOST_WIDTH = 2048
+"""Of a wider last layer the central path, which needs a d x d matrix, is not measured."""
 
 
 @dataclass
@@ -126,8 +130,10 @@ class NetworkMeasurer:
             for suffix, labels in data.labellings.items():
                 samples = Samples(x, labels, self.classes)
                 if layer == network.names[-1]:
-                    statistics, share = nc4(samples, weight, bias)
+                    scatter = self._scatter(labels, data, x)
+                    statistics, share = nc4(samples, weight, bias, scatter)
                     found = _of_level(statistics, weight) | {"nc4": share}
+                    found |= {} if scatter is None else self._central_path(statistics, scatter.matrix(), weight, bias)
                 else:
                     statistics = samples.statistics
                     found = _of_level(statistics)
@@ -155,8 +161,26 @@ class NetworkMeasurer:
                 decisions = Decisions(accumulator.class_means, weight, bias)
                 yield from self._look(network, data, data.labellings[suffix], accumulator, decisions)
                 values["nc4"] = decisions.share(statistics)
+                if self._scatter(data.labellings[suffix], data, weight) is not None:
+                    values |= self._central_path(statistics, accumulator.scatter(), weight, bias)
             seen.values |= {(f"{name}{suffix}", layer): value for name, value in values.items()}
         return seen
+
+    def _scatter(self, labels: Tensor, data: Images, like: Tensor) -> Scatter | None:
+        """An empty one of d x d where the central path is measured: with MSE, of the images and labels of training."""
+        is_path = self.spec.criterion.linear_gradient and not self.spec.model.fixed_etf and data is self.data.train
+        is_small = like.shape[1] <= MOST_WIDTH
+        return Scatter(like.shape[1], like.device) if is_path and is_small and labels is data.taught else None
+
+    def _central_path(
+        self, statistics: ClassStatistics, scatter: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Of the network's loss, which is 2/K of ½‖·‖² a sample, so that its λ are K/2 times as large in that."""
+        optimizer, scale = self.spec.optimizer, 2 / self.classes
+        decay = optimizer.weight_decay / scale
+        of_bias = decay if optimizer.decays == "all" else 0.0
+        path = CentralPath(statistics, scatter, weight, bias, decay, of_bias, regular=decay > 0)
+        return {name: scale * value for name, value in path.losses.items()}
 
     def _look(
         self, network: Network, data: Images, labels: Tensor, sums: Accumulator, decisions: Decisions
@@ -217,7 +241,7 @@ def _classifier(network: Network) -> tuple[Tensor, Tensor | None]:
 
 
 def _of_level(statistics: ClassStatistics, weight: Tensor | None = None) -> dict[str, Tensor]:
-    values = level_metrics(statistics, weight, more=True)
+    values = level_metrics(statistics, weight)
     return values | {"feature_norm_sq": statistics.means.square().sum(0).mean()}
 
 

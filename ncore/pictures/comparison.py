@@ -13,7 +13,6 @@ from ncore.pictures import marks
 from ncore.pictures.axes import SHARE, Abscissa, Channel
 from ncore.pictures.curves import (
     NO_TITLE,
-    PREDICTED,
     SCREEN,
     Canvas,
     gap_of,
@@ -175,7 +174,7 @@ def _panel(
         depth = {layer: _depth(i) for i, layer in enumerate(layers_of(one.setting, found)[::-1])} | {"": _depth(0)}
         label = panel.metrics[metric]  # behind which a row says of which images it is, where not of training
         points += [{**row, **own, "depth": depth[row["layer"]] + row["metric"].removeprefix(label)} for row in found]
-        known = levels_of(panel, found, {PREDICTED: one.setting.predicted})
+        known = levels_of(panel, found, one.setting.predicted_lines)
         levels += [{**level, **own} for level in known]
     depths = sorted({row["depth"] for row in points}, key=lambda text: (len(text), text))
     encoding = {

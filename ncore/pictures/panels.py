@@ -27,7 +27,7 @@ PANELS = {
     panel.name: panel
     for panel in (
         Panel("objective", "Objective", {"objective": "objective"}, "f"),
-        Panel("gap", "Objective above its predicted value", {GAP: "gap"}, "f − f*"),
+        Panel("gap", "Objective above its predicted value", {GAP: "gap"}, "f − predicted"),
         Panel("nc1", "NC1: within-class variability", {"nc1": "Tr(Σ_W Σ_B†) / K"}, "NC1"),
         Panel("nc2", "NC2: distance to a frame", {"nc2_of": "orthogonal frame", "nc2_etf": "simplex ETF"}, "NC2"),
         Panel("nc3", "NC3: self-duality", {"nc3": "class means", "nc3_centered": "centred class means"}, "NC3"),
