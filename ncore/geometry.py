@@ -24,7 +24,7 @@ MOST_CLASSES = 100
 """Larger matrices are too many numbers for an answer and too small squares for a picture."""
 MOST_KEPT_STEPS, MOST_KEPT_BYTES = 50, 1 << 23
 """Of an experiment, all seeds together; where so many bytes do not hold so many steps, fewer are kept."""
-HEADER_BYTES = 128
+HEADER_BYTES = 80
 """About what names, types and places of one matrix take, beside its numbers."""
 MOST_HEADER, MOST_BYTES = 1 << 24, 1 << 28
 """Of the header of a file, and of a tensor that is read: samples beyond are left out."""
