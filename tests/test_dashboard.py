@@ -322,7 +322,7 @@ def test_every_page_is_accessible_small_fits_a_phone_and_asks_nobody_else(browse
     places = {
         "#/": "tbody tr",
         "#/new": ".prediction dd",
-        f"#/{left}": PICTURE,
+        f"#/{left}?geometry=last": "details .picture svg",
         f"#/{broken}": ".errors",
         "#/experiments/none": ".errors",
         f"#/compare?{left.replace('s/', '=')}&{right.replace('s/', '=')}": PICTURE,

@@ -14,8 +14,8 @@ from ncore.pictures.curves import SCREEN, Canvas, panel_chart, sizes_of, whole
 from ncore.pictures.panels import Panel
 from ncore.pictures.themes import THEMES, Layout
 
-WORDS = {"W": "rows of W_M", "W H": "W H̄, relative to its largest entry"}
-FACTORS = {"W": "W_M", "W H": "W H̄"}
+WORDS = {"W": "rows of the last weight W", "W H": "W H̄, relative to its largest entry"}
+FACTORS = {"W": "last weight W", "W H": "W H̄"}
 ROUNDING = 2.0**-52
 """Singular values below this share of the largest are rounding, and drawn there."""
 

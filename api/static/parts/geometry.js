@@ -26,7 +26,7 @@ export function geometry(path, signal, item, state, keep) {
   /** @type {number[]} */
   let steps = [];
   /** @type {any[]} */
-  let views = [];
+  const views = [];
   const query = (/** @type {Record<string, string>} */ wanted) =>
     new URLSearchParams({ ...(state.geometry_seed ? { seed: state.geometry_seed } : {}), ...wanted });
   /** Draws a picture of the server's in its place. @param {number} i @param {HTMLElement} target @param {string} name @param {boolean} fitted @param {Record<string, string>} wanted */
@@ -47,9 +47,10 @@ export function geometry(path, signal, item, state, keep) {
   const all = async () => {
     steps = (await ask(`${path}/singular-values?${query({ layer: "W" })}`, { signal, reader: JSON.parse })).steps;
     label.hidden = curves.hidden = steps.length < 2;
+    maps.hidden = false;
     fill(note, steps.length < 2 ? "Of a member of a sweep, and of an experiment of an earlier version, only the end is kept." : null);
     await cosines();
-    if (steps.length > 1) await put(1, curves, "singular-values", true, { columns: innerWidth < NARROW_PIXELS ? "1" : "3" });
+    if (steps.length > 1) await put(1, curves, "singular-values", true, { columns: innerWidth < NARROW_PIXELS ? "1" : "4" });
   };
   // The slider moves faster than pictures are drawn: those between are left out.
   let drawing = false, due = false;
@@ -61,8 +62,8 @@ export function geometry(path, signal, item, state, keep) {
       due = false;
       try { await work(); } catch (error) {
         if (signal.aborted) break;
-        label.hidden = curves.hidden = true;
-        fill(maps, element("p", { class: "quiet" }, /** @type {Error} */ (error).message));
+        label.hidden = maps.hidden = curves.hidden = true;
+        fill(note, /** @type {Error} */ (error).message);
       }
     }
     drawing = false;
