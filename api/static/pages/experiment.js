@@ -63,12 +63,15 @@ export async function show({ node: page, signal, search, id }) {
     depth: over.metric === "nc1" ? "" : over.metric, at: over.at });
 
   const place = element("p", { class: "quiet", role: "status", hidden: true });
-  /** While it is queued: how many come before it. */
+  /** While it is queued: how many come before it, and when it is expected to start. */
   const wait = async () => {
     while (item.status === "queued" && !signal.aborted) {
-      const { before } = await ask(`${path}/place`, { signal }).catch(() => ({ before: null }));
+      const { before, starts_in_seconds: seconds } = await ask(`${path}/place`, { signal }).catch(() => ({ before: null }));
       place.hidden = before === null;
-      if (before !== null) fill(place, before === 0 || before === 0n ? "Next in the queue." : `${before} before it in the queue.`);
+      if (before !== null) {
+        fill(place, Number(before) ? `${before} before it in the queue.` : "Next in the queue.",
+          Number(seconds ?? 0) > 1 ? ` It starts in about ${duration(Number(seconds))}.` : null);
+      }
       await new Promise((resolve) => setTimeout(resolve, PLACE_MS));
     }
     place.hidden = true;
