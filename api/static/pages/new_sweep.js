@@ -85,7 +85,7 @@ function combination(base, axes, isLast) {
     if (config.preset !== undefined) config.set = { ...config.set, [path]: value };
     else {
       const keys = path.split("."), last = keys.pop() ?? "";
-      keys.reduce((at, key) => at[key] ??= {}, config)[last] = value;
+      keys.reduce((at, key) => (Object.hasOwn(at, key) ? at[key] : (at[key] = {})), config)[last] = value;
     }
   }
   return print(config);
