@@ -22,6 +22,8 @@ class Measurement:
     values: Mapping[Series, float]
     experiment: int = 0
     """Which of the experiments that are trained together."""
+    geometry: bytes | None = None
+    """What `ncore.geometry.unpacked` reads, at the steps at which it is kept, where it was asked for."""
 
 
 class DeviceError(RuntimeError):

@@ -55,6 +55,11 @@ class Member:
             spec = spec.model_copy(update={"device": "cpu"})
         return spec
 
+    @property
+    def keeps_geometry(self) -> bool:
+        """Not of UFMs in sweeps, of which there may be thousands, each trained within milliseconds."""
+        return self._row.sweep_id is None or self._row.kind != "ufm"
+
     def add(self, found: Measurement, reached: int) -> None:
         """Adds measurements, and the step that the run has reached."""
         self.unstored.append(found)
@@ -67,7 +72,8 @@ class Member:
         for m in self.unstored:
             self._seq += 1
             values = {key_of(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
-            rows.append({"experiment_id": self.id, "seed": m.seed, "step": m.step, "seq": self._seq, "values": values})
+            key = {"experiment_id": self.id, "seed": m.seed, "step": m.step}
+            rows.append({**key, "seq": self._seq, "values": values, "geometry": m.geometry})
         self.unstored = []
         return Progress(self.attempt, rows, self._kept_step, run.step, run.total, self._seq, eta_seconds, run.device)
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     String,
     Text,
     TypeDecorator,
@@ -155,7 +156,10 @@ class Sweep(Table):
 
 
 class MeasurementRow(Table):
-    """`values` is {"metric layer": number or null}, the layer left out where there is none; `seq` counts the rows."""
+    """`values` is {"metric layer": number or null}, the layer left out where there is none; `seq` counts the rows.
+
+    `geometry`, at some steps: what `ncore.geometry.unpacked` reads. It is read by who asks for it alone.
+    """
 
     __tablename__ = "measurements"
 
@@ -165,6 +169,7 @@ class MeasurementRow(Table):
     seq: Mapped[int] = mapped_column(Integer)
     at: Mapped[datetime] = mapped_column(default=now)
     values: Mapped[dict[str, Any]]
+    geometry: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
     __table_args__ = (Index("ix_measurements_experiment_id_seq", "experiment_id", "seq"),)
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from api.database import parts, states
 from api.database.claims import before
+from api.database.durations import seconds_to_start
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment
 from api.removal import remove
@@ -58,10 +59,12 @@ def get_experiment(request: Request, response: Response, experiment_id: str) -> 
 
 
 class Place(BaseModel):
-    """`before`: how many queued experiments a worker takes first; null of what is not queued."""
+    """`before`: how many queued experiments a worker takes first. `starts_in_seconds`: an estimate, from what runs now
+    and how long the last of the kinds before it took. Null of what is not queued, and where nothing is known."""
 
     status: Status
     before: int | None
+    starts_in_seconds: float | None
 
 
 @router.get("/experiments/{experiment_id}/place", response_model=Place)
@@ -69,8 +72,11 @@ def get_place(experiment_id: str) -> Place:
     """The experiment's place in the queue."""
     with reading() as session:
         row = find(session, experiment_id)
-        is_queued = row.status == "queued" and row.source == "service"
-        return Place(status=row.status, before=before(session, row) if is_queued else None)
+        if row.status != "queued":
+            return Place(status=row.status, before=None, starts_in_seconds=None)
+        ahead = before(session, row)
+        seconds = seconds_to_start(session, row.queue, ahead)
+        return Place(status=row.status, before=sum(ahead.values()), starts_in_seconds=seconds)
 
 
 @router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)

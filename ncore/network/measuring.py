@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ncore.geometry import packed
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.central_path import CentralPath
 from ncore.metrics.nc4 import Decisions, nc4
@@ -60,11 +61,13 @@ class NetworkMeasurer:
         size = len(data.train), data.classes
         self.keeps_features = keeps_features(spec, *size, kept_features_bytes)
         self.features_bytes = features_bytes(spec, *size)[0]
+        self._class_means: dict[str, Tensor] = {}  # of each layer, as measured last
 
     def measure(self, network: Network) -> Generator[None, None, dict[Series, float]]:
         """Every series, of the network as it is in evaluation mode."""
         train, test, bias = self.data.train, self.data.test, network.classifier.bias
         seen = yield from self._levels(network, train)
+        self._class_means = {layer: one.means for layer, one in seen.statistics.items()}
         values = seen.values
         values["rank", None] = self._rank(seen.logits if bias is None else seen.logits - bias.double())
         loss = self._mean_loss(seen.logits, train)
@@ -89,6 +92,11 @@ class NetworkMeasurer:
         values["bias_norm", None] = loss.new_zeros(()) if bias is None else bias.double().norm()
         numbers = torch.stack([value.double() for value in values.values()]).tolist()
         return dict(zip(values, numbers, strict=True))
+
+    def geometry(self, network: Network) -> bytes | None:
+        """Packed, of the network as it was measured last."""
+        means = {layer: one.cpu().numpy() for layer, one in self._class_means.items()}
+        return packed(means, network.weight.detach().double().cpu().numpy(), network.names[-1])
 
     def _decays(self, network: Network, seen: Seen) -> Tensor:
         """The terms of weight decay and feature decay in the objective."""

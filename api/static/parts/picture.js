@@ -54,6 +54,10 @@ const fit = (picture, pixels, height) => {
   for (const panel of panelsOf(picture)) {
     panel.width = Math.max(LEAST_PIXELS, Math.min(MOST_PIXELS, each));
     if (height) panel.height = height;
+    for (const { encoding } of layersOf(panel)) {  // a longer ramp would shrink the whole picture
+      const legend = encoding?.color?.legend;
+      if (legend?.gradientLength) legend.gradientLength = Math.min(legend.gradientLength, panel.width);
+    }
   }
   return picture;
 };
