@@ -100,7 +100,7 @@ def test_measuring_by_sums_is_cut_in_pieces():
     assert (kept_pieces, pieces) == (3 + 3 + 3, 3 + 3 + 3 + 3)  # 610 images: three pieces a pass, and one a layer
 
 
-def test_what_does_not_fit_is_not_in_the_final_state_and_that_is_told():
+def test_what_does_not_fit_is_not_in_the_final_state_and_that_is_reported():
     run = started(CONVNET)
     assert run.left_out is None
     whole = run.final_state()

@@ -1,5 +1,6 @@
 """Pictures carry what was measured and what is predicted, in every form."""
 
+import html
 import math
 import re
 import tracemalloc
@@ -165,7 +166,15 @@ def test_an_experiment_without_measurements_gives_a_picture_that_says_so():
 
 def test_a_single_point_is_seen():
     made = figure([one_series([0.5])], PictureSetting("one", layers=("h1",)), ["nc1"])
-    assert 'aria-roledescription="point"' in vl_convert.vegalite_to_svg(made)
+    assert "mark-symbol" in vl_convert.vegalite_to_svg(made)
+
+
+@pytest.mark.parametrize("name", [r"\xi", r"\u", 'a\\"b', "'\\'", "C:\\x", 'q"q', "back\\"])
+def test_a_name_with_backslashes_and_quotes_is_drawn_as_it_is(name):
+    setting = PictureSetting("one", layers=(name,))
+    series = [one_series([1.0, 2.0, 3.0], name, name)]
+    for made in (figure(series, setting, [name]), comparison([Compared(setting, curves_of(series))], [name])):
+        assert name in html.unescape(vl_convert.vegalite_to_svg(made))
 
 
 @given(st.integers(1, 400), st.integers(0, 399), st.integers(0, 2), st.sampled_from([1e9, 1e-9]), st.integers(4, 130))

@@ -125,7 +125,7 @@ class Chosen(Part):
     name: Annotated[str, OneOf(DATA_SETS)]
     """The data set."""
     path: Annotated[str, Field(min_length=1, max_length=1024), Plain()] | None = None
-    """Of a folder of images, below NCORE_DATA_DIR."""
+    """Path of a folder of images, below NCORE_DATA_DIR."""
     samples_per_class: ImagesPerClass | None = None
     """Images of each class in training, or a list of K; null: all."""
     classes: SomeClasses | None = Field(

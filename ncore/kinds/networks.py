@@ -26,7 +26,7 @@ class Maps:
 
 
 class NetworkModel(Part):
-    """What networks share: the layers that are measured and the form of the classifier.
+    """Common base of networks: the layers that are measured and the form of the classifier.
 
     A network is a class below this one in NETWORKS: `kind` (a Literal with that default) and its own fields, and what
     follows here. `build` is called with (model, classes, channels, image_size) and returns the
@@ -201,7 +201,7 @@ class MlpModel(NetworkModel):
     kind: Literal["mlp"] = "mlp"
     """Linear layers with ReLU."""
     widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=16_384)], ...], Entries(1, MAX_LEVELS)] = (256, 256)
-    """Of the hidden layers."""
+    """Widths of the hidden layers."""
 
     build = "ncore.network.models:mlp"
     ends_in_relu = True
@@ -229,7 +229,7 @@ class ConvNetModel(NetworkModel):
     kind: Literal["convnet"] = "convnet"
     """Blocks of convolution, batch normalisation, ReLU and pooling."""
     channels: Annotated[tuple[Annotated[Int, Field(ge=1, le=4096)], ...], Entries(1, 6)] = (16, 32, 64)
-    """Of each block."""
+    """Channels of each block."""
 
     build = "ncore.network.models:convnet"
     ends_in_relu = True

@@ -66,7 +66,7 @@ class Asked:
         bias: Tensor | None,
         scale: float | Tensor = 1.0,
     ) -> dict[str, Tensor]:
-        """Of statistics and within-class scatter (d, d) of the features times `scale`, W (K, d) and b (K,)."""
+        """The requested metrics from statistics and within-class scatter (d, d) of features × `scale`, W (K, d), b."""
         values = {}
         if self.ood is not None:
             values["nc5"] = nc5(statistics, self.ood)

@@ -35,8 +35,9 @@ OTHERS_OF_LEVEL = {
     "lnc_perp": "as `lnc1`.",
     "margin": "as below, of the last level. UFMs with normalized features, d + 1 < K ≤ 32.",
     "nc5": "as below, with the images of `data.ood`. Networks that have them.",
-    "ood_auroc": "How well NECO's score ‖P h‖/‖h‖, P on the span of the class means, tells test images from those of "
-    "`data.ood`: the share of pairs in which the test image has the larger score (Ammar et al. 2024). Networks.",
+    "ood_auroc": "How well NECO's score ‖P h‖/‖h‖, P on the span of the class means, separates test images from "
+    "those of `data.ood`: the share of pairs in which the test image has the larger score (Ammar et al. 2024). "
+    "Networks.",
     "…_given": "With label noise all of the above by the labels that were given, beside those by the true ones.",
     "layer@test": "With `measure.test` all of the above of the test set's features, by its own class means. Networks.",
 }
@@ -135,7 +136,7 @@ def _by_file(functions: dict[str, Callable[..., object]]) -> dict[str, list[str]
 
 
 def _title(docstring: str) -> str:
-    """Its first paragraph, and the second too where that has the formulas."""
+    """The first paragraph of the docstring, and the second too where that has the formulas."""
     title, *rest = docstring.split("\n\n")
     return "\n\n".join(" ".join(part.split()) for part in (title.rstrip("."), *rest))
 

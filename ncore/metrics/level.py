@@ -33,7 +33,7 @@ METRICS: dict[str, Callable[..., Tensor]] = {
     "effective_rank": effective_rank,
     "stable_rank": stable_rank,
 }
-"""Of the features alone."""
+"""Metrics of the features alone."""
 
 WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {
     "nc3": nc3,
@@ -42,7 +42,7 @@ WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {
     "nc0": nc0,
     "unc3": unc3,
 }
-"""Of the features and the weight (…, K, d) that they meet."""
+"""Metrics of the features and the weight (…, K, d) that they meet."""
 
 
 def level_metrics(statistics: ClassStatistics, weight: Tensor | None = None) -> dict[str, Tensor]:

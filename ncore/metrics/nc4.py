@@ -13,7 +13,7 @@ from ncore.metrics.workspace import Workspace
 EPSILON = 2.0**-24
 """Half a unit in the last place of float32, relative."""
 SMALLEST = 2.0**-126
-"""Below it float32 loses digits."""
+"""Least scale: below it float32 loses digits."""
 
 
 def nearness(c: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def nearness(c: Tensor) -> Tensor:
 
 
 class Decisions:
-    """What classifier W (K, d), b (K,) and nearest class mean decide for samples.
+    """Decisions of the classifier W (K, d), b (K,), and of the nearest class mean, for samples.
 
     Distances are compared by c_l·h − ‖c_l‖²/2 around the centre of the means: an offset of all features costs no
     digits. First in float32, whose error is bounded; only where the two largest scores are closer than that bound
@@ -79,7 +79,7 @@ class Decisions:
             self._look_again()
 
     def _look_again(self) -> None:
-        """In float64, with the logits around each class's own mean, so that no offset of all features costs digits."""
+        """Decides again in float64, by logits around each class's mean: an offset of all features costs no digits."""
         deviations, labels = (torch.cat(parts) for parts in zip(*self._unsure, strict=True))
         self._unsure, self._unsure_rows = [], 0
         size = chunk_rows(deviations, self.numbers)

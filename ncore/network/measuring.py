@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ncore.geometry import packed
 from ncore.metrics import Accumulator, level_metrics
 from ncore.metrics.central_path import CentralPath
 from ncore.metrics.nc4 import Decisions, nc4
@@ -33,7 +34,7 @@ MOST_WIDTH = 2048
 
 @dataclass
 class Seen:
-    """What a pass over images has found: series, logits (N, K) in float64, and each layer's statistics by class."""
+    """The results of a pass over images: series, logits (N, K) in float64, and each layer's statistics by class."""
 
     logits: Tensor
     values: dict[Series, Tensor] = field(default_factory=dict)
@@ -60,11 +61,13 @@ class NetworkMeasurer:
         size = len(data.train), data.classes
         self.keeps_features = keeps_features(spec, *size, kept_features_bytes)
         self.features_bytes = features_bytes(spec, *size)[0]
+        self._class_means: dict[str, Tensor] = {}  # of each layer, as measured last
 
     def measure(self, network: Network) -> Generator[None, None, dict[Series, float]]:
         """Every series, of the network as it is in evaluation mode."""
         train, test, bias = self.data.train, self.data.test, network.classifier.bias
         seen = yield from self._levels(network, train)
+        self._class_means = {layer: one.means for layer, one in seen.statistics.items()}
         values = seen.values
         values["rank", None] = self._rank(seen.logits if bias is None else seen.logits - bias.double())
         loss = self._mean_loss(seen.logits, train)
@@ -90,8 +93,13 @@ class NetworkMeasurer:
         numbers = torch.stack([value.double() for value in values.values()]).tolist()
         return dict(zip(values, numbers, strict=True))
 
+    def geometry(self, network: Network) -> bytes | None:
+        """Packed, of the network as it was measured last."""
+        means = {layer: one.cpu().numpy() for layer, one in self._class_means.items()}
+        return packed(means, network.weight.detach().double().cpu().numpy(), network.names[-1])
+
     def _decays(self, network: Network, seen: Seen) -> Tensor:
-        """What weight decay and feature decay add to the objective."""
+        """The terms of weight decay and feature decay in the objective."""
         optimizer = self.spec.optimizer
         weights, features = optimizer.weight_decay / 2 * norm_sq(network, optimizer), optimizer.feature_decay
         return weights if features is None else weights + features.value / 2 * seen.norm_sq(features.layer)
@@ -143,7 +151,7 @@ class NetworkMeasurer:
         return seen
 
     def _of_sums(self, network: Network, data: Images) -> Generator[None, None, Seen]:
-        """As `_of_kept_features`, in the memory of one batch."""
+        """The same as `_of_kept_features`, in the memory of one batch."""
         sums = {(layer, suffix): Accumulator(self.classes) for layer in network.layers for suffix in data.labellings}
         seen = Seen(self._empty_logits(data))
         for rows, images in self._batches(data):
@@ -195,7 +203,7 @@ class NetworkMeasurer:
             yield
 
     def _outside(self, network: Network, ood: Images, seen: Seen) -> Generator[None, None, dict[Series, Tensor]]:
-        """nc5 of every measured layer, and how well NECO's score tells test images from those outside."""
+        """nc5 of every measured layer, and how well NECO's score separates test images from those outside."""
         last, inside = network.names[-1], self.data.test or self.data.train
         scored = (last,) if last in seen.statistics else ()
         totals, scores = dict[str, Tensor](), list[Tensor]()

@@ -48,7 +48,7 @@ def figure(
 
 
 class Canvas:
-    """What all panels of a picture share."""
+    """The parts that all panels of a picture share."""
 
     def __init__(self, style: Theme, layout: Layout, hover: bool) -> None:
         self.style, self.layout, self.hover, self.tables = style, layout, hover, Tables()

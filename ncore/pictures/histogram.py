@@ -11,9 +11,10 @@ from ncore.pictures import marks
 from ncore.pictures.axes import NUMBER_LABEL, Channel
 from ncore.pictures.marks import Row, Tables, field
 from ncore.pictures.panels import Panel
-from ncore.pictures.points import Key, Series
+from ncore.pictures.points import Key
 from ncore.pictures.setting import PictureSetting
 from ncore.pictures.themes import Layout, Theme
+from ncore.series import Series
 
 MOST_BARS = 24
 SAME = 1e-9

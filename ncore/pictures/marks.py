@@ -17,7 +17,7 @@ DOTTED_OR_DASHED: Channel = {"value": [2, 3], "condition": {"test": "datum.dashe
 """Of a level: dotted where it is predicted, dashed where it is known otherwise."""
 HOVERED_POINTS = 60
 TICK_LABEL_PIXELS = 8
-"""From the axis below to its labels."""
+"""Pixels from the lower axis to its labels."""
 
 
 class Tables:
@@ -38,12 +38,13 @@ def field(name: str, kind: str, **more: Any) -> Channel:
 
 
 def tooltip_of(columns: Mapping[str, str], rows: Sequence[Row]) -> list[Channel]:
-    """What the pointer shows: {field: title}, numbers with few digits."""
+    """The tooltip: {field: title}, numbers with few digits."""
     return [
         field(name, "quantitative", title=title, format=",d" if kinds <= {int} else ".5~g")
         if kinds and kinds <= {int, float}
         else field(name, "nominal", title=title)
-        for name, title in columns.items()
+        # Vega-Lite writes titles into expressions, where it escapes quotes but not backslashes: `\xi` would end it all
+        for name, title in ((name, title.replace("\\", "\\\\")) for name, title in columns.items())
         for kinds in [{type(row[name]) for row in rows} - {type(None)}]
     ]
 
@@ -167,7 +168,7 @@ def note(text: str, style: Theme, layout: Layout, tables: Tables) -> Part:
 
 
 def dash(name: str, values: Sequence[str]) -> Channel:
-    """Solid for the first value. Nothing to tell apart: solid, and no legend."""
+    """Solid for the first value. With a single value: solid, and no legend."""
     if len(values) < 2:
         return {"value": [1, 0]}
     scale = {"domain": list(values), "range": [DASHES[i % len(DASHES)] for i in range(len(values))]}

@@ -52,7 +52,7 @@ PANELS = {
     )
 }
 MANY_SEEDS = 8
-"""With more of them a UFM's picture has a histogram over the seeds."""
+"""With more seeds than this a UFM's picture has a histogram over them."""
 UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
 NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
 

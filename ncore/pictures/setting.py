@@ -1,4 +1,4 @@
-"""What a picture is of: an experiment's name, setting, layers and predictions, without what was measured."""
+"""The setting of a picture: an experiment's name, caption, layers and predictions, everything but measurements."""
 
 from __future__ import annotations
 
@@ -86,15 +86,15 @@ def _references(prediction: Prediction) -> Lines:
 
 
 def _without_prediction(spec: AnySpec, total: int, name: str, seeds: Sequence[int]) -> PictureSetting:
-    name, told = name or spec.name, caption(spec, seeds)
+    name, text = name or spec.name, caption(spec, seeds)
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
         over = Abscissa(log=spec.measure.spacing == "log")
         more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
-        return PictureSetting(name, told, layers, over=over, panels=(*UFM_PANELS, *more), steps=total)
+        return PictureSetting(name, text, layers, over=over, panels=(*UFM_PANELS, *more), steps=total)
     if isinstance(spec, ExternalSpec):
         panels, over = usual_panels(spec.model.metrics), Abscissa(log=False)
-        return PictureSetting(name, told, spec.model.layers, over=over, panels=panels, steps=total, shows_all=True)
+        return PictureSetting(name, text, spec.model.layers, over=over, panels=panels, steps=total, shows_all=True)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
@@ -103,4 +103,4 @@ def _without_prediction(spec: AnySpec, total: int, name: str, seeds: Sequence[in
     decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
     panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
     layers, tested = spec.model.measured, spec.measure.test
-    return PictureSetting(name, told, layers, over=over, panels=panels, steps=steps, tested=tested)
+    return PictureSetting(name, text, layers, over=over, panels=panels, steps=steps, tested=tested)

@@ -32,13 +32,13 @@ VERDICTS = (
     "orthogonal_frame", "simplex_etf", "between", "rank_deficient", "zero", "minority_collapse", "low_rank",
     "dead_samples", "not_converged", "diverged", "failed", "srg_like", "given_targets",
 )  # fmt: skip
-"""In the order in which they get their colours, so that one has the same colour in every picture."""
+"""Verdicts in the order of their colours, so that each has the same colour in every picture."""
 Crossing = tuple[str, str, float]
 
 
 @dataclass(frozen=True)
 class View:
-    """What is drawn and how: a quantity over the axis `x`, or over `x` and `y`, and `facet` for small multiples."""
+    """A view of a sweep: a quantity over the axis `x`, or over `x` and `y`, with `facet` for small multiples."""
 
     quantity: Quantity
     x: Ruler
@@ -129,7 +129,7 @@ def _over_seeds(cells: Sequence[Cell], view: View, tables: Tables) -> dict[str, 
 
 
 def line_title(facets: Sequence[Facet], view: View) -> str:
-    """What the lines show, and how predictions are drawn."""
+    """The title: what the lines show, and how predictions are drawn."""
     cells = [cell for facet in facets for cell in facet.cells]
     known = [cell.predicted for cell in cells if cell.predicted is not None]
     values = [end for cell in cells for end in (cell.low, cell.high) if end is not None]
@@ -138,7 +138,7 @@ def line_title(facets: Sequence[Facet], view: View) -> str:
 
 
 def _shares(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
-    """Of a category: how many of the experiments at each value of the axis ended as what."""
+    """Shares of categories: how many of the experiments at each value of the axis ended as each one."""
     counts: dict[tuple[str, str], int] = {}
     for cell in facet.cells:
         key = (value_text(cell.point[view.x.path]), str(cell.value))

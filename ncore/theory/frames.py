@@ -14,7 +14,7 @@ ROUNDING = 1e-12
 NEAR = 1e-6
 """Class means whose cosine is nearer to 1 are one: nothing is said of the logarithm of their distance."""
 GRAM_CLASSES = 64
-"""A Gram matrix is written out up to so many classes (K² numbers)."""
+"""A Gram matrix is written out up to this many classes (K² numbers)."""
 
 
 def symmetric_norm_sq(value: Symmetric, classes: int) -> float:
@@ -48,14 +48,14 @@ def symmetric_metrics(means: Symmetric, weight: Symmetric, classes: int) -> dict
         | _ranks(singular)
         | {
             "uniformity_mean": -math.log(2 * classes / (classes - 1)) / 2,
-            "nc2_of": _between((means[0] ** 2, means[1] ** 2), (1.0, 1.0), classes),
-            "nc3": _between(weight, means, classes),
-            "nc3_centered": _between(weight, (means[0], 0.0), classes),
+            "nc2_of": _frame_distance((means[0] ** 2, means[1] ** 2), (1.0, 1.0), classes),
+            "nc3": _frame_distance(weight, means, classes),
+            "nc3_centered": _frame_distance(weight, (means[0], 0.0), classes),
         }
     )
 
 
-def _between(one: Symmetric, other: Symmetric, classes: int) -> float:
+def _frame_distance(one: Symmetric, other: Symmetric, classes: int) -> float:
     a, b = (math.hypot(math.sqrt(classes - 1) * x, y) for x, y in (one, other))
     centred, ones = one[0] / a - other[0] / b, one[1] / a - other[1] / b
     return _rounded(math.hypot(math.sqrt(classes - 1) * centred, ones))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ncore.geometry import packed
 from ncore.metrics import level_metrics
 from ncore.metrics.balance import balance
 from ncore.metrics.central_path import CentralPath
@@ -70,6 +71,7 @@ class UfmMeasurer:
         self.counts = self._per_replica([spec.model.class_sizes for spec in specs])
         self.samples = self.counts.sum(-1)
         self.labels = self._state.labels
+        self._class_means: dict[str, Tensor] = {}  # of each level, as measured last
         self.is_known = self.labels >= 0
         known = self.is_known.to(torch.float64)
         self.some_unknown = not bool(known.all())
@@ -98,6 +100,15 @@ class UfmMeasurer:
         split = torch.stack(list(values.values())).unflatten(1, (self.slots, self.replicas))
         return [dict(zip(values, split[:, slot], strict=True)) for slot in range(self.slots)]
 
+    def geometry(self, slot: int) -> list[bytes | None]:
+        """Each replica's, packed, of a slot that was measured: matrix by matrix, so that the batch changes no digit."""
+        where = slice(slot * self.replicas, (slot + 1) * self.replicas)
+        levels = {layer: means[where].cpu().numpy() for layer, means in self._class_means.items()}
+        weights, last = self._state.weights[-1][where].cpu().numpy(), f"h{len(levels)}"
+        return [
+            packed({layer: means[i] for layer, means in levels.items()}, weights[i], last) for i in range(self.replicas)
+        ]
+
     def first_level(self) -> Level:
         """H₁ of the batch as it is now, in float64."""
         self.take(0)
@@ -116,8 +127,10 @@ class UfmMeasurer:
                 ranks = ranks_before(self._means(before, self.indicator, self.counts))
                 values |= {(name, f"h{j + 2}"): value for name, value in ranks.items()}
         passed = self._of_classes(weights[-1])
+        means: dict[str, Tensor] = {}
         for j in reversed(range(len(columns))):
             level = self.level(columns[j])
+            means[f"h{j + 1}"] = level.means
             statistics = ClassStatistics.from_root(self.counts, level.means, level.root, level.within)
             found = level_metrics(statistics, passed)
             del found["nc0"]  # of the classifier alone, below
@@ -129,6 +142,7 @@ class UfmMeasurer:
             if self.given is not None:
                 values |= self._by_given_labels(columns[j], passed, b, j)
             passed = passed @ weights[j - 1] if j else passed
+        self._class_means = dict(reversed(means.items()))
         logits = self.logit_scale[:, None, None] * (weights[-1] @ columns[-1]) + b[:, :, None] * state.ones[:, None, :]
         values |= self._of_objective(columns, weights, b, logits)
         values |= self._balances(columns[0], weights)

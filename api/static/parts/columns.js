@@ -1,5 +1,5 @@
 // @ts-check
-// The columns of the table of experiments: what is always known, parameters, and final values; each by the API's name of it.
+// The columns of the table of experiments: fields, parameters, and final values, each by its name in the API.
 
 import { ask } from "../server/api.js";
 import { element, tags } from "./element.js";
