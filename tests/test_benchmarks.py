@@ -75,7 +75,7 @@ def test_the_page_names_every_row_and_every_miss():
         assert part in page
 
 
-def test_unknown_names_and_options_are_told(capsys):
+def test_unknown_names_and_options_are_named(capsys):
     assert main(["--wirte"]) == main(["ufn"]) == 2
     assert "unknown option --wirte; there are --write" in capsys.readouterr().out
 

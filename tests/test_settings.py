@@ -119,7 +119,7 @@ def test_wrong_settings_end_a_command_with_status_2_and_a_line_each(tmp_path):
         ("8.8.8.8", "NCORE_HOST: must be an address"),
     ],
 )
-def test_where_the_api_cannot_listen_is_said_before_anything_starts(tmp_path, host, told):
+def test_where_the_api_cannot_listen_is_reported_before_anything_starts(tmp_path, host, told):
     ended = ncore_process("up", "--port", "0", env={"NCORE_HOME": str(tmp_path), "NCORE_HOST": host})
     assert ended.returncode == 2
     assert ended.stderr.startswith(told)

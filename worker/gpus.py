@@ -46,7 +46,7 @@ def _visible() -> list[str]:
 
 
 def listed(settled: str) -> list[str]:
-    """In the child: the names that the parent has `chosen`."""
+    """The GPUs that the parent has `chosen`, read in the child."""
     return [] if settled == "none" else settled.split(",")
 
 
@@ -57,6 +57,6 @@ def queues(names: Sequence[str]) -> list[str]:
 
 
 def settle(names: list[str], index: int) -> str:
-    """In the child, before torch: what CUDA may see. The kind of worker it makes, `gpu` or `cpu`."""
+    """Settles in the child, before torch, which GPUs CUDA sees; returns the kind of worker, `gpu` or `cpu`."""
     os.environ["CUDA_VISIBLE_DEVICES"] = names[index].replace("+", ",") if names else ""
     return "gpu" if names else "cpu"

@@ -35,9 +35,9 @@ BATCH_ROWS = 500
 ENDS = 100
 """Experiments that one transaction ends."""
 PATIENCE_SECONDS = 60.0
-"""After this long without the database the worker gives up, and the lease expires."""
+"""Time without the database after which the worker gives up, and the lease expires."""
 GIVE_WAY_SECONDS = 0.5
-"""So often a batch looks whether something that comes before it waits."""
+"""Time between two looks of a batch for an experiment that should come before it."""
 T = TypeVar("T")
 State = Mapping[str, Tensor]
 SessionOf = Callable[[], AbstractContextManager[Session]]
@@ -101,8 +101,8 @@ class Job:
         """Ends leases that are held, some at a time."""
         left = iter(ends.items())
         while some := dict(islice(left, ENDS)):
-            told = {member.id: end for member, end in some.items() if end.status != "lost"}
-            held = self.transact(partial(states.finish, ends=told)) if told else set()
+            ended = {member.id: end for member, end in some.items() if end.status != "lost"}
+            held = self.transact(partial(states.finish, ends=ended)) if ended else set()
             for member, end in some.items():
                 self.lease.leave(member.id)
                 member.has_ended = True
@@ -110,7 +110,7 @@ class Job:
                     log.warning("experiment=%s attempt=%d the lease was lost to another worker", member.id, end.attempt)
 
     def store(self, progress: Mapping[Member, Progress]) -> None:
-        """Stores what was measured, some at a time; whose lease another worker holds is told to leave."""
+        """Stores measurements, some at a time; drops experiments whose lease another worker holds."""
         left = list(progress.items())
         while left:
             some: dict[str, Progress] = {}
@@ -143,7 +143,7 @@ class Job:
 
 
 def _groups(members: Sequence[Member]) -> Iterator[tuple[list[Member], list[State]]]:
-    """Those that can be trained as one batch: all that begin, and all whose checkpoints are of one step.
+    """Groups that can be trained as one batch each: all that begin, and all whose checkpoints are at the same step.
 
     With the checkpoints, or none: one alone looks for its own. Rounding differs between the arithmetics, so that
     those of one go on with it.

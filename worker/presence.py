@@ -52,7 +52,7 @@ class Presence(threading.Thread):
             self.heartbeat()
 
     def end(self) -> None:
-        """Leaves, as far as the database can be told."""
+        """Deletes the row, if the database answers."""
         self._ended.set()
         self.join()
         try:

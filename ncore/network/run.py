@@ -11,11 +11,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ncore.geometry import kept_steps
 from ncore.graphs import Capture, capture_for
 from ncore.kinds.fields import resolved
 from ncore.network import decay
 from ncore.network.data import DataError, augment, load
-from ncore.network.device import float32_products, told_when_out_of_memory
+from ncore.network.device import float32_products, out_of_memory_explained
 from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
@@ -33,7 +34,7 @@ LOOK_STEPS_ON_GPU = 20
 ATTEMPTS = 3
 """How often a step is tried that other processes of the run were lost in."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
-"""What torch's optimizers keep for each parameter."""
+"""The state that torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
 """Names in a checkpoint."""
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class NetworkRun:
         checkpoint: Mapping[str, Tensor] | None,
         data_dir: str | None,
         check: Check = go_on,
+        geometry: bool = False,
     ) -> None:
         self.spec, self.device, self._data_dir = spec, device, data_dir
         self.diverged: dict[int, Diverged] = {}  # seeds are trained one by one, and experiments too
@@ -70,6 +72,8 @@ class NetworkRun:
         self.total = len(spec.seeds) * self._seed_steps  # see NetworkSpec.steps_per_seed
         self._nc0_law = nc0_law(spec, self._epoch_steps)
         self._due = self._schedule()
+        shape = self.classes, self.classes, len(self.layers)
+        self._kept = kept_steps(self._due, len(spec.seeds), *shape) if geometry else frozenset[int]()
         self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
         if spec.measure.test and self._data.test is None:
             raise DataError(f"measure.test: must be false, as {spec.data.name!r} has no test images here")
@@ -103,7 +107,7 @@ class NetworkRun:
                 return []
             self.begin_seed(self._seed_index + 1)
         due = next_due(self._due, self._measured)
-        with told_when_out_of_memory(self.device):
+        with out_of_memory_explained(self.device):
             try:
                 if self._train(due, until):
                     found = self._measure(until)
@@ -335,7 +339,8 @@ class NetworkRun:
         if self._nc0_law is not None:
             values["nc0_predicted", None] = abs(self._nc0_law[self._step]) * self._nc0_at_start
         values["batch_grad_norm", None] = math.nan if self._batch_grad_norm is None else float(self._batch_grad_norm)
-        return Measurement(self._seed, self._step, values)
+        shape = self._measurer.geometry(self._network) if self._step in self._kept else None
+        return Measurement(self._seed, self._step, values, geometry=shape)
 
     def _lose_seed(self, error: Diverged) -> Measurement:
         """The last measurement of a seed that has left the finite numbers; the other seeds go on without it.
@@ -351,7 +356,7 @@ class NetworkRun:
 
 
 def _returned(work: Generator[None, None, T]) -> T:
-    """What `work` returns, at one go."""
+    """The result of `work`, run to its end at once."""
     while True:
         try:
             next(work)

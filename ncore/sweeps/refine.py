@@ -1,4 +1,4 @@
-"""Where an adaptive sweep goes on: cells of its grid whose corners differ are divided, until they are small.
+"""Refinement of an adaptive sweep: cells of its grid whose corners differ are divided, until they are small.
 
 What is due is a function of what has come out, and of nothing else: it may be asked again at any time, by anybody.
 """
@@ -15,7 +15,7 @@ from ncore.sweeps.plan import Plan, Point, Refine
 from ncore.sweeps.summary import Summary
 
 SMALL = Fraction(1, 100)
-"""Of an axis: cells of this size are not divided."""
+"""Share of an axis: cells of this size are not divided."""
 AGREES = 1e-3
 """Gap below which a run counts as being at the prediction."""
 Place = tuple[Fraction, ...]
@@ -24,7 +24,7 @@ Label = str | float | None
 
 
 def label_of(metric: str, summary: Summary | None, status: str) -> Label:
-    """What is compared at the corners of a cell; an experiment that failed differs from all that did not."""
+    """The label to compare at the corners of a cell; a failed experiment differs from all others."""
     if summary is None:
         return status
     if metric == "gap":
@@ -88,5 +88,5 @@ def _halves(side: tuple[Fraction, Fraction]) -> list[tuple[Fraction, Fraction]]:
 
 
 def key_of(point: Point) -> str:
-    """What a combination is recognised by."""
+    """The key that recognises a combination."""
     return repr(sorted(point.items()))

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from ncore.geometry import kept_steps
 from ncore.graphs import Capture, Repeated, capture_for
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
@@ -61,6 +62,7 @@ class UfmRun:
         checkpoint: Mapping[str, Tensor] | None = None,
         check: Check = go_on,
         arithmetic: Arithmetic | None = None,
+        geometry: bool = False,
     ) -> None:
         self.specs = [spec for spec, _ in replicas]
         self.seeds = [seed for _, seed in replicas]
@@ -71,6 +73,8 @@ class UfmRun:
         self.layers = tuple(f"h{j + 1}" for j in range(len(self.spec.model.widths)))
         schedule = self.spec.measure
         self._due = measuring_steps(self.total, schedule.points, schedule.spacing)
+        shape = self.classes, self.spec.model.outputs, len(self.layers)
+        self._kept = kept_steps(self._due, len(self.spec.seeds), *shape) if geometry else frozenset[int]()
         self._measured = -1  # the last step that was measured
         self._end: Diverged | None = None
         self.diverged: dict[int, Diverged] = {}
@@ -245,11 +249,13 @@ class UfmRun:
         slots, found = self._measurer.measure(), []
         ends = [self.diverged[owner].step if owner in self.diverged else math.inf for owner in self._owners]
         for i in held:
-            values, step = slots[i % len(slots)], self._due[i]
+            slot, step = i % len(slots), self._due[i]
+            values = slots[slot]
             rows = torch.stack(list(values.values()), dim=1).tolist()
+            shapes = self._measurer.geometry(slot) if step in self._kept else [None] * len(rows)
             found += [
-                Measurement(seed, step, dict(zip(values, row, strict=True)), owner)
-                for seed, row, owner, end in zip(self.seeds, rows, self._owners, ends, strict=True)
+                Measurement(seed, step, dict(zip(values, row, strict=True)), owner, shape)
+                for seed, row, owner, end, shape in zip(self.seeds, rows, self._owners, ends, shapes, strict=True)
                 if step < end
             ]
         self._measured = self._due[held[-1]]
