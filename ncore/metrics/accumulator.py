@@ -42,6 +42,7 @@ class Accumulator:
             raise ValueError(f"classes is {classes!r}, must be a whole number ≥ 1")
         self.counts = torch.zeros(self.classes, dtype=torch.int64)
         self._begun = False
+        self._has_all = False
         self._known: ClassMeans | None = None
 
     def update(self, features: Any, labels: Any) -> None:
@@ -75,8 +76,11 @@ class Accumulator:
 
     def _anchor(self, rows: Tensor, y: Tensor, points: Tensor) -> None:
         """Takes the first sample of each class that is new as its anchor, in `points` too."""
+        if self._has_all:
+            return
         new = (self.counts == 0)[y]
         if new.device.type == "cpu" and not bool(new.any()):  # a GPU is not waited for
+            self._has_all = bool(self.counts.all())
             return
         places = torch.arange(len(y), device=y.device)
         first = torch.full_like(self.counts, len(y)).scatter_reduce_(0, y, places, "amin")
