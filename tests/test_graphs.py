@@ -113,7 +113,7 @@ def network(name, capture=None):
     return run
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.nightly] * (n == "resnet")) for n in NETWORKS])
 def test_passes_over_whole_batches_are_replayed_with_the_numbers_of_plain_ones(name):
     """Of each epoch the last batch is smaller, and taken plainly between replays."""
     plain = network(name)

@@ -57,6 +57,7 @@ def test_several_processes_give_the_numbers_of_one_though_one_is_killed():
         found += run.advance(seconds=0)
         pids |= set(run._others.pids if run._others else ())
         if run.step == 4 and not killed:
+            assert [path.name for path in Path(run._others._folder.name).iterdir()] == ["store"]
             os.kill(run._others.pids[0], signal.SIGKILL)
             killed = True
     assert killed

@@ -101,6 +101,8 @@ class Others:
         ]
         self._finalizer = weakref.finalize(self, _end, self._processes, self._folder)
         self.group = self._met(folder, spec.devices)
+        for name in (SPEC, STATE):  # read by now; what is killed leaves nothing large behind
+            (folder / name).unlink()
 
     def _met(self, folder: Path, size: int) -> Group:
         """The group, once all have come; one that ends before is not waited for."""
