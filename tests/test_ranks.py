@@ -68,6 +68,7 @@ def test_several_processes_give_the_numbers_of_one_though_one_is_killed():
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)  # torch is imported eight times, which takes minutes where others compute
 def test_a_run_of_several_processes_goes_on_elsewhere_with_its_numbers():
     spec, found = spec_of(devices=3, seeds=[1, 2]), []
     expected, run = values_of(finish(begin(spec))), begin(spec)
@@ -80,6 +81,7 @@ def test_a_run_of_several_processes_goes_on_elsewhere_with_its_numbers():
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(900)
 def test_processes_end_with_the_one_that_started_them():
     body = spec_of().model_dump_json()
     code = f"""
@@ -91,7 +93,7 @@ while run._others is None:
 print(*run._others.pids, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=800, check=False)
     (pid,) = map(int, done.stdout.split())  # its output is open as long as any process has it, so all have ended
     wait_for("what has ended to be cleared away", lambda: not Path(f"/proc/{pid}").exists())
 
