@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -31,13 +32,17 @@ OVERRULING = ("BROKER_URL", "BROKER_READ_URL", "BROKER_WRITE_URL", "RESULT_BACKE
 AT_ONCE: Mapping[str, Any] = {"max_retries": 1, "interval_start": 0}
 """A broker that is away is asked twice, without a pause: nobody waits for it, since the reconciler sends again."""
 
+_importing = threading.Lock()
+"""Celery puts another module in its own place while it is imported: a second thread would find it without `Celery`."""
+
 
 @lru_cache
 def get_celery() -> Celery:
     """The Celery application that both sides share; the worker binds TASK, the API only sends its name."""
     for name in (*OVERRULING, "CUSTOM_WORKER_POOL"):
         os.environ.pop(f"CELERY_{name}", None)
-    from celery import Celery
+    with _importing:
+        from celery import Celery
 
     app = Celery("ncore", broker=get_settings().broker, set_as_current=False)
     app.conf.update(

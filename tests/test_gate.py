@@ -1,5 +1,6 @@
 """Tokens, sizes, and what the API process needs to start."""
 
+import os
 import resource
 import socket
 import subprocess
@@ -127,6 +128,26 @@ def test_nobody_waits_for_a_broker_that_is_away(monkeypatch):
     assert time.monotonic() - began < 1.5  # each pause of Celery's own would be of two seconds
     for cached in caches:
         cached.cache_clear()
+
+
+AT_ONCE = """
+import threading
+from api import broker
+
+asked = [threading.Thread(target=ask) for ask in (broker.waiting, broker.why_not_sending) * 4]
+for thread in asked:
+    thread.start()
+for thread in asked:
+    thread.join()
+"""
+
+
+@pytest.mark.nightly
+def test_the_first_requests_may_ask_for_the_broker_at_once():
+    env = {**os.environ, "NCORE_BROKER_URL": f"redis://127.0.0.1:{free_port('127.0.0.1')}/0"}
+    for _ in range(10):
+        done = subprocess.run([sys.executable, "-c", AT_ONCE], env=env, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
 
 
 def not_reached(port: int) -> list[str]:
