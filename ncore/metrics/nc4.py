@@ -16,6 +16,8 @@ SMALLEST = 2.0**-126
 """Below it float32 loses digits."""
 SPARE = 1e-6
 """Of a sample's length, for directions so short among the means that their rounding hides them."""
+ROUNDED = 1e-12
+"""Of the longest mean's square, more than rounding takes from a square of a distance."""
 MOST_CLASSES = 1024
 """Up to so many the means' distances from each other are taken, all at once."""
 
@@ -147,10 +149,10 @@ def _reach(centred: Tensor) -> Tensor | None:
     """Half the distance (K,) of each mean to the next one, 0 where that is short; None of very many classes."""
     if len(centred) > MOST_CLASSES:
         return None
-    apart = torch.cdist(centred, centred, compute_mode="donot_use_mm_for_euclid_dist")
-    apart.fill_diagonal_(torch.inf)
-    half = apart.amin(1) / 2
-    return torch.where(half > 100 * SPARE * centred.norm(dim=1).amax(), half, 0.0)
+    squares = centred.square().sum(1)
+    apart = squares[:, None] + squares - 2 * centred @ centred.mT - ROUNDED * squares.amax()
+    half = apart.fill_diagonal_(torch.inf).amin(1).clamp(min=0).sqrt() / 2
+    return torch.where(half > 100 * SPARE * squares.amax().sqrt(), half, 0.0)
 
 
 def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassStatistics, Tensor]:
