@@ -1,11 +1,16 @@
-"""The geometry of a UFM at its end: Gram matrices of class means, of W and of W H̄, from its saved state."""
+"""The geometry of a run at a step: Gram matrices of class means, of W and of W H̄, and their singular values.
+
+Kept at some of the measured steps, packed into bytes; of a UFM also found from its saved state at the end.
+"""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,39 +22,143 @@ from ncore.spec import UfmSpec
 Array = npt.NDArray[np.float64]
 MOST_CLASSES = 100
 """Larger matrices are too many numbers for an answer and too small squares for a picture."""
+MOST_KEPT_STEPS, MOST_KEPT_BYTES = 50, 1 << 23
+"""Of an experiment, all seeds together; where so many bytes do not hold so many steps, fewer are kept."""
+HEADER_BYTES = 80
+"""About what names, types and places of one matrix take, beside its numbers."""
 MOST_HEADER, MOST_BYTES = 1 << 24, 1 << 28
-"""Of the header of a file, and of a tensor that is read: samples beyond are left out."""
+"""Most bytes of a file's header, and of a tensor that is read; samples beyond are left out."""
 KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A matrix of the geometry at a step, in float64, and singular values, largest first.
+
+    The name of a level: H̄ᵀH̄ (K × K) and the singular values of H̄. `W`: W Wᵀ and those of W. `W H`: itself, W H̄.
+    """
+
+    name: str
+    matrix: Array
+    singular_values: Array
 
 
 class Matrix(BaseModel):
     """A Gram matrix (K × K), its entries over the norms of row and column, and the predicted ones: null where theory
-    does not say them."""
+    does not say them. `singular_values`: of the class means H̄, of W, of W H̄; largest first."""
 
     name: str
     gram: list[list[float]]
     cosines: list[list[float | None]]
     predicted: list[list[float]] | None
+    singular_values: list[float]
 
 
-def geometry_of(
-    spec: UfmSpec, state: Mapping[str, Array], place: int, predicted: Mapping[str, list[list[float]]]
-) -> list[Matrix]:
-    """The matrices of the seed at `place`: H̄_jᵀH̄_j of each level, W Wᵀ of the last weight, and W H̄ of the last level.
+class SingularValues(BaseModel):
+    """Of the class means H̄ of a level, of W or of W H̄: at each step, largest first. `predicted`: null where theory does
+    not say them."""
+
+    name: str
+    values: list[list[float]]
+    predicted: list[float] | None
+
+
+def shapes_of(means: Mapping[str, Array], weight: Array, last: str) -> list[Shape]:
+    """The geometry of class means (d, K) by level, and of `weight` (K, d), which meets the level `last`.
+
+    `W H` is left out where the means of that level are not given.
+    """
+    found = [Shape(level, one.T @ one, _singular_values(one)) for level, one in means.items()]
+    found.append(Shape("W", weight @ weight.T, _singular_values(weight)))
+    if last in means:
+        product = weight @ means[last]
+        found.append(Shape("W H", product, _singular_values(product)))
+    return found
+
+
+def _singular_values(matrix: Array) -> Array:
+    return np.asarray(np.linalg.svd(matrix, compute_uv=False))
+
+
+def shown(shapes: Sequence[Shape], predicted: Mapping[str, list[list[float]]]) -> list[Matrix]:
+    """As the API answers; `predicted`: H̄_jᵀH̄_j by level."""
+    return [
+        Matrix(
+            name=one.name,
+            gram=one.matrix.tolist(),
+            cosines=_cosines(one),
+            predicted=predicted.get(one.name),
+            singular_values=one.singular_values.tolist(),
+        )
+        for one in shapes
+    ]
+
+
+def spectra(shapes: Sequence[Sequence[Shape]], predicted: Mapping[str, list[list[float]]]) -> list[SingularValues]:
+    """The singular values of the geometry at several steps; `predicted`: H̄_jᵀH̄_j by level."""
+    found = []
+    for over_steps in zip(*shapes, strict=True):
+        name = over_steps[0].name
+        gram = predicted.get(name)
+        known = None if gram is None else np.sqrt(np.linalg.eigvalsh(gram)[::-1].clip(min=0)).tolist()
+        values = [one.singular_values.tolist() for one in over_steps]
+        found.append(SingularValues(name=name, values=values, predicted=known))
+    return found
+
+
+def _cosines(shape: Shape) -> list[list[float | None]]:
+    """Entries over the norms of row and column; those of W H̄, which is no Gram matrix, over the largest of all."""
+    if shape.name == "W H":
+        cosines = shape.matrix / max(np.abs(shape.matrix).max(), math.ulp(0))
+    else:
+        norms = np.sqrt(np.diag(shape.matrix))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cosines = shape.matrix / np.outer(norms, norms)
+    return [[value if math.isfinite(value) else None for value in row] for row in cosines.tolist()]
+
+
+def kept_steps(measured: Sequence[int], seeds: int, classes: int, outputs: int, levels: int) -> frozenset[int]:
+    """At which of the measured steps of each seed the geometry is kept: the first, the last and some between.
+
+    None for more than MOST_CLASSES; fewer than MOST_KEPT_STEPS where they would take more than MOST_KEPT_BYTES.
+    """
+    if max(classes, outputs) > MOST_CLASSES:
+        return frozenset()
+    numbers = levels * classes * (classes + 1) + outputs * (outputs + classes + 2)
+    room = MOST_KEPT_BYTES // (seeds * (8 * numbers + HEADER_BYTES * 2 * (levels + 2)))
+    most, last = min(room, MOST_KEPT_STEPS, len(measured)), len(measured) - 1
+    places = {last * i // (most - 1) for i in range(most)} if most > 1 else {last} if most else set[int]()
+    return frozenset(measured[place] for place in places)
+
+
+def packed(means: Mapping[str, Array], weight: Array, last: str) -> bytes | None:
+    """The geometry as bytes of safetensors, which `unpacked` reads; None where not all is finite."""
+    from safetensors.numpy import save
+
+    if not all(bool(np.isfinite(one).all()) for one in (*means.values(), weight)):
+        return None
+    tensors = {}
+    for i, one in enumerate(shapes_of(means, weight, last)):
+        tensors[f"{i} {one.name}"] = one.matrix
+        tensors[str(i)] = one.singular_values
+    return save({name: np.ascontiguousarray(one) for name, one in tensors.items()})
+
+
+def unpacked(data: bytes) -> list[Shape]:
+    """What `packed` has packed."""
+    arrays = _arrays(io.BytesIO(data))
+    names = sorted((name.partition(" ") for name in arrays if " " in name), key=lambda parts: int(parts[0]))
+    return [Shape(name, arrays[f"{place} {name}"], arrays[place]) for place, _, name in names]
+
+
+def shapes_at_end(spec: UfmSpec, state: Mapping[str, Array], place: int) -> list[Shape]:
+    """The geometry of the seed at `place` in a final state.
 
     The class means of levels behind a ReLU are those of all samples; they are left out where the state does not hold
-    each sample. `predicted`: H̄_jᵀH̄_j by level.
+    each sample.
     """
-    found = []
-    weights = [state[f"W_{j + 1}"][place] for j in range(len(spec.model.widths))]
-    levels = class_means(spec, state, place)
-    for level, means in levels.items():
-        found.append(_matrix(level, means.T @ means, predicted.get(level)))
-    found.append(_matrix("W", weights[-1] @ weights[-1].T, None))
-    last = f"h{len(weights)}"
-    if last in levels:
-        found.append(_matrix("W H", weights[-1] @ levels[last], None, is_gram=False))
-    return found
+    levels = len(spec.model.widths)
+    return shapes_of(class_means(spec, state, place), state[f"W_{levels}"][place], f"h{levels}")
 
 
 def class_means(spec: UfmSpec, state: Mapping[str, Array], place: int) -> dict[str, Array]:
@@ -71,19 +180,8 @@ def class_means(spec: UfmSpec, state: Mapping[str, Array], place: int) -> dict[s
     return found
 
 
-def _matrix(name: str, gram: Array, predicted: list[list[float]] | None, is_gram: bool = True) -> Matrix:
-    if is_gram:
-        norms = np.sqrt(np.diag(gram))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cosines = gram / np.outer(norms, norms)
-    else:
-        cosines = gram / max(np.abs(gram).max(), math.ulp(0))
-    shown = [[value if math.isfinite(value) else None for value in row] for row in cosines.tolist()]
-    return Matrix(name=name, gram=gram.tolist(), cosines=shown, predicted=predicted)
-
-
 def state_of(spec: UfmSpec, path: Path) -> dict[str, Array]:
-    """What `geometry_of` needs of a saved state; samples beyond MOST_BYTES are left out.
+    """What `shapes_at_end` needs of a saved state; samples beyond MOST_BYTES are left out.
 
     Raises ValueError for a file that is none.
     """
@@ -96,20 +194,25 @@ def state_of(spec: UfmSpec, path: Path) -> dict[str, Array]:
 
 
 def arrays_in(path: Path, names: Collection[str]) -> dict[str, Array]:
-    """Tensors of a file of safetensors, without torch: eight bytes of length, a header of JSON, the numbers."""
-    found: dict[str, Any] = {}
+    """Tensors of a file of safetensors, without torch."""
     with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if size > MOST_HEADER:
-            raise ValueError(f"header: must have at most {MOST_HEADER} bytes; got {size}")
-        header = orjson.loads(file.read(size))
-        begin = 8 + size
-        for name, one in header.items():
-            if name in names and one["dtype"] in KINDS:
-                first, last = one["data_offsets"]
-                if last - first > MOST_BYTES:
-                    continue
-                file.seek(begin + first)
-                data = file.read(last - first)
-                found[name] = np.frombuffer(data, KINDS[one["dtype"]]).reshape(one["shape"])
+        return _arrays(file, names)
+
+
+def _arrays(file: BinaryIO, names: Collection[str] | None = None) -> dict[str, Array]:
+    """Eight bytes of length, a header of JSON, the numbers; all tensors unless named."""
+    found: dict[str, Any] = {}
+    size = int.from_bytes(file.read(8), "little")
+    if size > MOST_HEADER:
+        raise ValueError(f"header: must have at most {MOST_HEADER} bytes; got {size}")
+    header = orjson.loads(file.read(size))
+    begin = 8 + size
+    for name, one in header.items():
+        if (names is None or name in names) and one["dtype"] in KINDS:
+            first, last = one["data_offsets"]
+            if last - first > MOST_BYTES:
+                continue
+            file.seek(begin + first)
+            data = file.read(last - first)
+            found[name] = np.frombuffer(data, KINDS[one["dtype"]]).reshape(one["shape"])
     return found

@@ -35,23 +35,28 @@ def begin(
     checkpoint: Mapping[str, Tensor] | None = None,
     data_dir: str | None = None,
     check: Check | None = None,
+    geometry: bool = False,
 ) -> Run:
     """The run of `spec` (or of a dict or a preset's name), at its start or where `checkpoint` was taken.
 
     `start` (UFM only): {"H": (d_1, N), "W": [W_1, …], "b": (K,)}, each optional; an array with one more dimension
     in front holds one entry for each seed. `data_dir` (networks) defaults to the environment's NCORE_DATA_DIR.
     `check` is called several times a second until the run stands; what it raises (for instance `Stopped`) ends the
-    start at once, whatever it is at: a download, images that are decoded, features that are drawn.
+    start at once, whatever it is at: a download, images that are decoded, features that are drawn. With `geometry`
+    measurements have it at the steps of `ncore.geometry.kept_steps`.
     Raises DeviceError, ValueError for a start that does not fit, and for networks what `ncore.network.data` raises.
     """
     spec = trainable(as_spec(spec))
     if check is not None:
-        return interruptible(lambda check: _begin(spec, start, checkpoint, data_dir, check), check)
-    return _begin(spec, start, checkpoint, data_dir, go_on)
+        return interruptible(lambda check: _begin(spec, start, checkpoint, data_dir, check, geometry), check)
+    return _begin(spec, start, checkpoint, data_dir, go_on, geometry)
 
 
 def begin_together(
-    specs: Sequence[UfmSpec], checkpoint: Mapping[str, Tensor] | None = None, check: Check = go_on
+    specs: Sequence[UfmSpec],
+    checkpoint: Mapping[str, Tensor] | None = None,
+    check: Check = go_on,
+    geometry: bool = False,
 ) -> UfmRun:
     """One run of several experiments whose `ncore.ufm.together.kin` is the same; at their start, or where the
     checkpoint that was `joined` from theirs was taken.
@@ -63,7 +68,9 @@ def begin_together(
     own = [spec.model_copy() for spec in specs]  # objects of their own, whoever gave one twice
     replicas = [(spec, seed) for spec in own for seed in spec.seeds]
     device = pick_device(specs[0].device)
-    return interruptible(lambda check: UfmRun(replicas, device, checkpoint=checkpoint, check=check), check)
+    return interruptible(
+        lambda check: UfmRun(replicas, device, checkpoint=checkpoint, check=check, geometry=geometry), check
+    )
 
 
 def _begin(
@@ -72,10 +79,12 @@ def _begin(
     checkpoint: Mapping[str, Tensor] | None,
     data_dir: str | None,
     check: Check,
+    geometry: bool,
 ) -> Run:
     device = pick_device(spec.device)
     if isinstance(spec, UfmSpec):
-        return UfmRun([(spec, seed) for seed in spec.seeds], device, start, checkpoint, check)
+        replicas = [(spec, seed) for seed in spec.seeds]
+        return UfmRun(replicas, device, start, checkpoint, check, geometry=geometry)
     if start:
         raise ValueError("start: only a UFM can begin from given arrays")
     if spec.precision == "tf32" and device == "cpu":
@@ -83,11 +92,11 @@ def _begin(
     found = torch.cuda.device_count()
     if device != "cpu" and 1 < spec.devices > found:
         raise DeviceError(f"devices: {spec.devices} were asked for, but only {found} CUDA devices are to be seen here")
-    from ncore.network.device import told_when_out_of_memory
+    from ncore.network.device import out_of_memory_explained
     from ncore.network.run import NetworkRun
 
-    with told_when_out_of_memory(device):
-        return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"), check)
+    with out_of_memory_explained(device):
+        return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"), check, geometry)
 
 
 def train(

@@ -12,12 +12,13 @@ from sqlalchemy import select
 
 from api.database import claims, sessions, states
 from api.database.tables import Experiment, LogLine, MeasurementRow
-from api.store import get_store
+from api.store import CHECKPOINT, FINAL, PREVIOUS, get_store
 from ncore.presets import PRESETS
+from ncore.series import key_of
 from ncore.spec import parse_spec, with_changes
-from ncore.train import train
+from ncore.train import begin
 from worker import checkpoint, job, lease, training
-from worker.checkpoint import CHECKPOINT, FINAL, PREVIOUS, DamagedError
+from worker.checkpoint import DamagedError
 
 pytestmark = pytest.mark.parametrize("tables", ["sqlite"], indirect=True)  # one is enough for what is about files
 UFM = with_changes(PRESETS["fig1"].spec, {"optimizer.steps": 3000, "measure.points": 12, "seeds": [0, 1]})
@@ -111,16 +112,19 @@ def details(event: str) -> list[str]:
 
 
 def assert_whole(spec) -> None:
-    """The numbers of an uninterrupted run, each once."""
+    """The numbers of an uninterrupted run, each once, and its geometry byte for byte."""
+    columns = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values, MeasurementRow.geometry)
     with sessions.reading() as session:
-        rows = list(session.scalars(select(MeasurementRow)))
-    stored = {(row.seed, row.step): row.values for row in rows}
+        rows = session.execute(select(*columns)).all()
+    stored = {(seed, step): what for seed, step, *what in rows}
     assert len(stored) == len(rows)
-    expected = {}
-    for m in train(parse_spec(spec)):
-        named = {metric if layer is None else f"{metric} {layer}": value for (metric, layer), value in m.values.items()}
-        expected[m.seed, m.step] = {k: v if math.isfinite(v) else None for k, v in named.items()}
+    run, expected = begin(parse_spec(spec), geometry=True), {}
+    while not run.done:
+        for m in run.advance():
+            named = {key_of(*key): value if math.isfinite(value) else None for key, value in m.values.items()}
+            expected[m.seed, m.step] = [named, m.geometry]
     assert stored == expected
+    assert all(geometry is not None for _, geometry in expected.values())  # so few steps are all kept
 
 
 @pytest.fixture

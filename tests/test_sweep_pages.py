@@ -27,6 +27,8 @@ from browser import (
 from playwright.sync_api import expect
 
 from ncore.client import Client
+from ncore.presets import spec_of
+from ncore.theory import predict
 
 FIXTURES = (browser, ended, page, provoked, served, swept)
 pytestmark = MARKS
@@ -38,6 +40,13 @@ def test_a_sweep_is_started_from_a_form_and_drawn_beside_its_predictions(page, s
     page.get_by_role("link", name="New sweep").click()
     edit(page, '"steps": 30000', '"steps": 500', "#base")
     expect(page.get_by_text("3 experiments")).to_be_visible()
+    least = predict(spec_of({"preset": "fig1", "set": {"regularization.features": 0.002}})).objective
+    first, last = (page.get_by_role("region", name=f"{which} combination") for which in ("First", "Last"))
+    expect(first).to_contain_text(re.compile(f"Predicted objective.*{least:.8g}.*KiB", re.S))
+    edit(page, "0.02]", "0.02, 10]", "#axes")
+    expect(last).to_contain_text("zero")
+    edit(page, ", 10]", "]", "#axes")
+    expect(last).to_contain_text("orthogonal frame")
     page.get_by_role("button", name="Run all").click()
     expect(page.locator(".counts")).to_have_text("3 succeeded", timeout=60_000)
     page.get_by_role("combobox", name="Metric").select_option("objective")
@@ -92,7 +101,7 @@ def test_a_long_sweep_is_paged_through_and_cancelled_by_keyboard_through_a_lost_
         made = client.sweep("fig1", {"seeds": [[i] for i in range(120)]}, {**LONG, "name": ""})
         page.goto(f"{served.url}/#/sweeps/{made.id}")
         expect(page.get_by_text("No experiment has finished yet.")).to_be_visible()
-        expect(page.locator(".counts")).to_contain_text("1 running")
+        expect(page.locator(".counts")).to_contain_text("120 running")  # in one batch
         tab_to(page, "Next")
         for first, last in ((51, 100), (101, 120)):
             page.keyboard.press("Enter")

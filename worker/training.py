@@ -66,14 +66,15 @@ class Training:
         data_dir = str(directory) if directory else None
         for name, state in member.checkpoints():
             try:
-                return begin(spec, checkpoint=state, data_dir=data_dir, check=check)
+                return begin(spec, None, state, data_dir, check, member.keeps_geometry)
             except Exception as error:  # noqa: BLE001 (raised again where it is not the checkpoint's)
                 member.note_damaged(name, error)
-        return begin(spec, data_dir=data_dir, check=check)
+        return begin(spec, None, None, data_dir, check, member.keeps_geometry)
 
     def _begin(self, states: Sequence[Mapping[str, Tensor]]) -> Run:
         specs = cast("list[UfmSpec]", self._specs)
-        return begin_together(specs, joined(states) if states else None, self._job.lease.hear)
+        keeps_geometry = self._members[0].keeps_geometry  # as all have: they are of one sweep, or of none
+        return begin_together(specs, joined(states) if states else None, self._job.lease.hear, keeps_geometry)
 
     def _states(self, whole: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Each member's part."""
@@ -129,6 +130,6 @@ class Training:
 
 
 def _at_once(write: Callable[[int], object], which: Iterable[int]) -> list[object]:
-    """What `write` returns for each; raises what one of them raises, after all have ended."""
+    """The results of `write` for each, at once; raises what one of them raises, after all have ended."""
     with ThreadPoolExecutor(WRITERS) as pool:
         return list(pool.map(write, which))

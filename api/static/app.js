@@ -3,6 +3,7 @@
 
 import { address } from "./parts/address.js";
 import { element, fill, problem } from "./parts/element.js";
+import { ask } from "./server/api.js";
 
 /** @typedef {{ node: HTMLElement, signal: AbortSignal, search: URLSearchParams, id: string, top: number }} Place
  * where a page is shown; `signal` says when it is left, `top` how far down it was when it was left last */
@@ -23,6 +24,19 @@ const PAGES = [
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 let leaving = new AbortController();
 
+/** A page's module. While the server is away it is waited for, and the whole is loaded anew: some browsers never ask twice for
+ * a module that they did not get. @template Module @param {() => Promise<Module>} load @param {AbortSignal} signal */
+async function loaded(load, signal) {
+  try {
+    return await load();
+  } catch (error) {
+    if (await fetch("healthz").then(({ ok }) => ok, () => false)) throw error;  // the server is there: the module is wrong
+    await ask("healthz", { signal });
+    location.reload();
+    return new Promise(() => {});
+  }
+}
+
 async function show() {
   leaving.abort();
   leaving = new AbortController();
@@ -38,7 +52,7 @@ async function show() {
   const node = element("div", {}, element("p", { class: "quiet" }, "Loading …"));
   main.replaceChildren(node);
   try {
-    await (await load()).show({ node, signal, search, id, top });
+    await (await loaded(load, signal)).show({ node, signal, search, id, top });
     if (!signal.aborted) scrollTo(0, top);
   } catch (error) {
     const [all, name] = menu === "/sweeps" ? ["#/sweeps", "All sweeps"] : ["#/", "All experiments"];

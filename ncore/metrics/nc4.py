@@ -7,13 +7,14 @@ from torch import Tensor
 
 from ncore.metrics.chunks import chunk_rows
 from ncore.metrics.samples import Samples
+from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import ClassMeans, ClassStatistics
 from ncore.metrics.workspace import Workspace
 
 EPSILON = 2.0**-24
 """Half a unit in the last place of float32, relative."""
 SMALLEST = 2.0**-126
-"""Below it float32 loses digits."""
+"""Least scale: below it float32 loses digits."""
 SPARE = 1e-6
 """Of a sample's length, for directions so short among the means that their rounding hides them."""
 ROUNDED = 1e-12
@@ -32,7 +33,7 @@ def nearness(c: Tensor) -> Tensor:
 
 
 class Decisions:
-    """What classifier W (K, d), b (K,) and nearest class mean decide for samples of a float type.
+    """Decisions of the classifier W (K, d), b (K,), and of the nearest class mean, for samples of a float type.
 
     Distances are compared by c_l·h − ‖c_l‖²/2 around the centre of the means: an offset of all features costs no
     digits. First in float32, whose error is bounded; only where the two largest scores are closer than that bound
@@ -124,7 +125,7 @@ class Decisions:
         return self._candidates(near.add_(self._offsets[1]), bounds)
 
     def _look_again(self) -> None:
-        """In float64, with the logits around each class's own mean, so that no offset of all features costs digits."""
+        """Decides again in float64, by logits around each class's mean: an offset of all features costs no digits."""
         samples, labels = (torch.cat(parts) for parts in zip(*self._unsure, strict=True))
         self._unsure, self._unsure_rows = [], 0
         size = chunk_rows(samples, self.numbers)
@@ -155,11 +156,13 @@ def _reach(centred: Tensor) -> Tensor | None:
     return torch.where(half > 100 * SPARE * squares.amax().sqrt(), half, 0.0)
 
 
-def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassStatistics, Tensor]:
+def nc4(
+    samples: Samples, weight: Tensor, bias: Tensor | None, scatter: Scatter | None = None
+) -> tuple[ClassStatistics, Tensor]:
     """Share of samples whose argmax of W h + b is not the nearest class mean; W (K, d), b (K,). NaN without spread.
 
-    It looks at every sample, and so gives the statistics, which do too, from the same pass.
+    It looks at every sample, and so gives the statistics, which do too, from the same pass; `scatter` takes them in.
     """
     decisions = Decisions(samples.class_means, weight, bias, samples.features.dtype)
-    statistics = samples.survey(decisions)
+    statistics = samples.survey(decisions, scatter)
     return statistics, decisions.share(statistics)

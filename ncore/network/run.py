@@ -11,14 +11,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ncore.geometry import kept_steps
+from ncore.graphs import Capture, capture_for
 from ncore.kinds.fields import resolved
 from ncore.network import decay
 from ncore.network.data import DataError, augment, load
-from ncore.network.device import float32_products, told_when_out_of_memory
+from ncore.network.device import float32_products, out_of_memory_explained
 from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
+from ncore.network.passes import Passes
 from ncore.network.ranks import Group, Others, RankLost, share_batch_norm
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
@@ -31,7 +34,7 @@ LOOK_STEPS_ON_GPU = 20
 ATTEMPTS = 3
 """How often a step is tried that other processes of the run were lost in."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
-"""What torch's optimizers keep for each parameter."""
+"""The state that torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
 """Names in a checkpoint."""
 T = TypeVar("T")
@@ -52,6 +55,7 @@ class NetworkRun:
         checkpoint: Mapping[str, Tensor] | None,
         data_dir: str | None,
         check: Check = go_on,
+        geometry: bool = False,
     ) -> None:
         self.spec, self.device, self._data_dir = spec, device, data_dir
         self.diverged: dict[int, Diverged] = {}  # seeds are trained one by one, and experiments too
@@ -68,6 +72,8 @@ class NetworkRun:
         self.total = len(spec.seeds) * self._seed_steps  # see NetworkSpec.steps_per_seed
         self._nc0_law = nc0_law(spec, self._epoch_steps)
         self._due = self._schedule()
+        shape = self.classes, self.classes, len(self.layers)
+        self._kept = kept_steps(self._due, len(spec.seeds), *shape) if geometry else frozenset[int]()
         self._targets = spec.criterion.targets(torch.eye(self.classes, dtype=self._dtype, device=device), 1)
         if spec.measure.test and self._data.test is None:
             raise DataError(f"measure.test: must be false, as {spec.data.name!r} has no test images here")
@@ -75,6 +81,9 @@ class NetworkRun:
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         self._group: Group | None = None
         self._others: Others | None = None  # while this is rank 0 of several processes
+        # a network of others may do in Python what a replay leaves out, and sums over processes go through the CPU
+        is_captured = not spec.model.is_foreign and spec.devices == 1
+        self._capture: Capture | None = capture_for(self._targets.device) if is_captured else None
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
         check()
         self.begin_seed(seed_index)
@@ -98,7 +107,7 @@ class NetworkRun:
                 return []
             self.begin_seed(self._seed_index + 1)
         due = next_due(self._due, self._measured)
-        with told_when_out_of_memory(self.device):
+        with out_of_memory_explained(self.device):
             try:
                 if self._train(due, until):
                     found = self._measure(until)
@@ -177,6 +186,7 @@ class NetworkRun:
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
         groups = decay.groups(self._network, optimizer, {name: flat for name, _, flat in self._trained})
         self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, groups)
+        self._passes = Passes([flat for _, _, flat in self._trained], optimizer.batch_size, self._capture)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
@@ -238,15 +248,7 @@ class NetworkRun:
     def train_step(self, *, noted: bool = False) -> Tensor:
         """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
         images, labels, size = self._batch()
-        loss = self._batch_loss(images, self._targets[labels], size)
-        self._network.zero_grad()
-        loss.backward()
-        if self._network.dead_scale is not None:
-            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
-        for _, parameter, flat in self._trained:
-            assert parameter.grad is not None  # noqa: S101 (for the type checker)
-            flat.grad = _in_memory_order(parameter.grad)
-        loss = loss.detach()
+        loss = self._passes.take(self._pass, images, self._targets[labels], size)
         if self._group is not None:
             _sum_over_all(self._group, [loss, *(flat.grad for _, _, flat in self._trained if flat.grad is not None)])
         self._batch_grad_norm = self._gradient_norm() if noted else None
@@ -257,6 +259,18 @@ class NetworkRun:
         self._optimizer.step()
         self.step += 1
         return loss
+
+    def _pass(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+        """The loss of `_batch_loss`, its gradients left with the flat parameters."""
+        loss = self._batch_loss(images, targets, size)
+        self._network.zero_grad()
+        loss.backward()
+        if self._network.dead_scale is not None:
+            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
+        for _, parameter, flat in self._trained:
+            assert parameter.grad is not None  # noqa: S101 (for the type checker)
+            flat.grad = _in_memory_order(parameter.grad)
+        return loss.detach()
 
     def _batch_loss(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
         """The mean of the data term over the batch, and what feature decay adds, the sum over all estimated from it: of
@@ -325,7 +339,8 @@ class NetworkRun:
         if self._nc0_law is not None:
             values["nc0_predicted", None] = abs(self._nc0_law[self._step]) * self._nc0_at_start
         values["batch_grad_norm", None] = math.nan if self._batch_grad_norm is None else float(self._batch_grad_norm)
-        return Measurement(self._seed, self._step, values)
+        shape = self._measurer.geometry(self._network) if self._step in self._kept else None
+        return Measurement(self._seed, self._step, values, geometry=shape)
 
     def _lose_seed(self, error: Diverged) -> Measurement:
         """The last measurement of a seed that has left the finite numbers; the other seeds go on without it.
@@ -341,7 +356,7 @@ class NetworkRun:
 
 
 def _returned(work: Generator[None, None, T]) -> T:
-    """What `work` returns, at one go."""
+    """The result of `work`, run to its end at once."""
     while True:
         try:
             next(work)

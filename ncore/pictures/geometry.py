@@ -1,4 +1,5 @@
-"""Heat maps of the geometry at the end of a run: cosines of class means and of weights, beside the predicted ones."""
+"""The geometry of a run: cosines of class means and of weights as heat maps, singular values over the steps; beside the
+predicted ones."""
 
 from __future__ import annotations
 
@@ -6,12 +7,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ncore.geometry import Matrix
+from ncore.geometry import Matrix, SingularValues
 from ncore.pictures import marks
-from ncore.pictures.curves import SCREEN, Canvas, whole
+from ncore.pictures.axes import Abscissa, Channel
+from ncore.pictures.curves import SCREEN, Canvas, panel_chart, sizes_of, whole
+from ncore.pictures.panels import Panel
 from ncore.pictures.themes import THEMES, Layout
 
-WORDS = {"W": "rows of W_M", "W H": "W H̄, relative to its largest entry"}
+WORDS = {"W": "rows of the last weight W", "W H": "W H̄, relative to its largest entry"}
+FACTORS = {"W": "last weight W", "W H": "W H̄"}
+ROUNDING = 2.0**-52
+"""Singular values below this share of the largest are rounding, and drawn there."""
 
 
 def geometry_figure(
@@ -26,6 +32,40 @@ def geometry_figure(
         if one.predicted is not None:
             charts.append(_map(_cosines(one.predicted), f"{words}, predicted", canvas))
     return {**whole(charts, canvas, layout.title or title, "", columns), "description": f"Cosines of {title}"}
+
+
+def singular_values_figure(
+    items: Sequence[SingularValues],
+    steps: Sequence[int],
+    title: str,
+    over: Abscissa,
+    theme: str = "light",
+    layout: Layout = SCREEN,
+    columns: int = 2,
+    hover: bool = False,
+) -> dict[str, Any]:
+    """Vega-Lite of a panel for each matrix, a line for each singular value, the predicted ones dotted."""
+    canvas = Canvas(THEMES[theme], layout, hover)
+    charts = [_spectrum(one, steps, over, canvas) for one in items]
+    return {**whole(charts, canvas, layout.title or title, "", columns), "description": f"Singular values of {title}"}
+
+
+def _spectrum(item: SingularValues, steps: Sequence[int], over: Abscissa, canvas: Canvas) -> dict[str, Any]:
+    words = FACTORS.get(item.name, f"class means, {item.name}")
+    least = ROUNDING * max(max(values) for values in item.values)
+    rows = [
+        {"metric": f"{i + 1}", "step": step, over.title: step / over.unit, "value": value, "low": value, "high": value,
+         "seeds": 1}
+        for i, row in enumerate(zip(*item.values, strict=True))
+        for step, value in zip(steps, (max(value, least) for value in row), strict=True)
+    ]  # fmt: skip
+    predicted = {float(f"{value:.10g}"): value for value in item.predicted or () if value > least}
+    levels = [{"value": v, "low": v, "high": v, "text": f"predicted = {v:.4g}"} for v in predicted.values()]
+    names = {row["metric"]: row["metric"] for row in rows}
+    panel = Panel("singular_values", "", names, "singular value")
+    encoding: dict[str, Channel] = {"color": {"value": canvas.style.colours[0]}, "strokeOpacity": {"value": 0.6}}
+    chart = panel_chart(panel, rows, levels, over, encoding, canvas, {})
+    return {**chart, **sizes_of(canvas.layout), "title": f"Singular values: {words}"}
 
 
 def _cosines(gram: Sequence[Sequence[float]]) -> list[list[float | None]]:

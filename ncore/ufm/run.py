@@ -7,12 +7,15 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import accumulate
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from ncore.geometry import kept_steps
+from ncore.graphs import Capture, Repeated, capture_for
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec
@@ -33,7 +36,7 @@ from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_n
 from ncore.ufm.together import VELOCITY
 
 CHUNK = 64
-"""Steps between two looks at the clock and at whether the numbers are still finite."""
+"""Steps between two looks at the clock and at whether the numbers are still finite; on a GPU, those of a graph."""
 ONE_THREAD_BELOW_MULTIPLICATIONS = 1_000_000
 ROW_PANEL = 4
 """Torch's BLAS multiplies panels of rows: 12 rows, two of them zeros, take less time than 10 (397 for 501 µs)."""
@@ -59,6 +62,7 @@ class UfmRun:
         checkpoint: Mapping[str, Tensor] | None = None,
         check: Check = go_on,
         arithmetic: Arithmetic | None = None,
+        geometry: bool = False,
     ) -> None:
         self.specs = [spec for spec, _ in replicas]
         self.seeds = [seed for _, seed in replicas]
@@ -69,6 +73,8 @@ class UfmRun:
         self.layers = tuple(f"h{j + 1}" for j in range(len(self.spec.model.widths)))
         schedule = self.spec.measure
         self._due = measuring_steps(self.total, schedule.points, schedule.spacing)
+        shape = self.classes, self.spec.model.outputs, len(self.layers)
+        self._kept = kept_steps(self._due, len(self.spec.seeds), *shape) if geometry else frozenset[int]()
         self._measured = -1  # the last step that was measured
         self._end: Diverged | None = None
         self.diverged: dict[int, Diverged] = {}
@@ -81,6 +87,7 @@ class UfmRun:
         self.arithmetic = arithmetic or self._arithmetic(checkpoint)
         self._velocities: dict[str, Tensor] = {}
         self._programs = self._build()
+        self.repeat_by(capture_for(self._batch.columns.device))
         if checkpoint:
             self._restore(checkpoint)
         self._measurer = UfmMeasurer(self._batch, self.specs)
@@ -110,6 +117,10 @@ class UfmRun:
                 if is_full or seconds is None or time.perf_counter() >= until:
                     break
             return self._measure(held)
+
+    def repeat_by(self, capture: Capture | None) -> None:
+        """Has whole chunks of steps captured, and replayed from then on."""
+        self._chunks = [Repeated(capture) for _ in self._programs]
 
     def checkpoint(self) -> dict[str, Tensor]:
         """All that is needed to go on bit for bit as if nothing had happened."""
@@ -209,8 +220,11 @@ class UfmRun:
         return True
 
     def _train(self, steps: int) -> None:
-        for program in self._programs:
-            program.run(steps)
+        for program, chunk in zip(self._programs, self._chunks, strict=True):
+            if steps == CHUNK:
+                chunk(partial(program.run, CHUNK))
+            else:
+                program.run(steps)
         self.step += steps
         finite = self._batch.weights[0].sum((1, 2)).isfinite().cpu()
         lost = self._alive & ~finite
@@ -235,11 +249,13 @@ class UfmRun:
         slots, found = self._measurer.measure(), []
         ends = [self.diverged[owner].step if owner in self.diverged else math.inf for owner in self._owners]
         for i in held:
-            values, step = slots[i % len(slots)], self._due[i]
+            slot, step = i % len(slots), self._due[i]
+            values = slots[slot]
             rows = torch.stack(list(values.values()), dim=1).tolist()
+            shapes = self._measurer.geometry(slot) if step in self._kept else [None] * len(rows)
             found += [
-                Measurement(seed, step, dict(zip(values, row, strict=True)), owner)
-                for seed, row, owner, end in zip(self.seeds, rows, self._owners, ends, strict=True)
+                Measurement(seed, step, dict(zip(values, row, strict=True)), owner, shape)
+                for seed, row, owner, end, shape in zip(self.seeds, rows, self._owners, ends, shapes, strict=True)
                 if step < end
             ]
         self._measured = self._due[held[-1]]

@@ -58,16 +58,20 @@ export async function show({ node: page, signal, search, id }) {
   const state = { panel: search.get("panel") ?? "", layer: search.getAll("layer"), seed: search.get("seed") ?? "", x: search.get("x") ?? "log",
     y: search.get("y") ?? "log", preset: search.get("preset") ?? "" };
   const over = { metric: search.get("depth") ?? "nc1", at: search.get("at") ?? "" };
-  const remember = () => keep({ ...state, x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
+  const shaped = { geometry: search.get("geometry") ?? "", geometry_seed: search.get("geometry_seed") ?? "" };
+  const remember = () => keep({ ...state, ...shaped, x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
     depth: over.metric === "nc1" ? "" : over.metric, at: over.at });
 
   const place = element("p", { class: "quiet", role: "status", hidden: true });
-  /** While it is queued: how many come before it. */
+  /** While it is queued: how many come before it, and when it is expected to start. */
   const wait = async () => {
     while (item.status === "queued" && !signal.aborted) {
-      const { before } = await ask(`${path}/place`, { signal }).catch(() => ({ before: null }));
+      const { before, starts_in_seconds: seconds } = await ask(`${path}/place`, { signal }).catch(() => ({ before: null }));
       place.hidden = before === null;
-      if (before !== null) fill(place, before === 0 || before === 0n ? "Next in the queue." : `${before} before it in the queue.`);
+      if (before !== null) {
+        fill(place, Number(before) ? `${before} before it in the queue.` : "Next in the queue.",
+          Number(seconds ?? 0) > 1 ? ` It starts in about ${duration(Number(seconds))}.` : null);
+      }
       await new Promise((resolve) => setTimeout(resolve, PLACE_MS));
     }
     place.hidden = true;
@@ -77,7 +81,7 @@ export async function show({ node: page, signal, search, id }) {
   const about = annotations(path, (fresh) => { item = fresh; header(); later(); }, act);
   const picture = curves(path, signal, item, state, () => { remember(); later(); });
   const layers = depth(path, signal, over, remember);
-  const theory = comparison(), shape = geometry(path, signal, item), log = logs(path, signal), files = artifacts(path, signal);
+  const theory = comparison(), shape = geometry(path, signal, item, shaped, remember), log = logs(path, signal), files = artifacts(path, signal);
   const pre = element("pre", { tabindex: 0 }, json());
   const config = element("details", { open: Boolean(state.preset), ontoggle: async () => {
     if (config.open && !config.querySelector("table")) {
@@ -114,20 +118,20 @@ export async function show({ node: page, signal, search, id }) {
     fill(result, item.result?.verdict.length ? verdictList(item.result.verdict) : null,
       item.error ? element("p", { class: "errors", role: "alert" }, item.error) : null, facts(item));
     fill(values, finalValues(item));
-    shape.show(item);
     picture.measured(item.result);
   };
 
   const redraw = async () => {
     const style = await picture.redraw();
     await layers.refresh(picture.layersOf(), style);
+    shape.refresh(ended(item.status));
   };
   const compareTheory = async () => {
     const found = await ask(`${path}/theory`, { signal });
     picture.compared(found.comparison);
     theory.show(found);
   };
-  /** What cannot be drawn or predicted is said, and the rest of the page stays. */
+  /** Says what cannot be drawn or predicted; the rest of the page is not changed. */
   const drawAll = async () => {
     const failed = (await Promise.allSettled([compareTheory(), redraw()])).find((one) => one.status === "rejected");
     if (failed && !signal.aborted) fill(note, problem(failed.reason));

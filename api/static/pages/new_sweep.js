@@ -5,6 +5,7 @@ import { onlyOnce, Problem, send } from "../server/api.js";
 import { parse, print } from "../server/json.js";
 import { find, select } from "../parts/editor.js";
 import { element, fill, title } from "../parts/element.js";
+import { prediction } from "../parts/prediction.js";
 import { cards, presets } from "../parts/presets.js";
 
 const AXES = { regularization: "regularization.features=[0.002, 0.005, 0.02]", data: "optimizer.learning_rate=[0.01, 0.05]" };
@@ -74,6 +75,22 @@ const counted = (text) => {
   } catch { return ""; }
 };
 
+/** A combination's config: the base with the first value of each axis, or with the last. Throws where it cannot be read.
+ * @param {string} base @param {string} axes @param {boolean} isLast */
+function combination(base, axes, isLast) {
+  const config = parse(base);
+  for (const [path, { text }] of Object.entries(axesOf(axes))) {
+    const given = parse(text), value = Array.isArray(given) ? given.at(isLast ? -1 : 0) : isLast ? given.to : given.from;
+    if (value === undefined) continue;
+    if (config.preset !== undefined) config.set = { ...config.set, [path]: value };
+    else {
+      const keys = path.split("."), last = keys.pop() ?? "";
+      keys.reduce((at, key) => (Object.hasOwn(at, key) ? at[key] : (at[key] = {})), config)[last] = value;
+    }
+  }
+  return print(config);
+}
+
 /** A field, with the place of its faults beneath its label. @param {string} name @param {HTMLInputElement | HTMLTextAreaElement} control @returns {Field} */
 function field(name, control) {
   const faults = element("div", { id: `${name}-faults` });
@@ -86,13 +103,20 @@ function field(name, control) {
 export async function show({ node: page, signal, search }) {
   title("New sweep");
   const all = [...await presets(signal), ...await presets(signal, "sweep")];
-  const count = () => fill(amount, counted(axes.value));
+  const ends = ["First combination", "Last combination"].map((name) => prediction(signal, () => {}, name));
+  /** How many there are, and what is predicted at the ends of the axes. */
+  const count = () => {
+    fill(amount, counted(axes.value));
+    ends.forEach((end, i) => {
+      try { end.ask(combination(base.value, axes.value, i > 0)); } catch { return; }  // while it is typed it is often no JSON
+    });
+  };
   /** @type {Record<string, Field>} */
   const fields = {
     name: field("name", element("input", { maxlength: 200, autocomplete: "off" })),
-    axes: field("axes", element("textarea", { spellcheck: "false", class: "short", oninput: count })),
+    axes: field("axes", element("textarea", { spellcheck: "false", class: "short", oninput: () => count() })),
     more: field("more", element("textarea", { spellcheck: "false", class: "short" })),
-    base: field("base", element("textarea", { spellcheck: "false" })),
+    base: field("base", element("textarea", { spellcheck: "false", oninput: () => count() })),
   };
   const [name, axes, more, base] = [fields.name.control, fields.axes.control, fields.more.control, fields.base.control];
   const amount = element("output", { class: "quiet", for: "axes" }), note = element("div", { role: "alert" });
@@ -153,7 +177,7 @@ export async function show({ node: page, signal, search }) {
       if (!(error instanceof Problem)) throw error;
       mark(error.errors, error.message);
     } finally { run.disabled = false; }
-  } }, element("div", { class: "bar" }, run, amount), note, fields.name.node, fields.axes.node, fields.more.node, fields.base.node);
+  } }, element("div", { class: "bar" }, run, amount), note, fields.name.node, fields.axes.node, element("div", { class: "ends" }, ends.map((end) => end.node)), fields.more.node, fields.base.node);
   const draft = search.get("draft") && parse(sessionStorage.getItem("ncore-sweep") ?? "null");
   page.replaceChildren(element("h1", {}, "New sweep"),
     element("p", { class: "quiet" }, "One experiment for each combination of the axes’ values, at most 10,000. All are queued or none."),

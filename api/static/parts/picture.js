@@ -54,6 +54,10 @@ const fit = (picture, pixels, height) => {
   for (const panel of panelsOf(picture)) {
     panel.width = Math.max(LEAST_PIXELS, Math.min(MOST_PIXELS, each));
     if (height) panel.height = height;
+    for (const { encoding } of layersOf(panel)) {  // a longer ramp would shrink the whole picture
+      const legend = encoding?.color?.legend;
+      if (legend?.gradientLength) legend.gradientLength = Math.min(legend.gradientLength, panel.width);
+    }
   }
   return picture;
 };
@@ -66,7 +70,7 @@ function zoomable(panel) {
 
 const NAMED = ["experiment", "shade", "depth", "layer", "metric"];
 
-/** Without what is called by one of the names. @param {VegaLite} picture @param {Set<string>} hidden */
+/** The picture without the parts of these names. @param {VegaLite} picture @param {Set<string>} hidden */
 function hide(picture, hidden) {
   for (const [name, rows] of Object.entries(picture.datasets ?? {})) {
     picture.datasets[name] = rows.filter((/** @type {any} */ row) => !NAMED.some((field) => hidden.has(row[field])));

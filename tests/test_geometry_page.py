@@ -1,0 +1,46 @@
+"""The dashboard's section of the geometry: any kept step, in the address, beside what is predicted."""
+
+import re
+
+import httpx
+import pytest
+from browser import MARKS, browser, page, provoked
+from playwright.sync_api import expect
+
+from ncore.client import Client
+
+FIXTURES = (browser, page, provoked)
+pytestmark = MARKS
+
+
+@pytest.fixture(scope="module")
+def served(service):
+    """What is looked at here leaves the shared service as it is."""
+    return service
+
+
+def test_the_geometry_is_shown_at_each_kept_step_and_its_address_brings_it_again(page, served, provoked):
+    with Client(served.url) as client:
+        changes = {"name": "shapes", "optimizer.steps": 300, "measure.points": 30, "seeds": [0, 1]}
+        path = f"experiments/{client.submit('fig1', changes).wait(progress=False).id}"
+        other = client.submit({"model": {"kind": "external", "classes": 3, "layers": ["h1"]}})
+    kept = httpx.get(f"{served.url}/{path}/geometry?seed=1&step=0").json()
+    page.goto(f"{served.url}/#/{path}")
+    section = page.locator("details", has=page.locator("summary", has_text="Geometry"))
+    section.locator("summary").click()
+    expect(section.locator("svg[aria-label='Cosines of shapes, seed 0, step 300']")).to_be_visible()
+    section.get_by_role("combobox", name="Seed").select_option("1")
+    section.get_by_role("slider").press("Home")
+    maps = section.locator("svg[aria-label='Cosines of shapes, seed 1, step 0']")
+    for _ in range(2):
+        expect(maps).to_be_visible()
+        assert "geometry=0&geometry_seed=1" in page.url
+        said = maps.locator("path[aria-label]").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+        cosines = [float(found[1].replace("−", "-")) for one in said if (found := re.search(r"cosine: ([^\s;]+)", one))]
+        assert cosines[:4] == pytest.approx(kept["items"][0]["cosines"][0], abs=1e-4)
+        expect(section.get_by_text("class means, h1, predicted")).to_be_visible()
+        expect(section.locator("svg[aria-label='Singular values of shapes, seed 1']")).to_contain_text("predicted = ")
+        page.reload()
+    provoked.append("409")
+    page.goto(f"{served.url}/#/experiments/{other.id}?geometry=last")
+    expect(section).to_contain_text("is measured elsewhere; its class means and weights are not sent here")
