@@ -20,7 +20,7 @@ SPARE = 1e-6
 ROUNDED = 1e-12
 """Of the longest mean's square, more than rounding takes from a square of a distance."""
 MOST_CLASSES = 1024
-"""Up to so many the means' distances from each other are taken, all at once."""
+"""Up to this many classes the means' distances from each other are taken, all at once."""
 
 
 def nearness(c: Tensor) -> Tensor:
