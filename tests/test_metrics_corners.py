@@ -8,6 +8,7 @@ import torch
 from test_metrics import by_hand, numbers, same, sample
 
 from ncore.metrics import Accumulator, measure, pairs
+from ncore.metrics.nc4 import Decisions
 from ncore.metrics.samples import Samples
 
 
@@ -214,3 +215,17 @@ def test_the_benchmark_agrees_with_its_slow_reference_at_its_smallest():
     assert len(benchmark.run(smallest=True)) == 6
     with pytest.raises(AssertionError, match=r"nc1 is 1\.1, the slow reference has 1"):
         benchmark.compare({"nc1": 1.0}, {"nc1": 1.1})
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.7, 5.0])
+def test_only_a_sample_half_the_way_to_another_mean_is_compared_with_others(spread, monkeypatch):
+    """None of them, some, nearly all."""
+    features, labels, weight, bias = sample(spread, 3.0, n=100)
+    means = np.stack([features[labels == j].mean(0) for j in range(4)])
+    span = np.linalg.qr((means - means.mean(0)).T)[0][:, :3]
+    apart = np.linalg.norm(means[:, None] - means, axis=2) + np.diag([np.inf] * 4)
+    away = np.linalg.norm((features - means[labels]) @ span, axis=1)
+    compared, choose = [], Decisions._compared
+    monkeypatch.setattr(Decisions, "_compared", lambda *given: compared.append(found := choose(*given)) or found)
+    assert measure(features, labels, weight, bias)["nc4"] == slow_nc4(features, labels, weight, bias)
+    assert torch.cat(compared).tolist() == np.flatnonzero(away >= apart.min(1)[labels] / 2).tolist()

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 from conftest import fresh_database
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, select, update
 
 from api import refining, sweep_submission
 from api.database import claims, curves, measurements, migrating, parts, states
@@ -93,6 +93,16 @@ def test_what_a_request_has_left_is_finished_by_the_next_round(database):
         assert session.get(Experiment, old) is None
     assert get_store().sizes(taken) == {}
     assert count(MeasurementRow) == 0
+
+
+def test_calls_are_sent_again_for_the_first_of_a_queue_and_for_none_behind_those(database, monkeypatch):
+    monkeypatch.setattr(states, "WAKE_UPS", 2)
+    first, second, third = made(), made(), made()
+    for called, due in (([first, second], []), ([], [first, second]), ([second], [first]), ([third], [first, second])):
+        with writing() as session:
+            session.execute(update(Experiment).values(sent_at=None))
+            states.mark_sent(session, called)
+            assert states.to_send_again(session)["cpu"] == due
 
 
 def test_experiments_are_in_no_list_and_no_queue_while_their_sweep_is_not_there(database):

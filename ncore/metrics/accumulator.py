@@ -56,7 +56,7 @@ class Accumulator:
         self.add(x, y)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """As `update`, of tensors that are known to be right."""
+        """The same as `update`, for tensors that have been checked."""
         if not self._begun:
             self._begin(x)
         self._known = None

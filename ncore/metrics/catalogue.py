@@ -89,7 +89,7 @@ number. So a vocabulary is measured.
 
 ## How exact, and when undefined
 
-- All is computed from the numbers as they are given, in float64; sums over classes are exact to some 90 bits, so that
+- All is computed from the numbers as they are given, in float64; sums over classes are exact to some 80 bits, so that
   the order of samples, batches and merged accumulators does not matter beyond 1e-12.
 - Differences of class means up to 2^-49 of the features' size (the longest centred mean and the largest spread of a
   class) are the rounding of the features themselves: where a class mean is the global mean up to that, `angle_*`,

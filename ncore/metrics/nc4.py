@@ -17,6 +17,8 @@ SMALLEST = 2.0**-126
 """Least scale: below it float32 loses digits."""
 SPARE = 1e-6
 """Of a sample's length, for directions so short among the means that their rounding hides them."""
+ROUNDED = 1e-12
+"""Of the longest mean's square, more than rounding takes from a square of a distance."""
 MOST_CLASSES = 1024
 """Up to this many classes the means' distances from each other are taken, all at once."""
 
@@ -31,7 +33,7 @@ def nearness(c: Tensor) -> Tensor:
 
 
 class Decisions:
-    """Decisions of the classifier W (K, d), b (K,), and of the nearest class mean, for samples.
+    """Decisions of the classifier W (K, d), b (K,), and of the nearest class mean, for samples of a float type.
 
     Distances are compared by c_l·h − ‖c_l‖²/2 around the centre of the means: an offset of all features costs no
     digits. First in float32, whose error is bounded; only where the two largest scores are closer than that bound
@@ -123,7 +125,7 @@ class Decisions:
         return self._candidates(near.add_(self._offsets[1]), bounds)
 
     def _look_again(self) -> None:
-        """In float64, with the logits around each class's own mean, so that no offset of all features costs digits."""
+        """Decides again in float64, by logits around each class's mean: an offset of all features costs no digits."""
         samples, labels = (torch.cat(parts) for parts in zip(*self._unsure, strict=True))
         self._unsure, self._unsure_rows = [], 0
         size = chunk_rows(samples, self.numbers)
@@ -148,10 +150,10 @@ def _reach(centred: Tensor) -> Tensor | None:
     """Half the distance (K,) of each mean to the next one, 0 where that is short; None of very many classes."""
     if len(centred) > MOST_CLASSES:
         return None
-    apart = torch.cdist(centred, centred, compute_mode="donot_use_mm_for_euclid_dist")
-    apart.fill_diagonal_(torch.inf)
-    half = apart.amin(1) / 2
-    return torch.where(half > 100 * SPARE * centred.norm(dim=1).amax(), half, 0.0)
+    squares = centred.square().sum(1)
+    apart = squares[:, None] + squares - 2 * centred @ centred.mT - ROUNDED * squares.amax()
+    half = apart.fill_diagonal_(torch.inf).amin(1).clamp(min=0).sqrt() / 2
+    return torch.where(half > 100 * SPARE * squares.amax().sqrt(), half, 0.0)
 
 
 def nc4(
