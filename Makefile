@@ -7,7 +7,7 @@ READY := .venv/.ready
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test up test-fast test-nightly test-matrix coverage compose-test lint docs bench bench-check soak format lock
+.PHONY: help setup demo test up test-fast test-nightly test-matrix coverage compose-test lint docs bench bench-check bench-gpu soak format lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ bench: $(READY) ## the benchmarks, as ratios within one run, and their page, doc
 
 bench-check: $(READY) ## whether any ratio is worse than the committed one beyond their spread
 	@$(BIN)/python -m benchmarks --check
+
+bench-gpu: $(READY) ## the benchmarks of what a GPU runs; where there is none one line says so (status 0)
+	@$(BIN)/python -m benchmarks gpu
 
 format: $(READY) ## put the sources into the common format
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -43,7 +43,7 @@ def up(given: Namespace) -> int:
 
 
 def warn_of_open_doors(settings: Settings) -> None:
-    """On the terminal too: nobody reads the log of the API before something has happened."""
+    """Prints the warning on the terminal too: nobody reads the API's log before something has gone wrong."""
     from api.web.hosts import open_doors
 
     warning = open_doors(settings)

@@ -95,7 +95,7 @@ def broker(text: str) -> str:
 
 
 def _with_certificates(text: str, query: str, allowed: str) -> str:
-    """What does not say how a certificate is checked has it checked."""
+    """Turns certificate checks on where the URL does not mention them."""
     given = re.search(r"(?:^|&)ssl_cert_reqs=([^&]*)", query)
     if given is None:
         return f"{text}{'&' if query else '?'}ssl_cert_reqs=required"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api.settings import get_settings
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:  # imported where they are used: the API is up sooner
     from celery import Celery
 
 TASK = "ncore.run"
-QUEUES = {"cpu": "ncore.cpu", "gpu": "ncore.gpu"}
-"""Names on the broker of the wake-up calls for each kind of worker; a GPU worker listens to both."""
+QUEUES = {"cpu": "ncore.cpu", "gpu": "ncore.gpu", "gpus": "ncore.gpus"}
+"""Names on the broker of the wake-up calls for each queue of experiments. A GPU worker listens to the first two, and to
+the last where one of its children has several GPUs."""
 
 PROBE, PROBE_SECONDS = "ncore.probe", 60
 """A key that is written, for so long, to see whether the broker takes anything."""
@@ -26,6 +27,9 @@ START_SECONDS = 120.0
 
 OVERRULING = ("BROKER_URL", "BROKER_READ_URL", "BROKER_WRITE_URL", "RESULT_BACKEND", "CONFIG_MODULE", "LOADER")
 """Variables CELERY_… of other projects that Celery would obey more than what it is given here."""
+
+AT_ONCE: Mapping[str, Any] = {"max_retries": 1, "interval_start": 0}
+"""A broker that is away is asked twice, without a pause: nobody waits for it, since the reconciler sends again."""
 
 
 @lru_cache
@@ -52,7 +56,12 @@ def get_celery() -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_retry=True,
         broker_connection_max_retries=None,
-        broker_transport_options={"socket_timeout": 10, "socket_connect_timeout": 3, "retry_on_timeout": True},
+        broker_transport_options={
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "retry_on_timeout": True,
+            **AT_ONCE,
+        },
         task_publish_retry=False,
     )
     return app
@@ -83,7 +92,7 @@ def _connected() -> Iterator[redis.Redis]:
     One that was made earlier would not do: it still leads to a server whose socket is gone.
     """
     with get_celery().connection_for_write() as connection:
-        connection.connect()
+        connection.ensure_connection(**AT_ONCE, reraise_as_library_errors=False)
         client: redis.Redis = connection.channel().client  # type: ignore[attr-defined]
         yield client
 

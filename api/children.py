@@ -86,7 +86,7 @@ class Child:
             return log.read().decode(errors="replace")
 
     def replace(self) -> None:
-        """Kills it, without a word to it, and starts it again."""
+        """Kills it with SIGKILL and starts it again."""
         self.process.kill()
         self.process.wait()
         self._kill_group()
@@ -122,7 +122,7 @@ def die_with_parent() -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """As many open files and connections as this process may have at most: the usual 1024 are few for a server."""
+    """Raises the limit of open files and connections to the system's maximum; the usual 1024 are few for a server."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -21,7 +21,7 @@ class EndedError(RuntimeError):
 
 
 class UnheardError(EndedError):
-    """It had ended before it began with the question: another one may be asked."""
+    """The process had ended before it took the question, so another process may be asked."""
 
 
 class LateError(RuntimeError):
@@ -88,7 +88,7 @@ class Companion:
 
 
 def answer_all(answer: Callable[[Any], Any], memory_bytes: int) -> None:
-    """Answers what the pipe asks, within so much memory, until its other end is closed."""
+    """Answers questions from the pipe, within a memory limit, until its other end is closed."""
     die_with_parent()
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     pipe = Connection(int(sys.argv[1]))

@@ -19,7 +19,7 @@ MOST_WAITING = 8
 """Pictures that wait for a child; each holds a thread of the API."""
 SECONDS = 30.0
 PICTURES_PER_CHILD = 200
-"""A child is replaced after so many: the JavaScript engine gives memory back to no one."""
+"""A child is replaced after this many pictures, since the JavaScript engine never gives memory back."""
 MEMORY_BYTES = 2 << 30
 ADVICE = "try again, or ask for fewer panels, layers or experiments"
 EMPTY = '{"data": {"values": [{}]}, "mark": "text", "encoding": {"text": {"value": "1"}}}'

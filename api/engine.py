@@ -1,4 +1,4 @@
-"""What needs torch, in a process of its own, `python -m api.engine`: measuring what was sent, describing models.
+"""A process with torch beside the API, `python -m api.engine`: it measures uploaded features and describes models.
 
 The API itself imports no torch. The process is started at the first question, is killed where a question takes too long
 or too much memory, and ends after a while without one. Where torch is not installed there is none.
@@ -117,7 +117,7 @@ class Engine:
 
 
 def measured(body: bytes, classes: Any, keys: Mapping[str, str], limit_bytes: int) -> dict[str, Any]:
-    """What `Engine.measure` gives. Raises ValueError."""
+    """The answer to `Engine.measure`. Raises ValueError."""
     from ncore.saved import read_bytes
 
     saved = read_bytes(body, keys, limit_bytes=limit_bytes)
@@ -129,7 +129,7 @@ def measured(body: bytes, classes: Any, keys: Mapping[str, str], limit_bytes: in
 
 
 def described(kind: str, body: Mapping[str, Any], channels: int, image_size: int) -> Description:
-    """What `Engine.describe` gives. Raises SpecError."""
+    """The answer to `Engine.describe`. Raises SpecError."""
     from ncore.network.describing import describe
 
     model = NETWORKS[kind].model_validate(body)

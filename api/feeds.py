@@ -1,6 +1,6 @@
-"""What is new in the experiments that streams follow: looked up once for all streams of this process.
+"""News of the experiments that event streams follow, looked up once for all streams of this process.
 
-The cursor is the `seq` that an experiment's one writer gives its rows; the experiment's own row tells the last one, so
+The cursor is the `seq` that an experiment's one writer gives its rows; the experiment's own row has the last one, so
 that one query of these rows serves any number of streams. A batch of measurements is read, and put into the form in
 which it is sent, once for all streams that have come equally far. No stream holds a database session.
 """
@@ -28,14 +28,14 @@ log = logging.getLogger("ncore.api")
 LOOK_SECONDS = 0.1
 AWAY_SECONDS = 1.0
 BATCH = 500
-TOLD = {"status", "progress", "attempt", "worker", "device", "error"}
-TOLD |= {"name", "tags", "priority", "archived", "updated_at"}
-"""Without the notes, which are long: `updated_at` says when to ask for them."""
+STATUS_FIELDS = {"status", "progress", "attempt", "worker", "device", "error"}
+STATUS_FIELDS |= {"name", "tags", "priority", "archived", "updated_at"}
+"""Fields of a status event. The notes are left out because they are long; `updated_at` says when to fetch them."""
 State = dict[str, Any]
 
 
 class Feed:
-    """What is known of one experiment: its `state` (None: deleted) and `last_seq`; `changed` is set by a change."""
+    """The latest about one experiment: `state` (None: deleted) and `last_seq`; `changed` is set by a change."""
 
     def __init__(self, experiment_id: str) -> None:
         self.experiment_id, self.listeners, self.last_seq = experiment_id, 0, 0
@@ -43,7 +43,7 @@ class Feed:
         self.known, self.changed = asyncio.Event(), asyncio.Event()
         self._newest: dict[int, asyncio.Future[tuple[bytes, int]]] = {}
 
-    def tell(self, state: State | None, last_seq: int) -> None:
+    def update(self, state: State | None, last_seq: int) -> None:
         if self.known.is_set() and (state, last_seq) == (self.state, self.last_seq):
             return
         self.state, self.last_seq = state, last_seq
@@ -99,14 +99,14 @@ class Watch:
                 continue
             for experiment_id, (state, last_seq) in found.items():
                 if experiment_id in self._feeds:
-                    self._feeds[experiment_id].tell(state, last_seq)
+                    self._feeds[experiment_id].update(state, last_seq)
             await asyncio.sleep(LOOK_SECONDS)
 
 
 def _states(experiment_ids: list[str]) -> dict[str, tuple[State | None, int]]:
     with reading() as session:
         rows = list(session.scalars(select(Experiment).where(Experiment.id.in_(experiment_ids), VISIBLE)))
-    found = {row.id: (shown(row).model_dump(mode="json", include=TOLD), row.last_seq) for row in rows}
+    found = {row.id: (shown(row).model_dump(mode="json", include=STATUS_FIELDS), row.last_seq) for row in rows}
     return {experiment_id: found.get(experiment_id, (None, 0)) for experiment_id in experiment_ids}
 
 

@@ -16,7 +16,7 @@ from api.settings import SettingsError
 log = logging.getLogger("ncore.home")
 LOCK = "service.lock"
 OURS = ("ncore.db*", "*.lock", "*.aof", "appendonlydir", "logs", "experiments")
-"""What a service makes in its home; whatever else lies there keeps its modes."""
+"""Names of files that a service makes in its home; other files there keep their modes."""
 FOLDER_MODE, FILE_MODE, OTHERS = 0o700, 0o600, 0o077
 
 

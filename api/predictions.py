@@ -1,4 +1,4 @@
-"""What the theory predicts for the specs that are asked about again and again: computed once."""
+"""Predictions for stored specs, cached because pages and pictures ask for them again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ncore.spec import stored_spec
 from ncore.theory import Prediction, predict
 
 UNUSED = ("name", "tags", "seeds", "device", "priority", "optimizer", "measure", "precision")
-"""What no prediction depends on."""
+"""Fields of a spec that no prediction depends on."""
 
 
 def prediction_of(spec: Mapping[str, Any]) -> Prediction:

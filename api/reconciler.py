@@ -41,7 +41,7 @@ class Patience:
         self._until, self._is_owed = 0.0, False
 
     def is_over(self, moment: datetime) -> bool:
-        """Asked once a round, with the database's clock as it is now."""
+        """Whether the wait is over; to be called once a round, with the database's time."""
         at, last = time.monotonic(), self._round
         self._round = at, moment
         if at < self._until:
@@ -56,12 +56,12 @@ class Patience:
         self._until, self._is_owed = time.monotonic() + get_settings().lease_seconds, True
 
 
-def _was_held_up(passed: float, told: float) -> bool:
-    """Whether a round came late, or the database's clock has `told` of other seconds than have passed."""
+def _was_held_up(passed: float, counted: float) -> bool:
+    """Whether a round came late, or the database's clock advanced by another time than the one that passed."""
     slack = get_settings().lease_seconds / 3
-    held_up = passed > ROUND_SECONDS + slack or abs(told - passed) > slack
+    held_up = passed > ROUND_SECONDS + slack or abs(counted - passed) > slack
     if held_up:
-        log.warning("%.1f s since the last round, %.1f s by the database's clock: leases stand", passed, told)
+        log.warning("%.1f s since the last round, %.1f s by the database's clock: leases stand", passed, counted)
     return held_up
 
 
@@ -72,6 +72,7 @@ def reconcile(patience: Patience) -> None:
         if patience.is_over(_clock(session)):
             states.requeue_expired(session)
             states.lose_silent(session)
+            states.fail_too_large(session)
             workers.forget_lost_workers(session)
     waiting = broker.waiting()
     if waiting is None:

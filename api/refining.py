@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading, writing
 from api.database.sweeps import rows_of
 from api.database.tables import Experiment, Sweep
-from api.submission import wake
+from api.submission import notify_workers
 from api.sweep_submission import rows_of_points, write_rows
 from ncore.spec import SpecError
 from ncore.sweeps.plan import Plan, Point, SweepRequest
@@ -32,7 +32,7 @@ def refine_sweeps() -> None:
 
 
 def _due(session: Session, sweep: Sweep) -> tuple[Plan, list[Point]]:
-    """What is to be added; nothing once a user has cancelled."""
+    """The points to add; none once a user has cancelled."""
     request = SweepRequest.model_validate(sweep.request)
     plan = Plan(request)
     assert request.refine is not None  # noqa: S101 (for the type checker)
@@ -62,4 +62,4 @@ def _add(sweep: Sweep, plan: Plan, points: list[Point]) -> None:
             write_rows(session, rows)
     if rows:
         log.info("sweep=%s round %d: %d experiments more", sweep.id, sweep.round + 1, len(rows))
-        wake([(row["id"], row["queue"]) for row in rows])
+        notify_workers([(row["id"], row["queue"]) for row in rows])

@@ -20,7 +20,7 @@ log = logging.getLogger("ncore.api")
 
 
 def remove(experiment_id: str, seconds: float = REQUEST_SECONDS) -> bool:
-    """Deletes what it can in about so long; whether all is gone."""
+    """Deletes for about `seconds`; returns whether everything is gone."""
     get_store().remove_all(experiment_id)
     turns, until = parts.Turns(), time.monotonic() + seconds
     while True:

@@ -43,8 +43,9 @@ class ServiceError(RuntimeError):
 class Service:
     """The children of one service; `url` is where its API answers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, with_workers: bool = True) -> None:
         self.settings = settings
+        self._workers = settings.workers if with_workers else 0
         self.url = url_of(settings.host, settings.port)
         self.children: dict[str, Child] = {}
         self._unready = ""
@@ -63,7 +64,7 @@ class Service:
             if not settings.broker_url:
                 self._start_broker()
             self._child("api", _api_command(settings))
-            for number in range(settings.workers):
+            for number in range(self._workers):
                 self._start_worker(number)
             self._await("api", self._is_ready)
         except BaseException:
@@ -72,7 +73,7 @@ class Service:
         self._watcher.start()
 
     def _check(self) -> None:
-        """What is told at once here, in words, instead of by children that cannot start."""
+        """Raises at once, in words, what would otherwise show as children that cannot start."""
         check_listening(self.settings.host, self.settings.port)
         damage = integrity.damage_of(self.settings.database)
         if damage is not None:
@@ -175,11 +176,11 @@ def _inherited() -> dict[str, str]:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Service]:
-    """`with running(settings) as service:` the service is up inside and gone after."""
+def running(settings: Settings, with_workers: bool = True) -> Iterator[Service]:
+    """`with running(settings) as service:` the service is up inside and gone after; maybe without workers."""
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port(settings.host)})
-    service = Service(settings)
+    service = Service(settings, with_workers)
     service.start()
     try:
         yield service

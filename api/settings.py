@@ -17,6 +17,8 @@ from api import addresses
 DAY_SECONDS = 86_400.0
 MOST_BYTES = 2**62
 MOST_PROCESSES = 1024
+IN_WORDS = {"gpus": "auto, none or indexes like 0,2", "cuda_graphs": "auto or none"}
+"""What is allowed where a pattern says it."""
 
 
 class SettingsError(ValueError):
@@ -58,6 +60,11 @@ class Settings(BaseSettings):
         default="auto",
         pattern=r"^(auto|none|\s*[0-9]{1,4}\s*([,+]\s*[0-9]{1,4}\s*)*)$",
         description="a worker's GPUs: auto (all; the CPU if none), none, or indexes: 0,2; 0+1 gives one child two",
+    )
+    cuda_graphs: str = Field(
+        default="auto",
+        pattern="^(auto|none)$",
+        description="auto: steps on a GPU are captured as CUDA graphs and replayed; none: never",
     )
     gpu_wait_seconds: float = Field(
         default=300.0, ge=0, le=30 * DAY_SECONDS, description="how long a GPU worker that is away is waited for"
@@ -216,8 +223,8 @@ def _in_words(error: ErrorDetails) -> str:
 
 def _allowed(name: str) -> str:
     field = Settings.model_fields[name]
-    if name == "gpus":
-        return "auto, none or indexes like 0,2"
+    if name in IN_WORDS:
+        return IN_WORDS[name]
     least = next((m.ge for m in field.metadata if isinstance(m, Ge)), None)
     most = next((m.le for m in field.metadata if isinstance(m, Le)), None)
     if least is None or most is None:

@@ -17,6 +17,8 @@ from typing import Any
 
 from api.settings import get_settings
 
+CHECKPOINT, PREVIOUS, FINAL = "checkpoint.pt", "checkpoint.previous.pt", "final.safetensors"
+"""The files of an experiment: its last checkpoint, the one before, and its final state."""
 CHUNK_BYTES = 1 << 20
 PROBE_BYTES = 1 << 20
 FOLDER_MODE = 0o700

@@ -1,4 +1,4 @@
-"""From a spec to a queued experiment: limits, idempotency, room in the queue, the row, the call to a worker."""
+"""Submission of a spec: limits, idempotency, room in the queue, the row of the experiment, the call to a worker."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _gib(n: float) -> str:
     return f"{n / 2**30:{'.3g' if n < 1000 * 2**30 else '.0f'}} GiB"
 
 
-def wake(rows: Sequence[tuple[str, str]]) -> None:
+def notify_workers(rows: Sequence[tuple[str, str]]) -> None:
     """Calls a worker for each (id, queue), after the commit; when the broker is away the reconciler does it later."""
     with reading() as session:
         kinds = {queue: workers.queue_of(session, queue) for queue in {queue for _, queue in rows}}
@@ -76,7 +76,7 @@ def wake(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def digest_of(body: Any) -> str:
-    """What a body is recognised by, whatever the order of its fields."""
+    """The digest that recognises a body whatever the order of its fields."""
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -112,7 +112,7 @@ def _made_before(table: type[Submitted], key: str | None, digest: str) -> Submit
 
 
 def check_queue(session: Session, more: int) -> None:
-    """Raises the 429 where the queue has no room for so many more."""
+    """Raises the 429 where the queue has no room for `more` experiments."""
     limit = get_settings().max_queued
     queued = session.scalar(select(func.count(Experiment.id)).where(Experiment.status == "queued", VISIBLE)) or 0
     if queued + more > limit:
@@ -121,13 +121,19 @@ def check_queue(session: Session, more: int) -> None:
 
 
 def values_of(spec: Spec) -> dict[str, Any]:
-    """What the row of a new experiment that workers train holds of its spec, and its id."""
+    """The columns of a new experiment's row that come from its spec, and its id."""
     return {
         **_named(spec),
         "total": spec.optimizer.steps if isinstance(spec, UfmSpec) else 0,
         "priority": spec.priority,
-        "queue": "gpu" if wants_gpu(spec) else "cpu",
+        "queue": _queue_of(spec),
     }
+
+
+def _queue_of(spec: Spec) -> str:
+    if not wants_gpu(spec):
+        return "cpu"
+    return "gpus" if isinstance(spec, NetworkSpec) and spec.devices > 1 else "gpu"
 
 
 def _named(spec: AnySpec) -> dict[str, Any]:
@@ -143,7 +149,10 @@ def _named(spec: AnySpec) -> dict[str, Any]:
 
 def row_of(session: Session, spec: AnySpec, **more: Any) -> Experiment:
     """The new row of an experiment: queued, or running where its owner measures it."""
-    own = {**_named(spec), **states.started()} if isinstance(spec, ExternalSpec) else values_of(spec)
+    if isinstance(spec, ExternalSpec):
+        own = {**_named(spec), "total": spec.model.steps or 0, **states.started()}
+    else:
+        own = values_of(spec)
     row = Experiment(**own, **more)
     session.add(row)
     journal.write(session, row.id, "submitted")

@@ -1,4 +1,4 @@
-"""From a sweep's request to queued experiments: all of them or none, written in parts; and more of them later."""
+"""Submission of a sweep: all its experiments or none, written in parts; more of them later where it is adaptive."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from api.database import parts
 from api.database.facts import note_specs
 from api.database.sessions import reading, writing
 from api.database.tables import Experiment, LogLine, Sweep, new_id, now
-from api.submission import check_limits, check_queue, values_of, wake
+from api.submission import check_limits, check_queue, notify_workers, values_of
 from ncore.spec import SpecError
 from ncore.sweeps.plan import Plan, Point, Spec, SweepRequest
 
 MAX_FAULTS = 20
 MAX_BYTES = 64_000_000
-"""Of all specs of a sweep, as JSON."""
+"""Most bytes of all specs of a sweep, as JSON."""
 WRITTEN = 200
 """Experiments that one transaction writes."""
 WOKEN = 100
@@ -82,7 +82,7 @@ def insert_sweep(request: SweepRequest, key: str | None, digest: str) -> Sweep:
     except BaseException:
         parts.change_sweep(sweep.id, parts.take_out)
         raise
-    wake(first)
+    notify_workers(first)
     return sweep
 
 

@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
             return 2
     record = _record.load()
     complaints: list[str] = []
+    lines: list[str] = []
     table = Table("benchmark", "ours", "against", "", "unit", "ratio", "quartiles", "goal", "kept")
     for name in names or known:
         print(f"running {name} ...", flush=True)
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> int:
         found = _record.of_module(results, time.monotonic() - began)
         for one in results:
             table.add_row(*_cells(name, one))
+            lines += [f"{name}: {one.name}: not run: {one.reason}"] if isinstance(one, NotRun) else []
         if "--check" in options:
             complaints += _record.regressions(name, found, record[name]) if name in record else []
         elif "--smallest" not in options:
@@ -51,7 +53,10 @@ def main(arguments: list[str]) -> int:
             record = {**_record.load(), name: found}
             _record.save(record)
             _page.write(record)
-    Console(width=180).print(table)
+    if len(lines) == table.row_count:
+        print("\n".join(lines))
+    else:
+        Console(width=180).print(table)
     print("\n".join(complaints))
     return 1 if complaints else 0
 

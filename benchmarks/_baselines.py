@@ -22,13 +22,13 @@ State = list[Tensor]
 class Problem:
     """What all loops need of a spec without a bias: start, targets, labels, rates."""
 
-    def __init__(self, spec: UfmSpec, seed: int = 0) -> None:
+    def __init__(self, spec: UfmSpec, seed: int = 0, device: str = "cpu") -> None:
         self.spec = spec
         full = spec.model_copy(update={"optimizer": spec.optimizer.model_copy(update={"form": "full"})})
         start = make_start(full, seed)
         dtype = torch.float32 if spec.precision == "float32" else torch.float64
-        self.state: State = [tensor.to(dtype) for tensor in (start.columns, *start.weights)]
-        self.targets, self.labels = start.targets.to(dtype), start.labels
+        self.state: State = [tensor.to(device, dtype) for tensor in (start.columns, *start.weights)]
+        self.targets, self.labels = start.targets.to(device, dtype), start.labels.to(device)
         self.samples = len(start.labels)
         self.rate = spec.optimizer.learning_rate
         self.decays = (spec.regularization.features, *spec.weight_decays)

@@ -55,7 +55,7 @@ def run(smallest: bool = False) -> list[Row | NotRun]:
         time.sleep(0 if smallest else REST_SECONDS)
         after = megabytes(service)["api"]
     return [
-        Row.of_goal("the whole service at rest", [whole], AT_REST, "MB")._replace(note=told(parts)),
+        Row.of_goal("the whole service at rest", [whole], AT_REST, "MB")._replace(note=listed(parts)),
         Row.of_goal(
             f"added to the API by {20 * len(KINDS)} pictures and exports", [max(after - before, LEAST)], ADDED, "MB"
         ),
@@ -85,7 +85,7 @@ def held(pids: Sequence[int]) -> float:
     return (own + files.total()) / 1024
 
 
-def told(parts: Mapping[str, float]) -> str:
+def listed(parts: Mapping[str, float]) -> str:
     own = ", ".join(f"{name} {value:.0f}" for name, value in parts.items())
     return f"{own}; a process that only imports torch holds {only_torch():.0f}"
 

@@ -51,8 +51,8 @@ class Bare:
         self._old, self._residual = torch.empty_like(self.w), torch.empty_like(self.targets)
         rate, samples = together[0].optimizer.learning_rate, sum(together[0].model.class_sizes)
         self._share = rate / samples
-        self._keep_w = _column([1 - rate * spec.weight_decays[0] for spec in together])
-        self._keep_x = _column([1 - rate * spec.regularization.features for spec in together])
+        self._keep_w = _column([1 - rate * spec.weight_decays[0] for spec in together]).to(self.w.device)
+        self._keep_x = _column([1 - rate * spec.regularization.features for spec in together]).to(self.w.device)
 
     def run(self, steps: int) -> None:
         w, x, old, residual, share = self.w, self.x, self._old, self._residual, self._share
@@ -67,9 +67,9 @@ def _column(values: list[float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)[:, None, None]
 
 
-def engine_row(count: int, chunks: int, turns: int) -> Row:
+def engine_row(count: int, chunks: int, turns: int, device: str = "auto") -> Row:
     """A step of a batch whose λ differ, with its looks at whether the numbers are finite, against the bare loop."""
-    together = specs(count)
+    together = specs(count, device=device)
     run, bare = begin_together(together), Bare(together)
     with torch.no_grad():
         run._train(3)
@@ -80,7 +80,11 @@ def engine_row(count: int, chunks: int, turns: int) -> Row:
             for _ in range(chunks):
                 run._train(CHUNK)
 
-        seconds = seconds_in_turns({"ours": ours, "bare": lambda: bare.run(chunks * CHUNK)}, turns)
+        def theirs() -> float:
+            bare.run(chunks * CHUNK)
+            return float(bare.w[0, 0, 0])  # waits for a GPU, as ours does after each chunk
+
+        seconds = seconds_in_turns({"ours": ours, "bare": theirs}, turns)
     steps = chunks * CHUNK * count
     micro = {name: [second * 1e6 / steps for second in taken] for name, taken in seconds.items()}
     name = f"step, one of {count} with different λ"

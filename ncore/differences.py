@@ -1,4 +1,4 @@
-"""In what specs differ: their fields as dotted paths and values."""
+"""Differences between specs, as dotted paths and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment will need, from its spec alone."""
+"""Estimates of memory and of the right device, from a spec alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a spec or a request, field by field, in words that name what was given: never more than fits."""
+"""Faults of a spec or a request, field by field, in words that quote the given value; bounded in number and length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ncore.text import escaped
 MAX_FAULTS = 100
 MAX_FIELD = 120
 MAX_MESSAGE = 400
-MAX_TOLD = 10
+MAX_LISTED = 10
 """Faults that the summary in one line names."""
 Fault = dict[str, str]
 
@@ -40,8 +40,8 @@ def bounded(faults: Iterable[Mapping[str, str]]) -> list[Fault]:
 
 def summary(faults: Sequence[Mapping[str, str]]) -> str:
     """The faults in one line."""
-    told = [": ".join(filter(None, (fault["field"], fault["message"]))) for fault in faults[:MAX_TOLD]]
-    return "; ".join([*told, f"and {len(faults) - MAX_TOLD} more"] if len(faults) > MAX_TOLD else told)
+    listed = [": ".join(filter(None, (fault["field"], fault["message"]))) for fault in faults[:MAX_LISTED]]
+    return "; ".join([*listed, f"and {len(faults) - MAX_LISTED} more"] if len(faults) > MAX_LISTED else listed)
 
 
 def _cut(text: str, most: int) -> str:

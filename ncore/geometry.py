@@ -27,7 +27,7 @@ MOST_KEPT_STEPS, MOST_KEPT_BYTES = 50, 1 << 23
 HEADER_BYTES = 80
 """About what names, types and places of one matrix take, beside its numbers."""
 MOST_HEADER, MOST_BYTES = 1 << 24, 1 << 28
-"""Of the header of a file, and of a tensor that is read: samples beyond are left out."""
+"""Most bytes of a file's header, and of a tensor that is read; samples beyond are left out."""
 KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
 
 

@@ -12,7 +12,7 @@ Pool = Literal["mean", "cls", "none"] | Callable[[Tensor], Tensor]
 
 
 class Taken:
-    """What one forward pass leaves at the hooks."""
+    """The tensors that one forward pass leaves at the hooks."""
 
     def __init__(self, layers: Mapping[str, nn.Module], classifier: nn.Module | None) -> None:
         self._layers, self._classifier = layers, classifier
@@ -73,7 +73,7 @@ def vectors(output: Any, pool: Pool, layer: str, count: int) -> Tensor:
 
 
 def meeting(features: Mapping[str, Tensor], inputs: Tensor | None) -> str | None:
-    """The layer whose features are what the classifier takes: told by the numbers, whatever lies between by name."""
+    """The layer whose features the classifier takes, found by comparing numbers, not names."""
     if inputs is None:
         return None
     for layer, x in reversed(list(features.items())):

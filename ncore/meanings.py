@@ -1,4 +1,4 @@
-"""What each verdict means and by which thresholds it is given: one table for the dashboard, the API and the docs."""
+"""Meanings and thresholds of the verdicts: one table for the dashboard, the API and the docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished run has come to, as it is stored, answered and described: plain dicts with known fields."""
+"""Results of finished runs, as they are stored, answered and described: plain dicts with known fields."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Final(TypedDict):
 
 
 class Verdict(TypedDict):
-    """What a seed has reached, in the words of the theory.
+    """The verdict on a seed, in the words of the theory.
 
     `reached` is null where what was measured elsewhere says too little, and the note says what is missing.
     `gap` is (objective − predicted)/predicted, null where nothing is predicted, the prediction is 0, or the numbers are

@@ -42,7 +42,7 @@ def plain(value: Any, field: str = "") -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """What a wrapper holds: a model of pydantic, an enumeration, a path, an array or number of numpy, torch, pandas, or
+    """The content of a wrapper: a pydantic model, an enum, a path, an array or number of numpy, torch, pandas, or
     polars, a subclass of str or int; `value` itself where it is none."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")

@@ -10,7 +10,7 @@ from ncore.faults import shortened
 from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, SpecError, UfmSpec, parse_spec, with_changes
 
 Spec = UfmSpec | NetworkSpec
-"""What can be trained here."""
+"""A spec that can be trained here."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ PRESETS: dict[str, Preset] = {
     "fig1": Preset(
         name="fig1",
         title="Figure 1: plain UFM, no bias",
-        description="Gradient descent on the plain unconstrained features model falls onto an orthogonal frame. "
+        description="Gradient descent on the plain unconstrained features model converges to an orthogonal frame. "
         "All of the setting is the paper's; the number of steps, the seeds and the schedule of measuring are ours.",
         spec=_spec(_PLAIN, "figure 1"),
         paper=_PLAIN_PAPER,
@@ -96,7 +96,7 @@ PRESETS: dict[str, Preset] = {
     "fig2": Preset(
         name="fig2",
         title="Figure 2: plain UFM, unregularised bias",
-        description="Figure 1 with a bias that is not regularised and starts at 0: the features fall onto a simplex "
+        description="Figure 1 with a bias that is not regularised and starts at 0: the features converge to a simplex "
         "ETF. All of the setting is the paper's; the number of steps, the seeds and the schedule are ours.",
         spec=_spec(_PLAIN, "figure 2", {"bias": True}),
         paper=(*_PLAIN_PAPER, "regularization.bias"),

@@ -1,4 +1,4 @@
-"""What a run was made with: on the same CPU, with the same versions and threads, it gives the same numbers."""
+"""Provenance of a run: with the same CPU, versions and threads it gives the same numbers."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def provenance(device: str) -> dict[str, str | int]:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Of what is installed: read from its files once, which takes longer than a small experiment."""
+    """Versions of installed packages: read from their files once, which takes longer than a small experiment."""
     return {name: version(name) for name in LIBRARIES}

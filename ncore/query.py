@@ -27,7 +27,7 @@ MAX_VALUES = 100
 OPERATORS = ("=", "==", ":", "!=", "<", "<=", ">", ">=", "~")
 _TOKEN = re.compile(
     r"""(?P<time>\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:?\d\d)?)  # the only word with colons
-    |(?P<quoted>"[^"]*"|'[^']*')|(?P<list>\[[^\]]*\])|(?P<operator>[<>!=]=|[<>=~:])|(?P<mark>[(),])
+    |(?P<quoted>"(?:[^"]|"")*"|'(?:[^']|'')*')|(?P<list>\[[^\]]*\])|(?P<operator>[<>!=]=|[<>=~:])|(?P<mark>[(),])
     |(?P<word>[^\s()<>=!~:,"'\[][^\s()<>=!~:,"']*)|(?P<other>\S)""",
     re.VERBOSE,
 )
@@ -47,7 +47,7 @@ class QueryError(ValueError):
 class Token:
     kind: str
     text: str
-    """Without quotes."""
+    """The text without quotes."""
     position: int
 
     def refuse(self, message: str) -> NoReturn:
@@ -210,4 +210,7 @@ class _Reader:
 
 def _token(found: re.Match[str]) -> Token:
     kind = str(found.lastgroup)
-    return Token(kind, found[0][1:-1] if kind == "quoted" else found[0], found.start())
+    text = found[0]
+    if kind == "quoted":
+        text = text[1:-1].replace(text[0] * 2, text[0])
+    return Token(kind, text, found.start())

@@ -14,13 +14,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ncore.faults import MAX_FAULTS, Fault, SpecError, fault_of, shortened
-from ncore.kinds.external import LAYER, METRIC
+from ncore.kinds.external import LAYER, MAX_STEP, METRIC
 from ncore.series import key_of
 
 MAX_ROWS = 10_000
 MAX_COLUMNS = 1_000
 MAX_SEED = 2**63 - 1
-MAX_STEP = 2**31 - 1
 FIELDS = ("columns", "rows", "on_conflict")
 KEPT, REFUSED = "keep", "refuse"
 NUMBERS = {int, float, type(None)}

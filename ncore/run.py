@@ -1,4 +1,4 @@
-"""What training yields: the metrics of one seed at one step."""
+"""Records of training: a Measurement is the metrics of one seed at one step."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Run(Protocol):
     device: str
     classes: int
     layers: tuple[str, ...]
-    """What is measured, in the order of the forward pass; the last one meets the classifier."""
+    """The measured layers, in the order of the forward pass; the last one meets the classifier."""
     diverged: dict[int, Diverged]
-    """Of experiments that are trained together those that have left the finite numbers, while others go on."""
+    """The experiments of a batch whose numbers are no longer finite, while others go on."""
 
     @property
     def done(self) -> bool: ...
@@ -58,7 +58,7 @@ class Run(Protocol):
 
     @property
     def left_out(self) -> str | None:
-        """What `final_state` has to do without, and why; None where nothing is missing."""
+        """The parts missing in `final_state`, and why; None where nothing is missing."""
 
 
 class Diverged(RuntimeError):  # noqa: N818 (the verdict's own word)

@@ -1,4 +1,4 @@
-"""When a run is measured."""
+"""The steps at which a run is measured."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from typing_extensions import TypedDict
 
 from ncore.text import escaped
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ncore.run import Measurement
 
-Point = tuple[str, str | None, int, int, float | None]
+SeriesPoint = tuple[str, str | None, int, int, float | None]
 COLUMNS = ("metric", "layer", "seed", "step", "value")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 WRITTEN = 5000
@@ -31,15 +32,25 @@ CHUNK_BYTES = 1 << 18
 PARQUET = "application/vnd.apache.parquet"
 
 
-def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+class Series(TypedDict):
+    """One metric of one layer (null: it has none) of one seed over the steps; a null value is undefined."""
+
+    metric: str
+    layer: str | None
+    seed: int
+    steps: list[int]
+    values: list[float | None]
+
+
+def merged(one: Series, other: Series) -> Series:
     """One series from two that have no step in common."""
     pairs = sorted(zip(one["steps"] + other["steps"], one["values"] + other["values"], strict=True), key=itemgetter(0))
     return {**one, "steps": [step for step, _ in pairs], "values": [value for _, value in pairs]}
 
 
-def thinned(series: dict[str, Any], points: int) -> dict[str, Any]:
-    """At most `points` of a series: both ends, and lowest and highest of equal parts of the rest; always the same."""
-    values: list[float | None] = series["values"]
+def thinned(series: Series, points: int) -> Series:
+    """A series of at most `points`: both ends, and the lowest and highest of equal parts of the rest; deterministic."""
+    values = series["values"]
     if len(values) <= points:
         return series
     kept, parts, inner = {0, len(values) - 1}, max(1, (points - 2) // 2), len(values) - 2
@@ -68,7 +79,7 @@ def tag_of(metric: str, layer: str | None) -> str:
     return metric if layer is None else f"{metric}/{layer}"
 
 
-def points_of(one: Mapping[str, Any]) -> Iterator[Point]:
+def points_of(one: Series) -> Iterator[SeriesPoint]:
     """A series as rows of a table."""
     for step, value in zip(one["steps"], one["values"], strict=True):
         yield one["metric"], one["layer"], one["seed"], step, value
@@ -87,11 +98,11 @@ def _cell(value: Any) -> Any:
     return f"'{escaped(value)}" if value.startswith(FORMULA) else escaped(value)
 
 
-def csv_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def csv_parts(series: Iterable[Series]) -> Iterator[bytes]:
     """A CSV file in parts, a row a point."""
     yield csv_lines([COLUMNS]).encode()
     for one in series:
-        front = [repeat(_cell(one[name])) for name in ("metric", "layer", "seed")]
+        front = [repeat(_cell(value)) for value in (one["metric"], one["layer"], one["seed"])]
         for begin in range(0, len(one["steps"]), WRITTEN):
             text, some = io.StringIO(), slice(begin, begin + WRITTEN)
             csv.writer(text, lineterminator="\n").writerows(
@@ -100,7 +111,7 @@ def csv_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
             yield text.getvalue().encode()
 
 
-def ndjson_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def ndjson_parts(series: Iterable[Series]) -> Iterator[bytes]:
     """A file of one JSON object a line and point, in parts."""
     for one in series:
         points = points_of(one)
@@ -110,14 +121,14 @@ def ndjson_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
             )
 
 
-def parquet_parts(series: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+def parquet_parts(series: Iterable[Series]) -> Iterator[bytes]:
     """A Parquet file in parts. It is on disk first: its end says where all its parts are."""
     import pyarrow.parquet as pq
 
     with tempfile.TemporaryFile() as file:
         with pq.ParquetWriter(file, table_of([]).schema) as writer:
             for one in series:
-                front = [[one[name]] * len(one["steps"]) for name in ("metric", "layer", "seed")]
+                front = [[value] * len(one["steps"]) for value in (one["metric"], one["layer"], one["seed"])]
                 writer.write_table(_table([*front, one["steps"], one["values"]]))
         file.seek(0)
         while part := file.read(CHUNK_BYTES):
@@ -151,7 +162,7 @@ def _as_text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def table_of(points: Sequence[Point]) -> pa.Table:
+def table_of(points: Sequence[SeriesPoint]) -> pa.Table:
     """An Arrow table of the points, of the same types whatever they are."""
     return _table([[point[i] for point in points] for i in range(len(COLUMNS))])
 
@@ -164,19 +175,19 @@ def _table(columns: Sequence[Any]) -> pa.Table:
     return pa.table(arrays, names=list(COLUMNS))
 
 
-def as_series(measured: Iterable[Measurement]) -> list[dict[str, Any]]:
+def as_series(measured: Iterable[Measurement]) -> list[Series]:
     """Measurements as the series of GET …/metrics: undefined values are None."""
-    found: dict[tuple[str, str | None, int], dict[str, Any]] = {}
+    found: dict[tuple[str, str | None, int], Series] = {}
     for m in measured:
         for (metric, layer), value in m.values.items():
-            blank: dict[str, Any] = {"metric": metric, "layer": layer, "seed": m.seed, "steps": [], "values": []}
+            blank: Series = {"metric": metric, "layer": layer, "seed": m.seed, "steps": [], "values": []}
             one = found.setdefault((metric, layer, m.seed), blank)
             one["steps"].append(m.step)
             one["values"].append(value if math.isfinite(value) else None)
     return list(found.values())
 
 
-def framed(series: Sequence[Mapping[str, Any]], library: str | None = None, required: bool = False) -> Any:
+def framed(series: Sequence[Series], library: str | None = None, required: bool = False) -> Any:
     """One row a point: metric, layer (null: it has none), seed, step, value (null: undefined).
 
     `library`: pandas, polars, or records for a list of dicts; None takes the first that is installed. Without either
@@ -185,8 +196,9 @@ def framed(series: Sequence[Mapping[str, Any]], library: str | None = None, requ
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for one in series:
         count = len(one["steps"])
-        for name in COLUMNS[:3]:
-            columns[name] += [one[name]] * count
+        columns["metric"] += [one["metric"]] * count
+        columns["layer"] += [one["layer"]] * count
+        columns["seed"] += [one["seed"]] * count
         columns["step"] += one["steps"]
         columns["value"] += one["values"]
     return table_of_columns(columns, library, required)

@@ -122,15 +122,15 @@ class BaseSpec(NamedSpec):
 
 class UfmSpec(BaseSpec):
     model: UfmModel
-    """What is trained."""
+    """The model to train."""
     regularization: Regularization = Field(default_factory=Regularization)
     """λ of weights, features and bias."""
     optimizer: GradientDescent = Field(default_factory=GradientDescent)
     """How it is trained."""
     measure: MeasureSteps = Field(default_factory=MeasureSteps)
-    """When it is measured."""
+    """The steps at which it is measured."""
     precision: Literal["float64", "float32"] = "float64"
-    """Of training; metrics are always in float64."""
+    """The precision of training; metrics are always in float64."""
 
     def steps_per_seed(self, total: int) -> int:
         """Steps of one seed, of the run's `total`: all seeds are trained at once."""
@@ -155,7 +155,7 @@ class UfmSpec(BaseSpec):
             raise ValueError("regularization.bias: must be 0 while model.bias is false")
         if self.optimizer.form == "sample_free" and not self.linear_mse:
             raise ValueError(
-                "optimizer.form: sample_free is exact only for activation identity with loss mse and no label noise"
+                "optimizer.form: sample_free needs model.activation identity, loss mse and model.label_noise 0"
             )
         if self.model.targets is not None and not self.criterion.linear_gradient:
             raise ValueError("loss: must be mse while model.targets is given")
@@ -164,7 +164,7 @@ class UfmSpec(BaseSpec):
     @model_validator(mode="before")
     @classmethod
     def _normalized_without_regulariser(cls, body: Any) -> Any:
-        """What is normalised has no regulariser, so its default is 0 there."""
+        """Sets the default of a normalised factor's regulariser to 0, since it has none."""
         if isinstance(body, Mapping) and "regularization" not in body:
             model = body.get("model")
             if isinstance(model, Mapping) and model.get("normalized") is True:
@@ -200,15 +200,15 @@ class UfmSpec(BaseSpec):
 
 class NetworkSpec(BaseSpec):
     model: AnyNetworkModel
-    """What is trained."""
+    """The model to train."""
     data: Data
-    """What it is trained on."""
+    """The data to train on."""
     optimizer: AnyNetworkOptimizer = Field(default_factory=Sgd)
     """How it is trained."""
     measure: AnyNetworkMeasure = Field(default_factory=MeasureEpochs)
-    """When it is measured."""
+    """The steps at which it is measured."""
     precision: Literal["float32", "tf32", "bfloat16", "float64"] = "float32"
-    """Of training; metrics are always in float64."""
+    """The precision of training; metrics are always in float64."""
     devices: Int = Field(default=1, ge=1, le=64, description="GPUs, or processes on the CPU, that share each batch")
 
     def steps_per_seed(self, total: int) -> int:
@@ -265,21 +265,15 @@ class NetworkSpec(BaseSpec):
 
     @model_validator(mode="after")
     def _network_fits_the_images(self) -> Self:
-        model = self.model
-        if self.optimizer.batch_size < model.least_batch:
-            least = f"optimizer.batch_size: must be at least {model.least_batch}"
-            raise ValueError(f"{least}, because batch normalisation needs a spread")
-        if self.data.image_size < model.least_image_size:
-            least = f"data.image_size: must be at least {model.least_image_size}"
-            raise ValueError(f"{least}, because each of {len(model.stages)} stages makes its maps smaller")
+        self.model.check(self.optimizer.batch_size, self.data.image_size, self.data.known_classes)
         return self
 
 
 class ExternalSpec(NamedSpec):
-    """What is trained and measured by its owner's loop; nothing of how is known here but `model.config`."""
+    """An experiment that its owner's loop trains and measures; of its setting only `model.config` is known here."""
 
     model: ExternalModel
-    """What is measured."""
+    """The model that is measured."""
     seeds: Annotated[tuple[Seed, ...], Entries(0, MAX_SEEDS)] = Field(
         default=(), description="runs; what is measured adds those that are new"
     )

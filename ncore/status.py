@@ -9,8 +9,8 @@ Status = Literal["queued", "running", "lost", Ended]
 STATUSES: tuple[Status, ...] = get_args(Status)
 ENDED: tuple[Ended, ...] = get_args(Ended)
 RETRIED: tuple[Ended, ...] = ("failed", "cancelled")
-"""What can be asked to go on."""
+"""The states from which a retry is possible."""
 LOST: Status = "lost"
-"""Of an external experiment whose loop fell silent: nobody knows whether it will go on."""
+"""The state of an external experiment whose loop fell silent: nobody knows whether it will go on."""
 OPEN: tuple[Status, ...] = ("running", LOST)
-"""Of an external experiment that has not ended."""
+"""The states of an external experiment that has not ended."""

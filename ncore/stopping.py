@@ -23,7 +23,7 @@ def go_on() -> None:
 
 
 def interruptible(work: Callable[[Check], T], check: Check) -> T:
-    """What `work` returns or raises. `check` is called here every CHECK_SECONDS, and what it raises is raised at once.
+    """Returns or raises what `work` does. `check` is called here every CHECK_SECONDS; what it raises is raised at once.
 
     A thread of its own does the work, so that also a call which never looks up (a matrix decomposition, a name server
     that does not answer) is left behind; what is left behind ends at the next call of the Check it was given.

@@ -1,5 +1,5 @@
 """Where a UFM's run can end beyond the paper's frames: low ranks of deep ReLU models, candidates of deep cross-entropy,
-polygons and simplices on the sphere. Each is told by its value or its ranks; None where there is none to tell."""
+polygons and simplices on the sphere. Each is known by its value or its ranks; None where none is known."""
 
 from __future__ import annotations
 

@@ -92,10 +92,10 @@ def _begin(
     found = torch.cuda.device_count()
     if device != "cpu" and 1 < spec.devices > found:
         raise DeviceError(f"devices: {spec.devices} were asked for, but only {found} CUDA devices are to be seen here")
-    from ncore.network.device import told_when_out_of_memory
+    from ncore.network.device import out_of_memory_explained
     from ncore.network.run import NetworkRun
 
-    with told_when_out_of_memory(device):
+    with out_of_memory_explained(device):
         return NetworkRun(spec, device, checkpoint, data_dir or os.environ.get("NCORE_DATA_DIR"), check, geometry)
 
 

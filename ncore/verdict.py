@@ -1,4 +1,4 @@
-"""What a finished run has reached, seed by seed, in the words of the theory."""
+"""Verdicts: what each seed of a finished run has reached, in the words of the theory."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _verdict(spec: AnySpec, prediction: Prediction, final: Measurement, k: int) 
 
 
 def _external(final: Measurement, k: int) -> tuple[str | None, str | None]:
-    """What the metrics that are there allow to say; `k` is 0 where the number of classes was not given."""
+    """The verdict that the given metrics allow; `k` is 0 where the number of classes was not given."""
     for name in ("objective", "loss"):
         if not math.isfinite(final.values.get((name, None), 0.0)):
             return "diverged", f"{name} was not finite at the end"
@@ -154,7 +154,7 @@ def _of_frame(spec: UfmSpec, prediction: Prediction, final: Measurement, gap: fl
 
 
 def _as_predicted(spec: UfmSpec, prediction: Prediction) -> tuple[str, str] | None:
-    """What a predicted minimum is called whose class means form none of the paper's frames."""
+    """The name of a predicted minimum whose class means form none of the paper's frames."""
     mse = spec.criterion.linear_gradient
     widths = "widths below K" if spec.model.targets is None else "the given targets"
     return {
@@ -174,7 +174,7 @@ def _is_at_rest(spec: UfmSpec, final: Measurement) -> bool:
 
 
 def _ufm_frame(spec: UfmSpec, final: Measurement) -> str:
-    """By the labels that were given, where those are not the true ones: it is them that the features follow."""
+    """The frame by the given labels where those are not the true ones, since features follow the given ones."""
     layer = f"h{len(spec.model.widths)}"
     return _frame(final, layer, spec.model.classes, "_given" if spec.model.label_noise else "")
 

@@ -67,8 +67,8 @@ DIGITS = {
 EXHIBITS = {
     one.name: one
     for one in (
-        Exhibit("fig1", "The plain model without bias falls onto an orthogonal frame.", "fig1"),
-        Exhibit("fig2", "With a bias that is not regularised it falls onto a simplex ETF.", "fig2"),
+        Exhibit("fig1", "The plain model without bias converges to an orthogonal frame.", "fig1"),
+        Exhibit("fig2", "With a bias that is not regularised it converges to a simplex ETF.", "fig2"),
         Exhibit("fig3", "Two linear layers: both levels collapse at the same pace.", "fig3"),
         Exhibit("fig4", "A ReLU between them: the level before it lags behind.", "fig4"),
         Exhibit(

@@ -9,9 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import kill_tree, settings_for, wait_for
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from api.children import Child
-from api.service import Service, _api_command, environment, free_port, running
-from ncore.client import Client, Experiment, ExperimentFailed, NotReached, Sweep
+from api.service import Service, running
+from ncore.client import Client, Experiment, ExperimentFailed, Sweep
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
@@ -125,7 +124,7 @@ def tab_to(page: Page, name: str, key: str = "Tab") -> None:
     """Presses the key until what has this text or label has the focus."""
     said = "(e => e.getAttribute('aria-label') || (e.labels?.[0] ?? e).innerText)(document.activeElement)"
     seen = []
-    for _ in range(60):
+    for _ in range(100):
         page.keyboard.press(key)
         seen.append(page.evaluate(said).strip())
         if seen[-1].startswith(name):
@@ -144,21 +143,9 @@ def swept(served) -> Sweep:
 
 @pytest.fixture
 def guarded(request, tmp_path) -> Iterator[str]:
-    """URL of an API that wants a token; nothing is run on it, so it needs no worker."""
-    settings = settings_for("sqlite", tmp_path, request, tokens="open-sesame")
-    settings = settings.model_copy(update={"port": free_port(settings.host)})
-    api = Child("api", _api_command(settings), {**os.environ, **environment(settings)}, tmp_path / "log")
-    with Client(f"http://127.0.0.1:{settings.port}", token="open-sesame") as client:
-        wait_for("the API", lambda: is_there(client), seconds=60)
-        yield client.url
-    api.stop()
-
-
-def is_there(client: Client) -> bool:
-    try:
-        return list(client.experiments()) == []
-    except NotReached:
-        return False
+    """URL of an API that wants a token."""
+    with running(settings_for("sqlite", tmp_path, request, tokens="open-sesame"), with_workers=False) as service:
+        yield service.url
 
 
 def serious(page: Page) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from api.database.clock import from_now
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, WorkerRow, now
 from api.service import running
 from api.settings import get_settings
-from api.store import get_store
+from api.store import FINAL, get_store
 from api.submission import row_of
 from ncore.client import Client
 from ncore.estimate import most_together
@@ -24,7 +24,7 @@ from ncore.series import key_of
 from ncore.spec import parse_spec, with_changes
 from ncore.train import begin, begin_together, train
 from ncore.ufm.together import joined, kin, split
-from worker import checkpoint, job, lease, training
+from worker import job, lease, training
 
 BASE = {
     "model": {"kind": "ufm", "classes": 4, "samples_per_class": 12, "widths": [6]},
@@ -232,7 +232,7 @@ def assert_whole(experiment_id: str) -> None:
     named = {(m.seed, m.step): {key_of(*key): value for key, value in m.values.items()} for m in expected}
     assert_alike(stored, named)
     assert [verdict["seed"] for verdict in row.result["verdict"]] == row.spec["seeds"]
-    assert list(get_store().sizes(experiment_id)) == [checkpoint.FINAL]
+    assert list(get_store().sizes(experiment_id)) == [FINAL]
 
 
 def run_until(holds, act) -> None:

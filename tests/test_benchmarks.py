@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import benchmarks
 from benchmarks import Growth, Row, _misses, _page, _record, shortfall
@@ -74,9 +75,16 @@ def test_the_page_names_every_row_and_every_miss():
         assert part in page
 
 
-def test_unknown_names_and_options_are_told(capsys):
+def test_unknown_names_and_options_are_named(capsys):
     assert main(["--wirte"]) == main(["ufn"]) == 2
     assert "unknown option --wirte; there are --write" in capsys.readouterr().out
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_a_line_says_so(capsys):
+    assert main(["gpu"]) == 0
+    assert capsys.readouterr().out.split("\n", 1)[1].strip() == "gpu: all of it: not run: torch sees no GPU here"
 
 
 @pytest.mark.nightly

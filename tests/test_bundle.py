@@ -9,7 +9,7 @@ import zipfile
 import polars as pl
 import pytest
 import torch
-from conftest import ncore_process
+from conftest import ncore
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
@@ -28,7 +28,13 @@ DIGITS = {
 
 
 def run_ncore(*arguments, cwd, threads=1):
-    done = ncore_process(*arguments, cwd=cwd, env={"OMP_NUM_THREADS": str(threads)})
+    """In this process, with as many threads as the numbers came from."""
+    own = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        done = ncore(*arguments, cwd=cwd)
+    finally:
+        torch.set_num_threads(own)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -111,3 +117,11 @@ def test_the_command_saves_the_bundle(service, finished, tmp_path):
     run_ncore("--url", service.url, "export", finished.id, "--zip", cwd=tmp_path)
     assert zipfile.is_zipfile(tmp_path / f"{finished.id}.zip")
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_every_text_is_the_name_of_a_file_of_its_own():
+    texts = ["all", "all", "ALL", "../../x", "a/b", "a_b", "C:\\x", "..", ".", "", "ξ", "nc1"]
+    names = export.file_names(texts)
+    assert len({name.casefold() for name in names}) == len(texts)
+    assert all(name.strip(".") and not set(name) & set("/\\:") for name in names)
+    assert (names[0], names[-1]) == ("all", "nc1")

@@ -12,13 +12,13 @@ from sqlalchemy import select
 
 from api.database import claims, sessions, states
 from api.database.tables import Experiment, LogLine, MeasurementRow
-from api.store import get_store
+from api.store import CHECKPOINT, FINAL, PREVIOUS, get_store
 from ncore.presets import PRESETS
 from ncore.series import key_of
 from ncore.spec import parse_spec, with_changes
 from ncore.train import begin
 from worker import checkpoint, job, lease, training
-from worker.checkpoint import CHECKPOINT, FINAL, PREVIOUS, DamagedError
+from worker.checkpoint import DamagedError
 
 pytestmark = pytest.mark.parametrize("tables", ["sqlite"], indirect=True)  # one is enough for what is about files
 UFM = with_changes(PRESETS["fig1"].spec, {"optimizer.steps": 3000, "measure.points": 12, "seeds": [0, 1]})

@@ -1,17 +1,19 @@
 """The command line, against the real service and alone."""
 
 import csv
+import os
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from importlib.metadata import version
 
 import orjson
-import psutil
 import pytest
-from conftest import ncore, ncore_process, settings_for, wait_for
+from conftest import ncore, ncore_process, settings_for
 
 from api.service import environment, free_port
 from ncore.client import Client
@@ -51,7 +53,7 @@ def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     assert (tmp_path / "b" / "picture.svg").read_text().startswith("<svg")
 
 
-def test_run_needs_no_service_and_tells_of_divergence(tmp_path):
+def test_run_needs_no_service_and_reports_divergence(tmp_path):
     nowhere = {"NCORE_URL": "http://127.0.0.1:9"}
     done = ncore("run", "fig1", *SETS, env=nowhere)
     assert done.returncode == 0
@@ -208,33 +210,26 @@ def test_an_interrupted_wait_says_that_the_run_goes_on(at, monkeypatch):
     assert done.returncode == 130
     experiment_id = done.stdout.split()[0]
     assert f"ncore watch {experiment_id}" in done.stderr
-    assert re.search("stays|will not start", ncore("cancel", experiment_id, env=at).stdout)
+    assert re.search("are kept|will not start", ncore("cancel", experiment_id, env=at).stdout)
 
 
 def test_an_interrupted_run_keeps_what_was_measured(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "ncore",
-        "run",
-        "fig1",
-        "--set",
-        "optimizer.steps=100000000",
-        "--out",
-        str(tmp_path),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    of_it = psutil.Process(process.pid)
-    wait_for("it to be past its imports", lambda: of_it.cpu_times().user > 5, 120)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "interrupted" in err
+    began = time.process_time()
+
+    def interrupt():
+        while time.process_time() < began + 1.5:  # on a busy machine that takes longer
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    done = ncore("run", "fig1", "--set", "optimizer.steps=100000000", "--out", tmp_path)
+    assert done.returncode == 130, done.stderr
+    assert "interrupted" in done.stderr
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) > 10
-    assert "objective" in out
+    assert "objective" in done.stdout
 
 
-def test_show_tells_accuracy_and_nc_values_of_a_network(at):
+def test_show_prints_accuracy_and_nc_values_of_a_network(at):
     spec = {
         "model": {"kind": "mlp", "widths": [8]}, "data": {"name": "digits", "samples_per_class": 5},
         "loss": "cross_entropy", "optimizer": {"kind": "sgd", "epochs": 1, "milestones": []},

@@ -12,6 +12,7 @@ from conftest import ncore
 
 from ncore.cli.examples import EXAMPLES
 from ncore.cli.parser import COMMANDS, _parser, options_of
+from ncore.cli.terminal import shown_finals, verdict_lines
 from ncore.client import Client
 
 
@@ -94,6 +95,15 @@ def test_comparing_and_drawing(runs, tmp_path):
     assert orjson.loads((tmp_path / "b.json").read_bytes())
     assert "--metric: is for several" in ncore("figure", ids[0], "--out", "x.svg", "--metric", "nc1", env=at).stderr
     assert "panel" in ncore("figure", ids[0], "--out", tmp_path / "c.svg", "--panels", "nc9", env=at).stderr
+
+
+def test_a_verdict_that_is_not_known_is_shown_as_such():
+    known = {"rank": None, "dead_samples": None, "objective": 1.0, "predicted": None, "gap": None, "note": "no nc1"}
+    verdicts = [{"seed": 0, "reached": None, **known}, {"seed": 1, "reached": "orthogonal_frame", **known}]
+    result = {"final": [], "verdict": verdicts}
+    assert shown_finals(result) == {"final.verdict": "not known, orthogonal_frame"}
+    assert list(verdict_lines(result)) == ["seed 0: not known (no nc1)", "seed 1: orthogonal frame (no nc1)"]
+    assert shown_finals(None) == {}
 
 
 def test_every_command_has_examples_that_it_understands():

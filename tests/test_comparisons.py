@@ -32,7 +32,7 @@ def colour(picture):
     return next(layer["encoding"]["color"] for layer in picture["layer"] if layer["mark"]["type"] == "line")
 
 
-def test_only_what_differs_is_told():
+def test_only_what_differs_is_listed():
     """Lists and missing fields too; a number of equal entries is that number."""
     specs = [{"name": "a", "model": {"d": [2, 2], "k": 4}}, {"name": "b", "model": {"d": [3, 3], "k": 4, "tau": 1}}]
     assert differing(specs) == {"model.d": [[2, 2], [3, 3]], "model.tau": [None, 1]}

@@ -111,7 +111,7 @@ def test_a_damaged_mnist_file_is_named_with_its_directory(tmp_path, file, damage
         loaded(tmp_path, name="mnist")
 
 
-def test_images_without_labels_and_labels_that_are_no_digits_are_told(tmp_path):
+def test_images_without_labels_and_labels_that_are_no_digits_are_named(tmp_path):
     raw = write_mnist(tmp_path)
     labels = raw / "train-labels-idx1-ubyte"
     whole = labels.read_bytes()

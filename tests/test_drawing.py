@@ -128,7 +128,7 @@ def test_a_picture_that_takes_too_long_is_given_up_and_another_is_drawn_meanwhil
             endless.result()
 
 
-def test_what_vega_lite_refuses_is_told_and_ends_nothing(drawn):
+def test_what_vega_lite_refuses_is_reported_and_ends_nothing(drawn):
     before = drawn.convert(EMPTY, "svg") and drawn.pids
     with pytest.raises(PictureError, match="Vega-Lite"):
         drawn.convert('{"mark": 3}', "svg")

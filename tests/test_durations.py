@@ -37,8 +37,8 @@ def put(experiment_id, status="queued", kind="ufm", **values):
         session.add(Experiment(id=experiment_id, name="", kind=kind, tags=[], spec={}, status=status, **values))
 
 
-def works(name, kind="cpu"):
-    about = {"kind": kind, "device": "x", "memory_bytes": 1, "used_bytes": 0, "version": "0"}
+def works(name, kind="cpu", gpus=0):
+    about = {"kind": kind, "gpus": gpus, "device": "x", "memory_bytes": 1, "used_bytes": 0, "version": "0"}
     with sessions.writing() as session:
         session.merge(WorkerRow(id=name, **about)).seen_at = from_now()
 
@@ -71,6 +71,11 @@ def test_the_wait_is_told_from_what_runs_and_what_has_ended_and_is_null_where_no
     assert (wait_of("of another kind"), wait_of("first")) == (7, None)
     assert get_place("runs").before is None
     assert wait_of("runs") is None
+    put("for two GPUs", queue="gpus", queued_at=at)
+    works("one GPU", "gpu", 1)
+    assert wait_of("for two GPUs") is None
+    works("two GPUs", "gpu", 2)
+    assert wait_of("for two GPUs") == 0
 
 
 def test_the_time_of_a_spec_is_told_by_those_of_its_shape(tables):

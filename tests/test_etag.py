@@ -9,8 +9,6 @@ from conftest import both_databases, wait_for
 
 from ncore.client import Client
 
-pytestmark = both_databases
-
 
 @pytest.fixture(scope="module")
 def ended(service):
@@ -57,6 +55,7 @@ def test_an_answer_is_not_sent_again_to_one_who_has_it(client, ended, swept):
     assert len(tags) == len(paths)
 
 
+@both_databases
 def test_what_has_been_measured_since_is_sent(client):
     made = client.submit("fig1", {"optimizer.steps": 10**8, "measure.points": 20_000, "measure.spacing": "linear"})
     known: dict[str, str] = {}
@@ -73,6 +72,7 @@ def test_what_has_been_measured_since_is_sent(client):
     assert httpx.get(path, headers=known).json()["status"] == "cancelled"
 
 
+@both_databases
 def test_every_change_of_a_sweep_is_sent(client):
     endless = {"preset": "fig1", "set": {"optimizer.steps": 10**8, "measure.points": 5}}
     other = client.submit("fig1", endless["set"])

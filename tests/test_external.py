@@ -220,6 +220,7 @@ def test_hostile_rows_are_refused_by_name_and_nothing_is_left_behind(http):
         ({"data": {"name": "mnist"}}, "data"),
         ({"loss": "mse"}, "loss"),
         ({"model": {"kind": "external", "classes": 1}}, "model.classes"),
+        ({"model": {"kind": "external", "steps": 0}}, "model.steps"),
         ({"model": {"kind": "external", "layers": [LONG]}}, "model.layers.0"),
         ({"model": {"kind": "external", "layers": ["l"] * 65}}, "model.layers"),
         ({"model": {"kind": "external", "widths": [3]}}, "model.widths"),

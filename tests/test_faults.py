@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -31,7 +32,18 @@ from ncore.presets import PRESETS
 from ncore.spec import parse_spec, with_changes
 from ncore.train import train
 
-LONG = {"seeds": [0, 1], "optimizer.steps": 1_000_000, "measure.points": 80}
+LONG = {"seeds": [0, 1], "optimizer.steps": 600_000, "measure.points": 80}
+ENDLESS = {"seeds": [0], "optimizer.steps": 999_990_000, "measure.points": 100_000, "measure.spacing": "linear"}
+"""Measured every 10,000 steps, some times a second."""
+
+
+@pytest.fixture(scope="module")
+def breakable(request, tmp_path_factory):
+    """A service with two workers, and its client; what a test kills is up again for the next one."""
+    kind = getattr(request, "param", "sqlite")
+    settings = settings_for(kind, tmp_path_factory.mktemp("breakable"), request, workers=2, max_attempts=10)
+    with running(settings) as service, Client(service.url) as client:
+        yield service, client
 
 
 def is_alive(pid: int) -> bool:
@@ -41,35 +53,39 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@cache
+def uninterrupted() -> dict[tuple[str, str | None, int], dict[int, float | None]]:
+    """What LONG gives where nothing happens to it: values by metric, layer and seed, and by step."""
+    found = {}
+    for m in train(parse_spec(with_changes(PRESETS["fig1"].spec, LONG))):
+        for key, value in m.values.items():
+            found.setdefault((*key, m.seed), {})[m.step] = value
+    return found
+
+
 def assert_equals_an_uninterrupted_run(experiment) -> None:
     stored = {}
     for s in experiment.series():
         assert len(set(s["steps"])) == len(s["steps"])
         stored[s["metric"], s["layer"], s["seed"]] = dict(zip(s["steps"], s["values"], strict=True))
-    count = 0
-    for m in train(parse_spec(with_changes(PRESETS["fig1"].spec, LONG))):
-        for (metric, layer), value in m.values.items():
-            assert stored[metric, layer, m.seed][m.step] == value
-            count += 1
-    assert count == sum(len(series) for series in stored.values())
+    assert stored == uninterrupted()
 
 
-@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
-def test_workers_broker_and_api_are_killed_and_no_point_is_missing_or_doubled(database, request, tmp_path):
-    settings = settings_for(database, tmp_path, request, workers=2, max_attempts=10)
-    with running(settings) as service, Client(service.url) as client:
-        made = [client.submit("fig1", {**LONG, "name": f"killed {i}"}) for i in range(3)]
-        wait_for("progress", lambda: made[0].refresh().data["progress"]["step"] > 5000)
-        for name in (running_at(service, made[0]), "broker", "worker-2", "api", "worker-1"):
-            kill_tree(service.children[name].process.pid)
-            if name == "broker":
-                wait_for("the broker", lambda: service.children["broker"].restarts > 0)
-            time.sleep(1.0)
-        wait_for("the API", lambda: is_up(service.url))
-        for one in made:
-            wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=90)
-            assert_equals_an_uninterrupted_run(one)
-        assert sum(one.data["attempt"] for one in made) > 3
+@pytest.mark.parametrize("breakable", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)], indirect=True)
+def test_workers_broker_and_api_are_killed_and_no_point_is_missing_or_doubled(breakable):
+    service, client = breakable
+    made = [client.submit("fig1", {**LONG, "name": f"killed {i}"}) for i in range(3)]
+    wait_for("progress", lambda: made[0].refresh().data["progress"]["step"] > 5000)
+    for name in (running_at(service, made[0]), "broker", "worker-2", "api", "worker-1"):
+        kill_tree(service.children[name].process.pid)
+        if name == "broker":
+            wait_for("the broker", lambda: service.children["broker"].restarts > 0)
+        time.sleep(1.0)
+    wait_for("the API", lambda: is_up(service.url))
+    for one in made:
+        wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=90)
+        assert_equals_an_uninterrupted_run(one)
+    assert sum(one.data["attempt"] for one in made) > 3
 
 
 def running_at(service, experiment) -> str:
@@ -108,29 +124,28 @@ def test_a_database_that_goes_down_and_comes_back_costs_no_attempt(tmp_path):
             assert_equals_an_uninterrupted_run(made)
 
 
-def test_a_worker_whose_parent_is_killed_leaves_no_pool_behind(request, tmp_path):
-    with running(settings_for("sqlite", tmp_path, request)) as service, Client(service.url) as client:
-        made = client.submit("fig1", LONG)
-        wait_for("a running experiment", lambda: made.refresh().status == "running")
-        parent = service.children["worker-1"].process.pid
-        pool = children_of(parent)
-        os.kill(parent, signal.SIGKILL)
-        wait_for("the end of the pool", lambda: not any(is_alive(pid) for pid in pool), seconds=10)
-        wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 2)
+def test_a_worker_whose_parent_is_killed_leaves_no_pool_behind(breakable):
+    service, client = breakable
+    made = client.submit("fig1", ENDLESS)
+    wait_for("a running experiment", lambda: made.refresh().status == "running")
+    parent = service.children[running_at(service, made)].process.pid
+    pool = children_of(parent)
+    os.kill(parent, signal.SIGKILL)
+    wait_for("the end of the pool", lambda: not any(is_alive(pid) for pid in pool), seconds=10)
+    wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 2)
+    made.cancel()
 
 
-def test_a_flushed_broker_loses_no_experiment(request, tmp_path):
-    settings = settings_for("sqlite", tmp_path, request)
-    with running(settings) as service, Client(service.url) as client:
-        first = client.submit("fig1", LONG)
-        rest = [client.submit("fig1", {"optimizer.steps": 100, "measure.points": 5}) for _ in range(3)]
-        redis.Redis.from_url(settings.broker.replace("redis+socket://", "unix://")).flushall()
-        for one in (first, *rest):
-            assert one.wait(progress=False, timeout_seconds=60).data["attempt"] == 1
-
-
-ENDLESS = {"seeds": [0], "optimizer.steps": 999_990_000, "measure.points": 100_000, "measure.spacing": "linear"}
-"""Measured every 10,000 steps, some times a second."""
+def test_a_flushed_broker_loses_no_experiment(breakable):
+    service, client = breakable
+    busy = [client.submit("fig1", {**ENDLESS, "model.widths": [20 + i]}) for i in range(2)]  # of two shapes: no batch
+    wait_for("work for both workers", lambda: all(one.refresh().status == "running" for one in busy))
+    queued = [client.submit("fig1", {"optimizer.steps": 100, "measure.points": 5}) for _ in range(3)]
+    redis.Redis.from_url(service.settings.broker.replace("redis+socket://", "unix://")).flushall()
+    for one in busy:
+        one.cancel()
+    for one in queued:
+        assert one.wait(progress=False, timeout_seconds=60).data["attempt"] == 1
 
 
 @pytest.mark.nightly
@@ -223,16 +238,15 @@ def test_measuring_the_same_again_from_an_old_checkpoint_is_no_progress(database
         made.cancel()
 
 
-def test_a_worker_that_is_told_to_stop_gives_its_experiment_back_with_a_checkpoint(request, tmp_path):
-    settings = settings_for("sqlite", tmp_path, request)
-    with running(settings) as service, Client(service.url) as client:
-        made = client.submit("fig1", LONG)
-        wait_for("progress", lambda: made.refresh().data["progress"]["step"] > 5000)
-        service.children["worker-1"].process.terminate()
-        wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 2)
-        assert made.data["progress"]["step"] > 5000  # it went on from there
-        made.wait(progress=False, timeout_seconds=60)
-        assert_equals_an_uninterrupted_run(made)
+def test_a_worker_that_is_told_to_stop_gives_its_experiment_back_with_a_checkpoint(breakable):
+    service, client = breakable
+    made = client.submit("fig1", LONG)
+    wait_for("progress", lambda: made.refresh().data["progress"]["step"] > 5000)
+    service.children[running_at(service, made)].process.terminate()
+    wait_for("the next attempt", lambda: made.refresh().data["attempt"] == 2)
+    assert made.data["progress"]["step"] > 5000  # it went on from there
+    made.wait(progress=False, timeout_seconds=60)
+    assert_equals_an_uninterrupted_run(made)
 
 
 @pytest.mark.parametrize(

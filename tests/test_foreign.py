@@ -135,7 +135,7 @@ def test_what_cannot_be_built_is_refused_by_field(field):
         assert [error["field"] for error in refused.value.errors] == [field]
 
 
-def test_where_nothing_can_be_told_the_worker_finds_out():
+def test_where_nothing_is_known_the_worker_finds_out():
     describe_by(lambda model, channels, size: None)
     try:
         check_limits(parse_spec(body({"kind": "torchvision", "name": "resnet19"})))

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import httpx
 import pytest
@@ -12,9 +13,10 @@ import uvicorn
 from conftest import settings_for, wait_for
 from pydantic import ValidationError
 
+from api import broker
 from api.__main__ import warn_of_open_doors
 from api.service import environment, free_port, running
-from api.settings import Settings
+from api.settings import Settings, get_settings
 from api.web import hosts
 from api.web.sockets import Sockets
 
@@ -24,8 +26,10 @@ on_sqlite = pytest.mark.parametrize("service", ["sqlite"], indirect=True)
 @pytest.fixture(scope="module")
 def guarded(request, tmp_path_factory):
     home = tmp_path_factory.mktemp("guarded")
-    settings = settings_for("sqlite", home, request, tokens="first, second", max_body_bytes=5000, max_queued=2)
-    with running(settings) as service:
+    settings = settings_for(
+        "sqlite", home, request, tokens="first, second", read_tokens="reader", max_body_bytes=5000, max_queued=2
+    )
+    with running(settings, with_workers=False) as service:
         yield service
 
 
@@ -54,6 +58,25 @@ def test_a_body_over_the_limit_is_refused_with_and_without_its_length(guarded):
         answer = httpx.post(f"{guarded.url}/experiments", content=content, headers=headers)
         assert answer.status_code == 413
         assert "NCORE_MAX_BODY_BYTES = 5000" in answer.json()["detail"]
+
+
+def test_a_read_only_token_reads_and_changes_nothing(guarded):
+    with httpx.Client(base_url=guarded.url) as client:
+        reader, writer = ({"Authorization": f"Bearer {token}"} for token in ("reader", "first"))
+        made = client.post("/experiments", json={"preset": "fig1"}, headers=writer).json()["id"]
+        assert client.get(f"/experiments/{made}/metrics", headers=reader).status_code == 200
+        assert client.post("/theory", json={"preset": "fig1"}, headers=reader).status_code == 200
+        for method, path in (
+            ("POST", "/experiments"),
+            ("POST", f"/experiments/{made}/cancel"),
+            ("DELETE", f"/experiments/{made}"),
+        ):
+            refused = client.request(method, path, headers=reader)
+            assert refused.status_code == 403
+            assert f"not {method} {path}" in refused.json()["detail"]
+            assert client.request(method, path).status_code == 401
+        assert client.get(f"/experiments/{made}", headers=writer).status_code == 200
+        assert client.delete(f"/experiments/{made}", headers=writer).status_code == 204
 
 
 def test_a_full_queue_asks_to_come_again(guarded):
@@ -91,8 +114,23 @@ def test_readyz_says_503_naming_what_is_not_reached(request, tmp_path):
         process.wait(20)
 
 
+def test_nobody_waits_for_a_broker_that_is_away(monkeypatch):
+    monkeypatch.setenv("NCORE_BROKER_URL", f"redis://127.0.0.1:{free_port('127.0.0.1')}/0")
+    caches = (get_settings, broker.get_celery)
+    for cached in caches:
+        cached.cache_clear()
+    assert not broker.send("x", "cpu")  # its imports take a second
+    began = time.monotonic()
+    assert not broker.send("x", "cpu")
+    assert broker.waiting() is None
+    assert "refused" in broker.why_not_sending()
+    assert time.monotonic() - began < 1.5  # each pause of Celery's own would be of two seconds
+    for cached in caches:
+        cached.cache_clear()
+
+
 def not_reached(port: int) -> list[str]:
-    answer = httpx.get(f"http://127.0.0.1:{port}/readyz")
+    answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=30)
     assert answer.status_code == 503
     return [error["field"] for error in answer.json()["errors"]]
 
@@ -201,25 +239,6 @@ def opened(port: int, begun: bytes) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", port), timeout=30)
     connection.sendall(begun)
     return connection
-
-
-def test_a_read_only_token_reads_and_changes_nothing(request, tmp_path):
-    settings = settings_for("sqlite", tmp_path, request, tokens="writer", read_tokens="reader")
-    with running(settings) as service, httpx.Client(base_url=service.url) as client:
-        reader, writer = ({"Authorization": f"Bearer {token}"} for token in ("reader", "writer"))
-        made = client.post("/experiments", json={"preset": "fig1"}, headers=writer).json()["id"]
-        assert client.get(f"/experiments/{made}/metrics", headers=reader).status_code == 200
-        assert client.post("/theory", json={"preset": "fig1"}, headers=reader).status_code == 200
-        for method, path in (
-            ("POST", "/experiments"),
-            ("POST", f"/experiments/{made}/cancel"),
-            ("DELETE", f"/experiments/{made}"),
-        ):
-            refused = client.request(method, path, headers=reader)
-            assert refused.status_code == 403
-            assert f"not {method} {path}" in refused.json()["detail"]
-            assert client.request(method, path).status_code == 401
-        assert client.get(f"/experiments/{made}", headers=writer).status_code == 200
 
 
 @pytest.mark.parametrize(

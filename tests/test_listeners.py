@@ -7,10 +7,6 @@ from datetime import UTC, datetime
 
 import httpx
 import orjson
-from conftest import settings_for
-
-from api.service import running
-from ncore.client import Client
 
 LISTENERS = 200
 SLOW_START = {"optimizer.steps": 400_000, "measure.points": 60, "measure.spacing": "linear", "seeds": [0]}
@@ -53,12 +49,12 @@ async def listen_all(url, path):
     return heard, sorted(waits)
 
 
-def test_two_hundred_listeners_get_every_measurement_within_a_second_and_the_api_stays_quick(request, tmp_path):
-    settings = settings_for("sqlite", tmp_path, request)
-    with running(settings) as service, Client(service.url) as client:
-        made = client.submit("fig1", SLOW_START)
-        heard, waits = asyncio.run(listen_all(service.url, f"/experiments/{made.id}/events"))
-        stored = dict(sqlite3.connect(tmp_path / "ncore.db").execute("SELECT seq, at FROM measurements"))
+def test_two_hundred_listeners_get_every_measurement_within_a_second_and_the_api_stays_quick(service, client):
+    made = client.submit("fig1", SLOW_START)
+    heard, waits = asyncio.run(listen_all(service.url, f"/experiments/{made.id}/events"))
+    with sqlite3.connect(service.settings.home / "ncore.db") as connection:
+        query = "SELECT seq, at FROM measurements WHERE experiment_id = ?"
+        stored = dict(connection.execute(query, (made.id,)))
     for one in heard:
         assert [seq for seq, _ in one[:-1]] == list(range(1, len(stored) + 1))
         assert one[-1][0] == "succeeded"

@@ -63,16 +63,18 @@ def test_what_is_logged_is_what_the_service_has(service, client, tmp_path):
 
 
 def test_an_exception_is_the_reason_of_a_failure(service, client, tmp_path):
-    run = package.start("fails", url=service.url, folder=tmp_path)
+    run = package.start("fails", steps=4, url=service.url, folder=tmp_path)
     run.log(0, loss=1.0)
     with pytest.raises(ZeroDivisionError), run:
         raise ZeroDivisionError("division by zero")
     data = client.experiment(run.id).data
     assert (data["status"], data["error"]) == ("failed", "ZeroDivisionError: division by zero")
+    assert data["progress"]["total"] == 4
     again = package.start("fails", url=service.url, folder=tmp_path, id=run.id)
     again.log(1, loss=0.5)
     again.finish()
-    assert client.experiment(run.id).status == "succeeded"
+    ended = client.experiment(run.id)
+    assert (ended.status, ended.data["progress"]["step"], ended.data["progress"]["total"]) == ("succeeded", 1, 1)
     assert points(client, run.id) == {("loss", None, 0, 0): 1.0, ("loss", None, 0, 1): 0.5}
 
 
@@ -108,7 +110,7 @@ def test_a_script_that_ends_without_finish_has_ended(service, client, tmp_path, 
     assert client.experiment(done.stdout.strip()).status == status, done
 
 
-def test_a_cancelled_run_is_told_and_training_goes_on(service, client, tmp_path):
+def test_a_cancelled_run_is_reported_and_training_goes_on(service, client, tmp_path):
     run = package.start("cancelled", url=service.url, folder=tmp_path)
     run.log(0, loss=1.0)
     assert not run.cancelled

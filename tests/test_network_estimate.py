@@ -62,7 +62,8 @@ from ncore.train import begin
 def peak():  # of this program alone; getrusage's begins at its parent's
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 
-small = {"model": {"kind": "convnet", "channels": [4]}, "device": "cpu", "data": {"name": "synthetic"}}
+small = {"model": {"kind": "convnet", "channels": [4]}, "device": "cpu",
+         "data": {"name": "synthetic", "samples_per_class": 20, "image_size": 8}}
 run = begin(parse_spec(small))
 run.advance()
 run.advance(seconds=0)
@@ -79,7 +80,7 @@ print(peak() - before)
 @pytest.mark.parametrize(
     ("model", "samples", "batch"),
     [
-        pytest.param({"kind": "mlp", "widths": [2048, 2048]}, 600, 500, id="mlp"),
+        pytest.param({"kind": "mlp", "widths": [1024, 1024]}, 300, 500, id="mlp"),
         pytest.param({"kind": "convnet", "channels": [64, 64]}, 100, 400, id="convnet", marks=pytest.mark.nightly),
     ],
 )

@@ -164,7 +164,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told_by_the_experiment_its_log_and_the_command(client, data_dir, fault):
+def test_a_fault_is_reported_by_the_experiment_its_log_and_the_command(client, data_dir, fault):
     changes, told = FAULTS[fault]
     assert failed(client, changes).data["error"].startswith(told.format(base=data_dir))
 
@@ -181,7 +181,7 @@ def test_a_data_directory_that_is_gone_is_named(client, data_dir):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a worker limits its memory (RLIMIT_DATA) on Linux only")
-def test_more_memory_than_the_worker_has_is_told_with_what_to_lower(client):
+def test_more_memory_than_the_worker_has_is_reported_with_what_to_lower(client):
     large = {"model": {"kind": "convnet", "channels": [64]}, "measure": {"points": 2}, "optimizer.batch_size": 4096}
     large["data"] = {"name": "synthetic", "samples_per_class": 300, "image_size": 32}
     assert failed(client, large).data["error"] == (
@@ -190,7 +190,7 @@ def test_more_memory_than_the_worker_has_is_told_with_what_to_lower(client):
     )
 
 
-def test_a_step_that_is_too_large_is_told_with_the_advice_to_lower_it(client):
+def test_a_step_that_is_too_large_is_reported_with_the_advice_to_lower_it(client):
     made = failed(client, {"optimizer.learning_rate": 1e6, "optimizer.epochs": 30})
     assert made.data["error"].startswith("diverged: the numbers were no longer finite at step ")
     assert made.data["error"].endswith(" (seed 0); lower optimizer.learning_rate (now 1e+06)")
@@ -240,7 +240,7 @@ def test_of_two_seeds_the_one_that_diverges_leaves_the_others_series(client):
         ({"model.layers": ["hidden7"]}, "model.layers", "has ['hidden7'], may have hidden1"),
     ],
 )
-def test_what_the_spec_tells_is_refused_at_once(client, changes, field, words):
+def test_what_the_spec_shows_is_refused_at_once(client, changes, field, words):
     with pytest.raises(ApiError) as caught:
         client.submit(BODY, changes)
     assert caught.value.status == 422

@@ -13,9 +13,9 @@ CONVNET = {"kind": "convnet", "channels": [4, 8], "head_layers": 1}
 MLP = {"kind": "mlp", "widths": [9, 12]}
 
 
-def started(model, precision="float64", **data) -> NetworkRun:
+def started(model, precision="float64", decays="all", **data) -> NetworkRun:
     data = {"name": "synthetic", "samples_per_class": 61, "image_size": 8, **data}
-    optimizer = {"epochs": 2, "learning_rate": 0.02, "weight_decay": 0.01}
+    optimizer = {"epochs": 2, "learning_rate": 0.02, "weight_decay": 0.01, "decays": decays}
     body = {"model": model, "data": data, "optimizer": optimizer, "measure": {"points": 2}, "precision": precision}
     return NetworkRun(parse_spec({**body, "device": "cpu"}), "cpu", None, None)
 
@@ -36,6 +36,23 @@ def measured(run: NetworkRun, kept_features_bytes: int):
         except StopIteration as end:
             network.train()
             return end.value, pieces
+
+
+@pytest.mark.parametrize("kept", [0, KEPT_FEATURES_BYTES])
+@pytest.mark.parametrize(
+    ("model", "data", "decays"),
+    [(CONVNET, {}, "all"), (MLP, {"classes": 3, "samples_per_class": [40, 2, 30]}, "weights"),
+     ({**MLP, "bias": False}, {"name": "digits", "label_noise": 0.2, "samples_per_class": 20}, "all")],
+)  # fmt: skip
+def test_the_central_path_sums_to_the_objective_of_the_last_layer(model, data, decays, kept):
+    run = started(model, decays=decays, **data)
+    values, _ = measured(run, kept)
+    suffix, layer = "_given" if "label_noise" in data else "", run.spec.model.levels[-1]
+    losses = [values[f"{name}{suffix}", layer] for name in ("lnc1", "lnc23", "lnc_perp")]
+    assert min(losses) >= 0
+    squares = run._data.classes * values["weight_norm_sq", None]
+    squares += values["bias_norm", None] ** 2 if decays == "all" else 0.0
+    assert sum(losses) == pytest.approx(values["loss", None] + 0.01 / 2 * squares, rel=1e-12)
 
 
 def collapsed(run: NetworkRun) -> None:
@@ -83,7 +100,7 @@ def test_measuring_by_sums_is_cut_in_pieces():
     assert (kept_pieces, pieces) == (3 + 3 + 3, 3 + 3 + 3 + 3)  # 610 images: three pieces a pass, and one a layer
 
 
-def test_what_does_not_fit_is_not_in_the_final_state_and_that_is_told():
+def test_what_does_not_fit_is_not_in_the_final_state_and_that_is_reported():
     run = started(CONVNET)
     assert run.left_out is None
     whole = run.final_state()

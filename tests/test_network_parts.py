@@ -78,7 +78,7 @@ def test_each_part_is_measured_as_anybody_would_measure_it():
     assert torch.equal(final["given_labels"], data.train.given)
 
 
-def test_what_is_outside_is_told_by_nc5_and_neco():
+def test_what_is_outside_is_recognised_by_nc5_and_neco():
     run = begin(spec_of())
     found, data = finish(run)[-1].values, run._data
     inside, outside, train = (features_of(run, part.images)[0] for part in (data.test, data.ood, data.train))
@@ -194,7 +194,7 @@ def test_memory_counts_what_is_kept():
     assert memory_bytes(more) - memory_bytes(plain) == pytest.approx(10_000 * 64)
 
 
-def test_a_test_set_that_is_not_there_is_told(tmp_path):
+def test_a_test_set_that_is_not_there_is_named(tmp_path):
     for name, i in itertools.product("ab", range(2)):
         (tmp_path / "f" / name).mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 6)).save(tmp_path / "f" / name / f"{i}.png")

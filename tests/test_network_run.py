@@ -25,6 +25,7 @@ BODY = {
     "measure": {"every_epochs": 1},
     "device": "cpu",
 }
+CONVNET = {"kind": "convnet", "channels": [4, 8]}
 RESNET = {"model": {"kind": "resnet", "stem": "imagenet"}, "data.image_size": 32, "optimizer.epochs": 1}
 STEPS = math.ceil(70 / 16)
 
@@ -123,8 +124,15 @@ def plain_epoch(network, spec, images, labels, loss):
     return float(torch.cat([g.flatten() for g in gradient]).norm())
 
 
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-@pytest.mark.parametrize("model", [{"kind": "convnet", "channels": [4, 8]}, RESNET["model"]], ids=["convnet", "resnet"])
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        pytest.param(CONVNET, "mse", id="convnet-mse"),
+        pytest.param(CONVNET, "cross_entropy", id="convnet-cross_entropy"),
+        pytest.param(RESNET["model"], "cross_entropy", id="resnet-cross_entropy"),
+        pytest.param(RESNET["model"], "mse", id="resnet-mse", marks=pytest.mark.nightly),
+    ],
+)
 def test_one_epoch_equals_the_usual_loop(model, loss):
     changes = {"model": model, "loss": loss, "data__augment": False, "precision": "float64", "optimizer__epochs": 1}
     size = 32 if model["kind"] == "resnet" else 8
@@ -235,7 +243,7 @@ def test_a_fixed_etf_needs_the_width():
         started(model={"kind": "mlp", "widths": [8], "fixed_etf": True})
 
 
-def test_a_step_that_is_too_large_is_told():
+def test_a_step_that_is_too_large_is_reported():
     with pytest.raises(Diverged, match=r"lower optimizer\.learning_rate \(now 1e\+06\)$"):
         finish(started(model={"kind": "mlp", "widths": [9]}, optimizer__learning_rate=1e6, optimizer__epochs=30))
 
@@ -312,8 +320,11 @@ except MemoryError as error:
 @pytest.mark.skipif(
     sys.platform != "linux", reason="RLIMIT_AS, by which allocation is made to fail, holds on Linux only"
 )
-@pytest.mark.parametrize(("images", "mebibytes"), [(100, 500), (60_000, 300)], ids=["in a step", "in the data"])
-def test_too_little_memory_is_told(images, mebibytes):
+@pytest.mark.parametrize(
+    ("images", "mebibytes"),
+    [pytest.param(100, 500, id="in a step", marks=pytest.mark.nightly), pytest.param(60_000, 300, id="in the data")],
+)
+def test_too_little_memory_is_reported(images, mebibytes):
     """A true failure to allocate, in a process of its own."""
     command = [sys.executable, "-c", TOO_LITTLE, str(images), str(mebibytes)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -322,7 +333,7 @@ def test_too_little_memory_is_told(images, mebibytes):
     ), done.stderr
 
 
-def test_a_gpu_that_is_not_there_is_told():
+def test_a_gpu_that_is_not_there_is_named():
     with pytest.raises(DeviceError, match="cuda:77"):
         begin(spec_of(device="cuda:77"))
 

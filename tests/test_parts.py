@@ -128,7 +128,7 @@ def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatc
     monkeypatch.setattr(parts, "PART_EXPERIMENTS", 3)
     monkeypatch.setattr(sweep_submission, "WRITTEN", 3)
     changed: list[int] = []
-    monkeypatch.setattr(sweep_submission, "wake", lambda rows: None)
+    monkeypatch.setattr(sweep_submission, "notify_workers", lambda rows: None)
     really = states._changed
 
     def counted(*change) -> list[str]:  # sqlite3 counts no rows that an update returns
@@ -209,7 +209,7 @@ def test_series_read_seed_by_seed_are_those_that_are_read_at_once(database, monk
 def test_a_round_of_an_adaptive_sweep_is_written_once_and_none_after_a_cancel(database, monkeypatch):
     """Whoever asks, and however often: what is due follows from the results alone."""
     for module in (sweep_submission, refining):
-        monkeypatch.setattr(module, "wake", lambda rows: None)
+        monkeypatch.setattr(module, "notify_workers", lambda rows: None)
     path, size = "regularization.weights", "model.samples_per_class"
     axes = {path: {"from": 0.01, "to": 0.1, "points": 3}, size: [5]}
     body = {"base": {"preset": "fig1"}, "axes": axes, "refine": {"metric": "verdict", "budget": 6}}
@@ -251,7 +251,7 @@ def test_a_round_of_an_adaptive_sweep_is_written_once_and_none_after_a_cancel(da
 
 
 def test_a_table_is_sorted_filtered_and_counted_by_the_database(database, monkeypatch):
-    monkeypatch.setattr(sweep_submission, "wake", lambda rows: None)
+    monkeypatch.setattr(sweep_submission, "notify_workers", lambda rows: None)
     path = "regularization.weights"
     body = {"base": {"preset": "fig1"}, "axes": {path: [0.01, 0.03, 0.02, 0.04], "loss": ["mse", "cross_entropy"]}}
     sweep_id = json.loads(sweeps.submit_sweep(body).body)["id"]

@@ -1,5 +1,6 @@
 """Pictures carry what was measured and what is predicted, in every form."""
 
+import html
 import math
 import re
 import tracemalloc
@@ -165,7 +166,15 @@ def test_an_experiment_without_measurements_gives_a_picture_that_says_so():
 
 def test_a_single_point_is_seen():
     made = figure([one_series([0.5])], PictureSetting("one", layers=("h1",)), ["nc1"])
-    assert 'aria-roledescription="point"' in vl_convert.vegalite_to_svg(made)
+    assert "mark-symbol" in vl_convert.vegalite_to_svg(made)
+
+
+@pytest.mark.parametrize("name", [r"\xi", r"\u", 'a\\"b', "'\\'", "C:\\x", 'q"q', "back\\"])
+def test_a_name_with_backslashes_and_quotes_is_drawn_as_it_is(name):
+    setting = PictureSetting("one", layers=(name,))
+    series = [one_series([1.0, 2.0, 3.0], name, name)]
+    for made in (figure(series, setting, [name]), comparison([Compared(setting, curves_of(series))], [name])):
+        assert name in html.unescape(vl_convert.vegalite_to_svg(made))
 
 
 @given(st.integers(1, 400), st.integers(0, 399), st.integers(0, 2), st.sampled_from([1e9, 1e-9]), st.integers(4, 130))
@@ -344,33 +353,6 @@ def test_a_figure_needs_no_service(tmp_path):
         ncore.pictures.figure(spec, measured, seeds=[7])
     with pytest.raises(TypeError, match="got int"):
         ncore.pictures.figure(spec, [1, 2])
-
-
-def test_the_histogram_counts_every_seed_once_beside_the_prediction():
-    spec = parse_spec(with_changes(PRESETS["fig3"].spec, {"seeds": list(range(40))}))
-    least = predict(spec).objective
-    ends = [least + [0, 0.004, 0.011][seed % 3] for seed in range(40)]
-    series = [
-        one
-        for seed in range(40)
-        for one in (one_series([1.0, ends[seed]], "objective", None, seed), one_series([4, 3], "rank", "h1", seed),
-                    one_series([4, 2 + seed % 2], "rank", "h2", seed))
-    ]  # fmt: skip
-    made = ncore.pictures.figure(spec, series).vega_lite
-    titles = [chart["title"] for chart in made["concat"]]
-    assert titles[-2:] == ["Final objective over the seeds", "Final ranks over the seeds"]
-    objective, ranks = (made["datasets"][chart["layer"][0]["data"]["name"]] for chart in made["concat"][-2:])
-    counted = sorted((row["from"], row["seeds"]) for row in objective)
-    assert [seeds for _, seeds in counted] == [14, 13, 13]
-    for value in set(ends):
-        assert sum(row["from"] - 1e-3 <= value <= row["to"] + 1e-3 for row in objective) == 1
-    assert {(row["layer"], round((row["from"] + row["to"]) / 2), row["seeds"]) for row in ranks} == {
-        ("h1", 3, 40), ("h2", 2, 20), ("h2", 3, 20),
-    }  # fmt: skip
-    rule = made["concat"][-2]["layer"][1]["data"]["name"]
-    assert [row["from"] for row in made["datasets"][rule]] == [pytest.approx(least)]
-    assert len(ncore.pictures.figure("fig3", series).vega_lite["concat"]) == 4
-    vl_convert.vegalite_to_svg(made)
 
 
 @pytest.mark.parametrize("font", ['"', "a<b", "a>b", "a&b", 'x" onload="y', "a;b", "a{b}", "a\\b"])

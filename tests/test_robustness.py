@@ -263,7 +263,7 @@ def test_a_tag_is_found_by_itself_and_a_name_in_any_case_on_both_databases(servi
         assert found(tag=tag) == []
 
 
-def test_the_list_tells_only_the_columns_that_are_asked_for_on_both_databases(service):
+def test_the_list_has_only_the_columns_that_are_asked_for_on_both_databases(service):
     post(service, "/experiments", FIG1)
     url = f"{service.url}/experiments"
     (item,) = httpx.get(url, params={"columns": ["name", "progress"], "limit": 1}).json()["items"]

@@ -216,7 +216,7 @@ def test_tables_with_what_is_no_number_are_refused_by_column(tmp_path):
         read(tmp_path / "ragged.parquet")
 
 
-def test_bytes_are_told_apart_by_their_beginning():
+def test_bytes_are_distinguished_by_their_beginning():
     assert read_bytes(packed(features=X, labels=Y), limit_bytes=LIMIT).measure()["nc1", None] == EXPECTED["nc1"]
     for body in (b"", b"hello", b"\x80\x04.", struct.pack("<Q", 2**60) + b"{", b"PK\x03\x04"):
         with pytest.raises(UnreadableError, match=r"^body: "):

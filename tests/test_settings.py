@@ -60,6 +60,7 @@ def settings_or_refusal() -> tuple[Settings | None, str]:
         ("port", "65536", "a whole number from 0 to 65535; got '65536'"),
         ("lease_seconds", "0", "a number from 0.1 to 86400; got '0'"),
         ("gpus", "all", "auto, none or indexes like 0,2; got 'all'"),
+        ("cuda_graphs", "off", "auto or none; got 'off'"),
         ("tokens", " , ", "tokens with commas between them; got ' , '"),
         ("database_url", "mysql://u:p@h/db", "postgresql://USER:PASSWORD@HOST:PORT/DATABASE; got 'mysql://…@h/db'"),
         ("database_url", "sqlite://", "it must be a file; got 'sqlite://'"),
@@ -118,7 +119,7 @@ def test_wrong_settings_end_a_command_with_status_2_and_a_line_each(tmp_path):
         ("8.8.8.8", "NCORE_HOST: must be an address"),
     ],
 )
-def test_where_the_api_cannot_listen_is_said_before_anything_starts(tmp_path, host, told):
+def test_where_the_api_cannot_listen_is_reported_before_anything_starts(tmp_path, host, told):
     ended = ncore_process("up", "--port", "0", env={"NCORE_HOME": str(tmp_path), "NCORE_HOST": host})
     assert ended.returncode == 2
     assert ended.stderr.startswith(told)

@@ -12,9 +12,8 @@ from conftest import settings_for, wait_for
 from safetensors.torch import load
 
 from api.service import free_port, running
-from api.store import DirectoryStore, FsspecStore, StoreError
+from api.store import CHECKPOINT, FINAL, DirectoryStore, FsspecStore, StoreError
 from ncore.client import Client
-from worker.checkpoint import CHECKPOINT, FINAL
 
 LONG = {"optimizer.steps": 1_000_000, "measure.points": 40}
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

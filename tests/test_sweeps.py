@@ -14,9 +14,6 @@ from ncore.client import ApiError
 from ncore.spec import parse_spec
 from ncore.theory import predict
 
-pytestmark = both_databases
-
-
 BASE = {"preset": "fig1", "set": {"optimizer.steps": 4000, "measure.points": 5, "seeds": [0, 1]}}
 DECAYS, SIZES = [0.002, 0.005, 0.02], [5, 50]
 MANY = {"seeds": [[i] for i in range(200)], "loss": ["mse"] * 60}
@@ -31,6 +28,7 @@ def swept(service):
         yield client.sweep(BASE, AXES, name="decay and size").wait(progress=False, timeout_seconds=120)
 
 
+@both_databases
 def test_every_combination_is_run_in_the_order_of_the_axes(swept, client):
     points = [tuple(item["point"].values()) for item in swept.data["items"]]
     assert points == [(decay, size) for decay in DECAYS for size in SIZES]
@@ -40,6 +38,7 @@ def test_every_combination_is_run_in_the_order_of_the_axes(swept, client):
     assert spec["name"] == "figure 1: features = 0.005, samples_per_class = 50"
 
 
+@both_databases
 def test_the_table_has_the_final_metrics_over_the_seeds_beside_the_prediction(swept, client):
     for item in swept.data["items"]:
         experiment = client.experiment(item["experiment"])
@@ -56,6 +55,7 @@ def test_the_table_has_the_final_metrics_over_the_seeds_beside_the_prediction(sw
         assert len(item["verdict"]) == 2
 
 
+@both_databases
 def test_metrics_and_combinations_are_chosen_and_come_as_csv(swept, service):
     url = f"{service.url}/sweeps/{swept.id}"
     some = httpx.get(url, params={"metric": "nc1", "layer": "h1", "offset": 2, "limit": 2}).json()
@@ -68,6 +68,7 @@ def test_metrics_and_combinations_are_chosen_and_come_as_csv(swept, service):
     assert rows[0]["regularization.features"] == "0.002"
 
 
+@both_databases
 def test_a_page_of_the_table_says_what_may_be_chosen_and_the_csv_has_all_pages(swept, service):
     url = f"{service.url}/sweeps/{swept.id}"
     page = httpx.get(url, params={"metric": "nc1", "offset": 4, "limit": 1}).json()
@@ -89,6 +90,7 @@ def test_a_csv_longer_than_what_is_read_at_once_is_whole(client):
     assert len(made.refresh().data["items"]) == 2000
 
 
+@both_databases
 def test_the_list_says_how_far_each_is(swept, client):
     made = client.sweep({"preset": "fig1", "set": {"optimizer.steps": 10**8}}, {"seeds": [[0], [1]]}, name="endless")
     try:
@@ -167,6 +169,7 @@ def test_what_cannot_be_drawn_is_named(swept, service):
     assert httpx.get(f"{service.url}/sweeps/nothing/plot.svg").status_code == 404
 
 
+@both_databases
 @pytest.mark.parametrize(
     ("body", "field", "told"),
     [
@@ -194,6 +197,7 @@ def test_a_bad_sweep_is_refused_and_nothing_of_it_is_queued(client, body, field,
     ]
 
 
+@both_databases
 def test_the_same_key_gives_the_same_sweep_and_another_body_a_conflict(service):
     url, headers = f"{service.url}/sweeps", {"Idempotency-Key": str(uuid.uuid4())}
     body = {"base": {"preset": "fig1", "set": {"optimizer.steps": 10}}, "axes": {"seeds": [[1], [2]]}}
@@ -205,6 +209,7 @@ def test_the_same_key_gives_the_same_sweep_and_another_body_a_conflict(service):
     assert first.json()["id"] in [one["id"] for one in httpx.get(url).json()["items"]]
 
 
+@both_databases
 def test_a_sweep_of_a_thousand_is_cancelled_as_a_whole_and_stands_in_nobodys_way(client):
     endless = {"preset": "fig1", "set": {"optimizer.steps": 10**8, "measure.points": 5, "priority": -1}}
     sweep = client.sweep(endless, {"seeds": [[i] for i in range(1000)]})

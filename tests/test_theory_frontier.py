@@ -80,7 +80,7 @@ def test_the_convex_solution_has_the_values_of_the_page():
     np.testing.assert_allclose(values[2].bias, [0.158292904, *[-0.039573226] * 4], rtol=1e-7)
 
 
-@pytest.mark.parametrize("bias", [None, 0.0, 0.1])
+@pytest.mark.parametrize("bias", [None, *(pytest.param(bias, marks=pytest.mark.nightly) for bias in (0.0, 0.1))])
 def test_a_hundred_different_classes_are_solved_to_the_certificate(bias):
     sizes = [round(500 * 0.01 ** (k / 99)) + k % 3 for k in range(100)]
     solved = solve_cross_entropy(sizes, 1e-4, 1e-5, bias)

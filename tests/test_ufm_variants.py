@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy, normalize
+from optimum import written_objective
+from torch.nn.functional import normalize
 
 from ncore.kinds.losses import LOSSES
 from ncore.spec import SpecError, UfmSpec, parse_spec
@@ -33,33 +34,6 @@ def a_spec(**changes) -> UfmSpec:
     return parse_spec(body)
 
 
-def data_term(spec: UfmSpec, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """As the page writes it, with torch's own functions where it has them."""
-    loss = spec.criterion
-    if spec.model.targets is not None:
-        return ((logits - torch.tensor(spec.model.targets, dtype=torch.float64)[:, labels]) ** 2).sum() / (
-            2 * len(labels)
-        )
-    if loss.kind == "mse":
-        return ((logits - torch.eye(spec.model.classes).double()[:, labels]) ** 2).sum() / (2 * len(labels))
-    if loss.kind == "focal":
-        p = logits.softmax(0)[labels, torch.arange(len(labels))]
-        return (-((1 - p) ** loss.gamma) * p.log()).mean()
-    return cross_entropy(logits.T, labels, label_smoothing=loss.label_smoothing)
-
-
-def objective(spec: UfmSpec, h, weights, b, labels) -> torch.Tensor:
-    out = h
-    for w in weights[:-1]:
-        out = w @ out
-        out = out.relu() if spec.model.activation == "relu" else out
-    logits = spec.model.logit_scale * (weights[-1] @ out) + b[:, None]
-    value = data_term(spec, logits, labels)
-    value = value + spec.regularization.features / 2 * (h**2).sum() + spec.regularization.bias / 2 * (b**2).sum()
-    trained = weights[:-1] if spec.model.classifier == "etf" else weights
-    return value + sum(lam / 2 * (w**2).sum() for lam, w in zip(spec.weight_decays, trained, strict=False))
-
-
 def by_autograd(spec: UfmSpec, steps: int):
     """(h, weights, b, value, gradient norm) after plain gradient descent (with heavy-ball momentum), by autograd."""
     start = make_start(spec, 0)
@@ -70,7 +44,7 @@ def by_autograd(spec: UfmSpec, steps: int):
     velocities = [torch.zeros_like(part) for part in parts]
     for step in range(steps + 1):
         parts = [part.detach().requires_grad_() for part in parts]
-        value = objective(spec, parts[0], parts[1:-1], parts[-1], labels)
+        value = written_objective(spec, parts[0], parts[1:-1], parts[-1], labels)
         gradients = torch.autograd.grad(value, parts, allow_unused=True)
         gradients = [g if f else torch.zeros_like(p) for g, f, p in zip(gradients, free, parts, strict=True)]
         if spec.model.normalized:
@@ -151,6 +125,33 @@ def test_the_sample_free_form_gives_the_same_measurements(changes):
             assert other.values[key] == pytest.approx(value, rel=1e-8, abs=1e-10, nan_ok=True), key
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"model__bias": True, "regularization__bias": 0.3}, {"model__bias": True, "model__label_noise": 0.5},
+        {"model__widths": [4, 3], "model__activation": "relu"}, {"model__samples_per_class": [2, 5, 3]},
+        {"optimizer__form": "sample_free", "model__widths": [4, 3], "regularization__weights": [0.1, 0.02]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_central_path_sums_to_the_objective_of_the_last_level(changes):
+    spec, layer = a_spec(**changes), f"h{len(changes.get('model__widths', [5]))}"
+    for one in train(spec):
+        values, suffix = one.values, "_given" if spec.model.label_noise else ""
+        losses = [values[f"{name}{suffix}", layer] for name in ("lnc1", "lnc23", "lnc_perp")]
+        assert min(losses) >= 0
+        penalty = spec.weight_decays[-1] * spec.model.classes * values["weight_norm_sq", None]
+        penalty += spec.regularization.bias * values["bias_norm", None] ** 2
+        assert sum(losses) == pytest.approx(values["loss", None] + penalty / 2, rel=1e-12)
+
+
+def test_the_margin_of_normalized_models_is_that_of_the_polygon():
+    changes = {"model__normalized": True, "loss": "cross_entropy", "model__classes": 5, "model__widths": [2]}
+    last = list(train(a_spec(**changes, optimizer__learning_rate=2.0, optimizer__steps=2000)))[-1].values
+    # from a corner of the regular pentagon to the line through its neighbours
+    assert last["margin", "h1"] == pytest.approx(1 - math.cos(2 * math.pi / 5), rel=1e-4)
+
+
 CONVERGED = [
     {"loss": SMOOTH}, {"loss": FOCAL}, {"loss": "cross_entropy", "model__samples_per_class": [12, 4, 4]},
     {"loss": SMOOTH, "model__samples_per_class": [12, 4, 4], "model__bias": True, "regularization__bias": 0.1},
@@ -212,7 +213,16 @@ def test_label_noise_is_dealt_evenly_and_measured_by_both_labels():
         ({"loss": {"kind": "huber"}}, "loss.kind", "focal"),
         ({"loss": "focal"}, "loss", "kind"),
         ({"model__label_noise": 0.1, "model__classes": 2000}, "model.label_noise", "model.classes"),
-        ({"model__label_noise": 0.5, "optimizer__form": "sample_free"}, "optimizer.form", "label"),
+        ({"model__label_noise": 0.5, "optimizer__form": "sample_free"}, "optimizer.form", "model.label_noise"),
+        ({"model__activation": "relu", "optimizer__form": "sample_free"}, "optimizer.form", "model.activation"),
+        ({"model__targets": ROWS, "loss": FOCAL}, "loss", "model.targets"),
+        ({"model__normalized": True, "loss": FOCAL}, "loss", "model.normalized"),
+        ({"model__normalized": True, "loss": "cross_entropy", "model__classifier": "etf"}, "model.classifier",
+         "model.normalized"),
+        ({"model__normalized": True, "loss": "cross_entropy", "model__label_noise": 0.5}, "model.label_noise",
+         "model.normalized"),
+        ({"loss": {"kind": "focal", "label_smoothing": 0.1}}, "loss.label_smoothing", "loss.kind"),
+        ({"regularization__bias": 0.1}, "regularization.bias", "model.bias"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused_with_both_fields(changes, field, other):
@@ -249,6 +259,20 @@ def test_specs_are_written_as_before_and_read_back():
         assert parse_spec(spec.model_dump(mode="json")) == spec
     assert a_spec(loss={"kind": "mse"}) == a_spec()
     assert a_spec(loss={"kind": "cross_entropy", "label_smoothing": 0}).loss == "cross_entropy"
+
+
+def test_noise_that_flips_no_label_is_no_noise():
+    noisy, plain = (predict(a_spec(model__label_noise=share)) for share in (0.1, 0.0))
+    assert "flips no label" in noisy.notes[0]
+    assert noisy.model_copy(update={"notes": noisy.notes[1:]}) == plain.model_copy(update={"boundaries": []})
+
+
+@pytest.mark.parametrize("model", [{"kind": "mlp", "widths": [40, 8]}, {"kind": "convnet", "channels": [8]}])
+def test_a_network_too_narrow_for_a_fixed_etf_is_refused(model):
+    body = {"model": {**model, "fixed_etf": True}, "data": {"name": "digits"}}
+    with pytest.raises(SpecError, match=r"model\.fixed_etf.* 8 features.*10 classes.*K − 1 = 9"):
+        parse_spec(body)
+    parse_spec({**body, "data": {"name": "digits", "classes": list(range(9))}})
 
 
 NETWORK = {"model": {"kind": "mlp", "widths": [6]}, "data": {"name": "digits"}}

@@ -178,7 +178,7 @@ def test_widths_below_the_number_of_classes_reach_their_minimum():
     assert one["gap"] == pytest.approx(0, abs=1e-8)
 
 
-def test_frames_of_very_many_classes_are_told_apart():
+def test_frames_of_very_many_classes_are_distinguished():
     """δ_K falls like K^{−1/2}: at K = 10⁴ the frames are 0.01 apart."""
     spec = parse_spec({"model": {"kind": "resnet"}, "data": {"name": "mnist"}})
     delta = math.sqrt(2 - 2 * math.sqrt(1 - 1e-4))

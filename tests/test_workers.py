@@ -10,10 +10,12 @@ from datetime import timedelta
 import httpx
 import pytest
 from conftest import settings_for, wait_for
+from sqlalchemy import delete, update
 
-from api.database import claims, sessions, workers
+from api.database import claims, sessions, states, workers
 from api.database.tables import Experiment, Sweep, WorkerRow, now
 from api.service import running
+from api.submission import values_of
 from ncore.client import Client
 from ncore.estimate import wants_gpu
 from ncore.presets import PRESETS
@@ -24,24 +26,26 @@ QUICK = {"optimizer.steps": 50, "measure.points": 5}
 ENDLESS = {"optimizer.steps": 10**8, "measure.points": 10}
 
 
-def put(name: str, priority: int = 0, queue: str = "cpu") -> None:
+def put(name: str, priority: int = 0, queue: str = "cpu", **spec: object) -> None:
     with sessions.writing() as session:
-        row = Experiment(id=name, name=name, kind="ufm", tags=[], spec={}, priority=priority, queue=queue)
+        row = Experiment(id=name, name=name, kind="ufm", tags=[], spec=spec, priority=priority, queue=queue)
         session.add(row)
 
 
-def seen(name: str, kind: str, ago: timedelta) -> None:
+def seen(name: str, kind: str, ago: timedelta, gpus: int | None = None, up: timedelta = timedelta(0)) -> None:
+    """A worker's last heartbeat, so long ago, after it had been `up`."""
     with sessions.writing() as session:
-        about = {"device": "x", "memory_bytes": 1, "used_bytes": 0, "version": "0"}
-        session.merge(WorkerRow(id=name, kind=kind, seen_at=now() - ago, **about))
+        about = {"device": "x", "memory_bytes": 1, "used_bytes": 0, "version": "0", "started_at": now() - ago - up}
+        count = int(kind == "gpu") if gpus is None else gpus
+        session.merge(WorkerRow(id=name, kind=kind, seen_at=now() - ago, gpus=count, **about))
 
 
-def taken(kind: str, gpu_grace_over: bool = True) -> list[str]:
+def taken(kind: str, gpu_grace_over: bool = True, gpus: int = 1) -> list[str]:
     """What a worker of this kind takes, until nothing is left for it."""
     names = []
     while True:
         with sessions.writing() as session:
-            rows = claims.claim(session, "here:1", kind, gpu_grace_over)
+            rows = claims.claim(session, "here:1", kind, gpu_grace_over, gpus)
         if not rows:
             return names
         names += [row.id for row in rows]
@@ -109,6 +113,80 @@ def test_a_cpu_worker_waits_a_while_for_a_gpu_worker_that_has_been_there(tables)
     assert taken("cpu", gpu_grace_over=True) == ["large"]
 
 
+SEVERAL = {"four": 4, "two": 2, "three": 3}
+A_WHILE, DAYS = timedelta(seconds=400), timedelta(days=3)
+"""Longer than NCORE_GPU_WAIT_SECONDS; within what workers are remembered."""
+
+
+def put_several() -> None:
+    """Experiments for several devices, and one for one."""
+    for name, devices in SEVERAL.items():
+        put(name, queue="gpus", devices=devices)
+    put("one", queue="gpu", devices=1)
+
+
+def test_a_worker_takes_what_asks_for_no_more_gpus_than_it_has_and_the_cpu_all_where_there_is_none(tables):
+    put_several()
+    seen("gpu:1", "gpu", timedelta(0), gpus=1)
+    assert taken("cpu") == []
+    assert taken("gpu", gpus=1) == ["one"]
+    assert taken("gpu", gpus=3) == ["two", "three"]
+    seen("gpu:1", "gpu", A_WHILE)
+    assert taken("cpu") == ["four"]
+
+
+def test_a_batch_gives_way_to_nothing_that_its_worker_could_not_take(tables):
+    put("running", queue="gpu")
+    put("large", queue="gpus", priority=5, devices=3)
+    with sessions.writing() as session:
+        session.execute(update(Experiment).values(queued_at=now() - timedelta(seconds=9)))
+        running = session.get_one(Experiment, "running")
+        awaited = {gpus: claims.is_awaited(session, running, "gpu", gpus) for gpus in (1, 2, 3, 4)}
+        assert awaited == {1: False, 2: False, 3: True, 4: True}
+
+
+FLEETS = {
+    "no GPU worker": ([("cpu:1", 0, timedelta(0), DAYS)], set()),
+    "one that is too small": ([("gpu:1", 2, timedelta(0), timedelta(0))], {"four", "three"}),
+    "one that is large enough is away for a short time": (
+        [("gpu:1", 2, timedelta(0), DAYS), ("gpu:2", 4, timedelta(seconds=99), DAYS)], set(),
+    ),
+    "it is away for long": ([("gpu:1", 2, timedelta(0), DAYS), ("gpu:2", 4, A_WHILE, DAYS)], {"four", "three"}),
+    "all were away and come back one by one": (
+        [("gpu:1", 1, timedelta(0), timedelta(seconds=1)), ("gpu:2", 3, DAYS, DAYS)], {"four"},
+    ),
+    "none of them is alive": ([("gpu:1", 1, A_WHILE, DAYS)], set()),
+}  # fmt: skip
+
+
+def test_what_asks_for_more_gpus_than_any_worker_has_fails_by_name(tables):
+    put_several()
+    for fleet, (there, lost) in FLEETS.items():
+        with sessions.writing() as session:
+            session.execute(update(Experiment).values(status="queued", error=None))
+            session.execute(delete(WorkerRow))
+        for name, count, ago, up in there:
+            seen(name, name[:3], ago, count, up)
+        with sessions.writing() as session:
+            states.fail_too_large(session)
+            failed = {row.id: row.error for row in session.query(Experiment) if row.status == "failed"}
+        largest = "3 GPUs" if "one by one" in fleet else "2 GPUs"
+        words = f"devices; the largest worker has {largest}"
+        assert failed == {name: f"devices: asks for {SEVERAL[name]} {words}" for name in lost}, fleet
+
+
+def test_an_experiment_is_queued_by_the_devices_that_it_asks_for():
+    body = {"model": {"kind": "resnet"}, "data": {"name": "synthetic"}}
+    for changes, queue in (
+        ({}, "gpu"),
+        ({"devices": 3}, "gpus"),
+        ({"devices": 3, "device": "cuda"}, "gpus"),
+        ({"devices": 3, "device": "cpu"}, "cpu"),
+        ({"devices": 3, "model": {"kind": "mlp"}}, "cpu"),
+    ):
+        assert values_of(parse_spec(with_changes(body, changes)))["queue"] == queue
+
+
 def test_workers_that_went_without_a_word_are_forgotten_gpu_workers_later(tables):
     for name, kind, ago in (("a", "cpu", 2), ("b", "gpu", 2), ("c", "gpu", 24 * 40), ("d", "cpu", 0)):
         seen(name, kind, timedelta(hours=ago))
@@ -131,7 +209,7 @@ def test_what_wants_a_gpu():
         assert wants_gpu(parse_spec(spec)) is expected
 
 
-def test_gpus_are_named_by_index_and_a_wrong_one_is_told(monkeypatch):
+def test_gpus_are_named_by_index_and_a_wrong_one_is_named(monkeypatch):
     monkeypatch.setattr(gpus, "_visible", lambda: ["0", "3"])
     assert gpus.chosen("auto") == ["0", "3"]
     assert gpus.chosen("1") == ["3"]
@@ -140,6 +218,8 @@ def test_gpus_are_named_by_index_and_a_wrong_one_is_told(monkeypatch):
     assert gpus.settle(gpus.listed(",".join(["3+0", "1"])), 0) == "gpu"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,0"
     assert gpus.chosen("none") == []
+    for names, heard in (([], ["cpu"]), (["0"], ["cpu", "gpu"]), (["0", "3+1"], ["cpu", "gpu", "gpus"])):
+        assert gpus.queues(names) == heard
     for wrong, told in (
         ("2", "shows 2 GPUs"),
         ("1,1", "different indexes"),
@@ -168,7 +248,7 @@ def test_workers_are_shown_with_what_they_run(service, client):
     made.cancel()
 
 
-def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_told(request, tmp_path):
+def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_reported(request, tmp_path):
     still = {"max_attempts": 2, "checkpoint_seconds": 1000.0}
     settings = settings_for("sqlite", tmp_path, request, workers=2, lease_seconds=60.0, **still)
     with running(settings) as service, Client(service.url) as client:

@@ -34,7 +34,7 @@ def main() -> None:
     get_settings.cache_clear()
     from worker.app import app
 
-    heard = QUEUES.values() if names else [QUEUES["cpu"]]
+    heard = [QUEUES[name] for name in gpus.queues(names)]
     options = ["--pool", "prefork", "--concurrency", str(len(names) or settings.workers), "--loglevel", "WARNING"]
     name = f"{'gpu' if names else 'cpu'}-{os.getpid()}@{socket.gethostname()}"
     app.worker_main(["worker", *options, "--hostname", name, "--queues", ",".join(heard)])

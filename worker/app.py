@@ -24,7 +24,7 @@ from worker.lease import stop_asked
 
 app = get_celery()
 _here: dict[str, Any] = {}
-"""What this child is: its `presence`, set once it is warm."""
+"""The `presence` of this child, set once it is warm."""
 
 
 @app.task(name=TASK, Request="worker.lost:ObservedRequest")
@@ -33,7 +33,7 @@ def run(experiment_id: str) -> None:  # noqa: ARG001 (a wake-up call: the rows d
 
     presence = _here["presence"]
     gpu_grace_over = time.monotonic() - presence.began > get_settings().gpu_wait_seconds
-    run_next(presence.id, presence.kind, gpu_grace_over)
+    run_next(presence.id, presence.kind, gpu_grace_over, presence.gpus)
 
 
 @setup_logging.connect
@@ -43,7 +43,7 @@ def log_as_json(**_: Any) -> None:
 
 @worker_process_init.connect
 def warm_up(**_: Any) -> None:
-    """Everything slow is imported before the first experiment; SIGUSR2 asks for a stop at the next step boundary
+    """Imports everything slow before the first experiment; SIGUSR2 asks for a stop at the next step boundary
     (SIGUSR1 is the pool's own, for time limits)."""
     die_with_parent()
     signal.signal(signal.SIGUSR2, lambda *_: stop_asked.set())

@@ -1,4 +1,4 @@
-"""Where an experiment goes on after its worker was lost, and what it leaves at its end: files in the store.
+"""Files of an experiment in the store: checkpoints, to continue from after a lost worker, and the final state.
 
 A checkpoint carries a checksum of all its bytes behind them, where torch does not look, and the one before it is kept.
 """
@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from api.store import CHUNK_BYTES, get_store
+from api.store import CHECKPOINT, CHUNK_BYTES, FINAL, PREVIOUS, get_store
 from worker.memory import is_out_of_memory
 
-CHECKPOINT, PREVIOUS, FINAL = "checkpoint.pt", "checkpoint.previous.pt", "final.safetensors"
 MARK = b"\nncore blake2b "
 DIGEST_BYTES = 32
 SYSTEM_ERROR = re.compile(r"(?:os error|code:) (\d+)")
@@ -52,7 +51,7 @@ class _Hashed:
 
 
 def save(experiment_id: str, state: dict[str, Tensor]) -> None:
-    """Raises OSError where the store does not take it; then the last one stays."""
+    """Saves a checkpoint. Raises OSError where the store does not take it; then the last one is kept."""
     get_store().save(experiment_id, CHECKPOINT, lambda path: _write(state, path), keep=PREVIOUS)
 
 
@@ -69,7 +68,7 @@ def _write(state: dict[str, Tensor], path: Path) -> None:
 
 
 def save_final(experiment_id: str, state: dict[str, Tensor]) -> None:
-    """What the experiment leaves: weights, and features where they fit, as safetensors. Raises OSError."""
+    """Saves the final state as safetensors: weights, and features where they fit. Raises OSError."""
     get_store().save(experiment_id, FINAL, lambda path: _write_final(state, path))
 
 
@@ -115,10 +114,10 @@ def _verify(path: Path) -> None:
         file.seek(max(0, length))
         if length < 0 or file.read(len(MARK)) != MARK:
             return
-        told = file.read()
+        checksum = file.read()
         file.seek(0)
         while length > 0 and (chunk := file.read(min(CHUNK_BYTES, length))):
             found.update(chunk)
             length -= len(chunk)
-    if found.hexdigest().encode() != told:
+    if found.hexdigest().encode() != checksum:
         raise DamagedError("its checksum does not fit its content")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
@@ -45,11 +46,17 @@ def _visible() -> list[str]:
 
 
 def listed(settled: str) -> list[str]:
-    """In the child: the names that the parent has `chosen`."""
+    """The GPUs that the parent has `chosen`, read in the child."""
     return [] if settled == "none" else settled.split(",")
 
 
+def queues(names: Sequence[str]) -> list[str]:
+    """The queues of experiments (`api.broker.QUEUES`) whose wake-up calls a worker with these GPUs hears."""
+    several = ["gpus"] if any("+" in child for child in names) else []
+    return ["cpu", "gpu", *several] if names else ["cpu"]
+
+
 def settle(names: list[str], index: int) -> str:
-    """In the child, before torch: what CUDA may see. The kind of worker it makes, `gpu` or `cpu`."""
+    """Settles in the child, before torch, which GPUs CUDA sees; returns the kind of worker, `gpu` or `cpu`."""
     os.environ["CUDA_VISIBLE_DEVICES"] = names[index].replace("+", ",") if names else ""
     return "gpu" if names else "cpu"

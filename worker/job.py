@@ -35,20 +35,20 @@ BATCH_ROWS = 500
 ENDS = 100
 """Experiments that one transaction ends."""
 PATIENCE_SECONDS = 60.0
-"""After this long without the database the worker gives up, and the lease expires."""
+"""Time without the database after which the worker gives up, and the lease expires."""
 GIVE_WAY_SECONDS = 0.5
-"""So often a batch looks whether something that comes before it waits."""
+"""Time between two looks of a batch for an experiment that should come before it."""
 T = TypeVar("T")
 State = Mapping[str, Tensor]
 SessionOf = Callable[[], AbstractContextManager[Session]]
 
 
-def run_next(worker: str, kind: str, gpu_grace_over: bool) -> None:
+def run_next(worker: str, kind: str, gpu_grace_over: bool, gpus: int) -> None:
     """Claims and runs what comes first; does nothing when none is queued (a call that was delivered twice)."""
     with writing() as session:
-        rows = claims.claim(session, worker, kind, gpu_grace_over)
+        rows = claims.claim(session, worker, kind, gpu_grace_over, gpus)
     if rows:
-        Job(rows, kind).run()
+        Job(rows, kind, gpus).run()
 
 
 class Job:
@@ -58,10 +58,11 @@ class Job:
     itself, so that only the one it comes from fails.
     """
 
-    def __init__(self, rows: Sequence[Experiment], kind: str = "cpu") -> None:
+    def __init__(self, rows: Sequence[Experiment], kind: str = "cpu", gpus: int = 0) -> None:
         self.lease = Lease({row.id: row.attempt for row in rows})
         self.members = [Member(row, self.lease.hear) for row in rows]
-        self._first, self._kind, self._looked_at = rows[0], kind, time.monotonic()
+        self._looked_at = time.monotonic()
+        self._is_awaited = partial(claims.is_awaited, running=rows[0], kind=kind, gpus=gpus)
 
     def run(self) -> None:
         self.lease.start()
@@ -100,8 +101,8 @@ class Job:
         """Ends leases that are held, some at a time."""
         left = iter(ends.items())
         while some := dict(islice(left, ENDS)):
-            told = {member.id: end for member, end in some.items() if end.status != "lost"}
-            held = self.transact(partial(states.finish, ends=told)) if told else set()
+            ended = {member.id: end for member, end in some.items() if end.status != "lost"}
+            held = self.transact(partial(states.finish, ends=ended)) if ended else set()
             for member, end in some.items():
                 self.lease.leave(member.id)
                 member.has_ended = True
@@ -109,7 +110,7 @@ class Job:
                     log.warning("experiment=%s attempt=%d the lease was lost to another worker", member.id, end.attempt)
 
     def store(self, progress: Mapping[Member, Progress]) -> None:
-        """Stores what was measured, some at a time; whose lease another worker holds is told to leave."""
+        """Stores measurements, some at a time; drops experiments whose lease another worker holds."""
         left = list(progress.items())
         while left:
             some: dict[str, Progress] = {}
@@ -125,9 +126,7 @@ class Job:
         """A batch gives way to what comes before it and finds no free worker."""
         if len(self.members) > 1 and time.monotonic() - self._looked_at >= GIVE_WAY_SECONDS:
             self._looked_at = time.monotonic()
-            self.lease.gives_way = self.transact(
-                partial(claims.is_awaited, running=self._first, kind=self._kind), reading
-            )
+            self.lease.gives_way = self.transact(self._is_awaited, reading)
 
     def transact(self, work: Callable[[Session], T], session_of: SessionOf = writing) -> T:
         """One transaction; tried again for a while, since a database that is restarted is back within seconds."""
@@ -144,7 +143,7 @@ class Job:
 
 
 def _groups(members: Sequence[Member]) -> Iterator[tuple[list[Member], list[State]]]:
-    """Those that can be trained as one batch: all that begin, and all whose checkpoints are of one step.
+    """Groups that can be trained as one batch each: all that begin, and all whose checkpoints are at the same step.
 
     With the checkpoints, or none: one alone looks for its own. Rounding differs between the arithmetics, so that
     those of one go on with it.

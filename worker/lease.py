@@ -21,7 +21,7 @@ LONGEST_BEAT_SECONDS = 1.0
 class Lease(threading.Thread):
     """Renews the leases of experiments that are trained together, however long a step takes, and hears which to stop.
 
-    `leases` are their attempts by id. `gives_way` is set by who trains them: all are given back at the next look.
+    `leases` are their attempts by id. `gives_way` is set by the job: all are given back at the next look.
     """
 
     def __init__(self, leases: Mapping[str, int]) -> None:
@@ -53,7 +53,7 @@ class Lease(threading.Thread):
             raise Stopped
 
     def status(self, experiment_id: str) -> str | None:
-        """What an experiment is from now on: lost to another worker, cancelled, queued again; None: it goes on."""
+        """The new status of an experiment: lost to another worker, cancelled, queued again; None: it goes on."""
         return self._left.get(experiment_id) or ("queued" if self.gives_way or stop_asked.is_set() else None)
 
     @property
@@ -62,11 +62,11 @@ class Lease(threading.Thread):
         return all(self._left.get(experiment_id) == "lost" for experiment_id in list(self._leases))
 
     def lose(self, experiment_id: str) -> None:
-        """What a write has found: another worker has it."""
+        """Notes that another worker has it, as a write has found."""
         self._left[experiment_id] = "lost"
 
     def leave(self, experiment_id: str) -> None:
-        """It has ended, and the others go on."""
+        """Takes out an experiment that has ended; the others go on."""
         self._leases.pop(experiment_id, None)
 
     def end(self) -> None:

@@ -16,7 +16,7 @@ from api.database.measurements import MeasuredRow, last_rows, measurement_of
 from api.database.sessions import writing
 from api.database.states import Progress
 from api.database.tables import Experiment
-from api.store import StoreError, is_away, will_pass
+from api.store import CHECKPOINT, FINAL, PREVIOUS, StoreError, is_away, will_pass
 from ncore.network.sources import DataError
 from ncore.presets import trainable
 from ncore.run import DeviceError, Measurement, Run
@@ -29,7 +29,7 @@ from worker.memory import is_out_of_memory
 log = logging.getLogger("ncore.worker")
 Reader = Callable[[Callable[[Session], Sequence[MeasuredRow]]], Sequence[MeasuredRow]]
 RETRY_SECONDS = 0.5
-INSTEAD = {checkpoint.CHECKPOINT: "the one before it", checkpoint.PREVIOUS: "the start"}
+INSTEAD = {CHECKPOINT: "the one before it", PREVIOUS: "the start"}
 """The checkpoints, and what is taken where one cannot be used."""
 
 
@@ -61,13 +61,13 @@ class Member:
         return self._row.sweep_id is None or self._row.kind != "ufm"
 
     def add(self, found: Measurement, reached: int) -> None:
-        """What was measured, and the step that the run has reached."""
+        """Adds measurements, and the step that the run has reached."""
         self.unstored.append(found)
         self._last[found.seed] = found
         self._kept_step = reached
 
     def progress(self, run: Run, eta_seconds: float | None) -> Progress:
-        """What is to be stored now; what was measured counts as stored then."""
+        """The progress to store now; its measurements count as stored afterwards."""
         rows = []
         for m in self.unstored:
             self._seq += 1
@@ -117,16 +117,16 @@ class Member:
 
     def save(self, state: dict[str, Tensor], step: int) -> bool:
         """A checkpoint; where the store does not take it the run goes on without, and the next one is tried."""
-        written = self._written(checkpoint.CHECKPOINT, lambda: checkpoint.save(self.id, state))
+        written = self._written(CHECKPOINT, lambda: checkpoint.save(self.id, state))
         if written:
             self._has_checkpoints = True
             self._kept_step = step
         return written
 
     def save_final(self, state: dict[str, Tensor]) -> None:
-        """What the experiment leaves; where the store does not take it, it is waited for."""
+        """Saves the final state, waiting for a store that does not take it."""
         self._check()
-        while not self._written(checkpoint.FINAL, lambda: checkpoint.save_final(self.id, state)):
+        while not self._written(FINAL, lambda: checkpoint.save_final(self.id, state)):
             self._check()
             time.sleep(RETRY_SECONDS)
 
@@ -145,7 +145,7 @@ class Member:
         return True
 
     def _note_waiting(self, name: str, error: OSError) -> None:
-        """Once, however long it takes."""
+        """Logs once that it waits, however long that takes."""
         if not self._files_wait:
             self._files_wait = True
             self.note("files wait", f"{name}: {error}; it is tried again")
@@ -161,7 +161,7 @@ class Member:
             log.warning("experiment=%s its log cannot be written: %s", self.id, error)
 
     def remove_checkpoints(self) -> None:
-        """What cannot be removed now stays: the experiment has succeeded all the same."""
+        """Removes the checkpoints where that works: the experiment has succeeded in any case."""
         if not self._has_checkpoints:
             return
         try:

@@ -25,16 +25,21 @@ log = logging.getLogger("ncore.worker")
 
 
 class Presence(threading.Thread):
-    """The heartbeat in the background. `kind` is `gpu` or `cpu`; `began` is its start on the monotonic clock."""
+    """The heartbeat in the background.
+
+    `kind` is `gpu` or `cpu`, `gpus` how many it trains on, `began` its start on the monotonic clock.
+    """
 
     def __init__(self, kind: str) -> None:
         super().__init__(name="presence", daemon=True)
         self.kind, self.id, self.began = kind, name_of(os.getpid()), time.monotonic()
+        self.gpus = torch.cuda.device_count() if kind == "gpu" else 0
         self._ended = threading.Event()
-        self._about = {"kind": kind, "device": _device(kind), "version": version("ncore"), "started_at": now()}
+        about = {"kind": kind, "gpus": self.gpus, "device": _device(self.gpus)}
+        self._about = {**about, "version": version("ncore"), "started_at": now()}
 
     def heartbeat(self) -> None:
-        total, used = _memory(self.kind)
+        total, used = _memory(self.gpus)
         row = WorkerRow(id=self.id, memory_bytes=total, used_bytes=used, **self._about)
         try:
             with writing() as session:
@@ -47,7 +52,7 @@ class Presence(threading.Thread):
             self.heartbeat()
 
     def end(self) -> None:
-        """Leaves, as far as the database can be told."""
+        """Deletes the row, if the database answers."""
         self._ended.set()
         self.join()
         try:
@@ -57,16 +62,16 @@ class Presence(threading.Thread):
             log.warning("the database does not answer: %s", error)
 
 
-def _device(kind: str) -> str:
-    if kind == "gpu":
-        return torch.cuda.get_device_name(0)
+def _device(gpus: int) -> str:
+    if gpus:
+        return ", ".join(torch.cuda.get_device_name(index) for index in range(gpus))
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
-def _memory(kind: str) -> tuple[int, int]:
-    """Of the device: how much it has, how much of it is used, both in bytes."""
-    if kind == "gpu":
-        free, total = torch.cuda.mem_get_info(0)
+def _memory(gpus: int) -> tuple[int, int]:
+    """Of the devices: how much they have, how much of it is used, both in bytes."""
+    if gpus:
+        free, total = map(sum, zip(*map(torch.cuda.mem_get_info, range(gpus)), strict=True))
         return total, total - free
     machine = psutil.virtual_memory()
     return machine_bytes(), machine.total - machine.available

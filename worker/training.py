@@ -130,6 +130,6 @@ class Training:
 
 
 def _at_once(write: Callable[[int], object], which: Iterable[int]) -> list[object]:
-    """What `write` returns for each; raises what one of them raises, after all have ended."""
+    """The results of `write` for each, at once; raises what one of them raises, after all have ended."""
     with ThreadPoolExecutor(WRITERS) as pool:
         return list(pool.map(write, which))

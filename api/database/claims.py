@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from api.database import states
@@ -25,18 +25,19 @@ from ncore.spec import UfmSpec, stored_spec
 from ncore.ufm.together import kin
 
 FEWEST_SHARES, MOST_SHARES = 2, 8
-"""So many batches of specs are read to make one: one for each worker, and more than one since not all may fit."""
+"""Specs are read for this many batches to fill one: a batch for each worker, and some more since not all specs fit."""
 OVERLOOKED_SECONDS = 0.3
-"""What has been queued for longer has found no free worker."""
+"""An experiment queued for longer than this has found no free worker."""
 
 
-def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True) -> list[Experiment]:
+def claim(session: Session, worker: str, kind: str, gpu_grace_over: bool = True, gpus: int = 1) -> list[Experiment]:
     """Takes the first queued experiment for a worker of this kind, and what can be trained together with it.
 
-    A GPU worker takes last what needs no GPU. A CPU worker takes what wants one only where no GPU worker is alive;
-    where one was there in the last weeks it may be starting just now, and is waited for until `gpu_grace_over`.
+    A GPU worker takes last what needs no GPU, and nothing that asks for more than its own `gpus`. A CPU worker takes
+    what wants one only where no GPU worker is alive; where one was there in the last weeks it may be starting just now,
+    and is waited for until `gpu_grace_over`.
     """
-    first = _first(session, kind, gpu_grace_over)
+    first = _first(session, kind, gpu_grace_over, gpus)
     return [] if first is None else states.start(session, [first.id, *_others(session, first, kind)], worker)
 
 
@@ -54,20 +55,21 @@ def before(session: Session, row: Experiment) -> dict[str, int]:
     return {kind: count for kind, count in found}  # noqa: C416 (what is a row to dict() is none to the type checker)
 
 
-def _first(session: Session, kind: str, gpu_grace_over: bool) -> Experiment | None:
+def _first(session: Session, kind: str, gpu_grace_over: bool, gpus: int) -> Experiment | None:
     queues = queues_of(session, kind, gpu_grace_over)
-    heads = [head for queue in queues if (head := _head(session, queue)) is not None]
+    heads = [head for queue in queues if (head := _head(session, queue, _fits(kind, gpus))) is not None]
 
     def place(head: Experiment) -> tuple[Any, ...]:
-        is_foreign = kind == "gpu" and head.queue != "gpu"
+        is_foreign = kind == "gpu" and head.queue == "cpu"
         return -head.priority, is_foreign, head.sweep_id is not None, head.queued_at, head.id
 
     return min(heads, key=place, default=None)
 
 
-def _head(session: Session, queue: str) -> Experiment | None:
-    """What is first in a queue: two looks into its indexes, however much is queued."""
+def _head(session: Session, queue: str, fits: ColumnElement[bool]) -> Experiment | None:
+    """The first experiment of a queue, by two index look-ups however long the queue is."""
     query = select(Experiment).where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
+    query = query.where(fits) if queue == "gpus" else query
     query = query.order_by(*states.IN_ORDER).limit(1).with_for_update(skip_locked=True)
     first = session.scalar(query)
     if first is None or first.sweep_id is None:
@@ -77,15 +79,20 @@ def _head(session: Session, queue: str) -> Experiment | None:
 
 
 def queues_of(session: Session, kind: str, gpu_grace_over: bool) -> list[str]:
-    """Those that workers of this kind take from."""
-    return ["cpu"] if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over) else ["cpu", "gpu"]
+    """The queues that workers of this kind take from."""
+    return ["cpu"] if kind == "cpu" and gpu_workers(session, alive=gpu_grace_over) else ["cpu", "gpu", "gpus"]
+
+
+def _fits(kind: str, gpus: int) -> ColumnElement[bool]:
+    """Of what asks for several devices, what a worker with so many GPUs can train; the CPU's may be any number."""
+    return true() if kind == "cpu" else Experiment.devices <= gpus
 
 
 def _comes_before(member: Experiment, kind: str) -> ColumnElement[bool]:
     """Whether another is taken before the member of a sweep, whatever either has waited."""
     by_itself = and_(Experiment.priority == member.priority, Experiment.sweep_id.is_(None))
     if kind == "gpu":
-        by_itself = and_(by_itself, Experiment.queue == member.queue)
+        by_itself = and_(by_itself, (Experiment.queue == "cpu") == (member.queue == "cpu"))
     return or_(Experiment.priority > member.priority, by_itself)
 
 
@@ -135,10 +142,11 @@ def _workers(session: Session, kind: str) -> int:
     return session.scalar(query) or 0
 
 
-def is_awaited(session: Session, running: Experiment, kind: str) -> bool:
+def is_awaited(session: Session, running: Experiment, kind: str, gpus: int = 1) -> bool:
     """Whether something that comes before what is `running` has found no free worker of this kind."""
     sooner = Experiment.priority > running.priority if running.sweep_id is None else _comes_before(running, kind)
     queues = queues_of(session, kind, gpu_grace_over=True)
     waits = and_(Experiment.status == "queued", VISIBLE, Experiment.queue.in_(queues))
+    waits = and_(waits, or_(Experiment.queue != "gpus", _fits(kind, gpus)))
     overlooked = Experiment.queued_at < from_now(-OVERLOOKED_SECONDS)
     return bool(session.scalar(select(select(Experiment.id).where(waits, sooner, overlooked).exists())))

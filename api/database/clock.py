@@ -16,7 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from api.database.tables import Moment
 
 FUNCTION = "ncore_clock"
-"""Its name in SQLite, whose own clock knows milliseconds only."""
+"""Name of the clock that we add to SQLite, whose own resolves milliseconds only."""
 
 
 class _From(FunctionElement[datetime]):
@@ -35,7 +35,7 @@ def _of_sqlite(element: _From, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def from_now(seconds: float = 0.0) -> ColumnElement[datetime]:
-    """The moment so many seconds from now, negative ones ago, when the statement is run."""
+    """The database's time when the statement runs, plus `seconds` (negative: earlier)."""
     return _From(literal(float(seconds)))
 
 

@@ -32,7 +32,7 @@ class Columns:
                 self._own[name] = field
 
     def selected(self) -> list[ColumnElement[Any]]:
-        """What has to be read of the experiments' own rows."""
+        """The columns to read from the experiments' own rows."""
         return [field.column.label(f"own {name}") for name, field in self._own.items() if field.column is not None]
 
     def values(self, rows: Sequence[Any]) -> list[dict[str, Any]]:

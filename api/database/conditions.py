@@ -34,7 +34,7 @@ ORDERS: dict[str, Callable[[Any, Any], Sql]] = {
 }
 EQUALS = ("=", ":", "!=", "in")
 BEGINS_WITH = ("id", "sweep")
-"""Of these `:` and `in` take the beginning."""
+"""Fields whose values `:` and `in` match by prefix."""
 UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SECONDS = re.compile(r"(?P<number>[0-9.eE+-]+?)(?P<unit>ms|s|min|m|h|d)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)

@@ -29,8 +29,8 @@ def load_curves(
 ) -> dict[Key, list[CurvePoint]]:
     """Median and range over the seeds of these metrics, thinned; of some layers and seeds, all if empty.
 
-    Metrics that have no layer are read whatever `layers` are. Of more than `MOST_ROWS` rows only every so many steps is
-    read, the first and the last among them: an extreme between them is not seen.
+    Metrics that have no layer are read whatever `layers` are. Above `MOST_ROWS` rows only every k-th step is read,
+    with the first and the last; an extreme between two of them is not seen.
     """
     wanted = [MeasurementRow.experiment_id == experiment_id]
     if seeds:
@@ -62,7 +62,7 @@ def load_curves(
 
 
 def _every(every: int, steps: int, wanted: Sequence[ColumnElement[bool]]) -> Select[int]:
-    """The first of the steps, each that comes so many after one of these, and the last."""
+    """Every `every`-th step from the first one, and the last."""
     number = func.row_number().over(order_by=MeasurementRow.step)
     numbered = (
         select(MeasurementRow.step, number.label("number")).where(*wanted).group_by(MeasurementRow.step).subquery()
@@ -105,7 +105,7 @@ def sparks(session: Session, experiment_ids: Sequence[str]) -> dict[str, dict[st
 
 
 def _spark(rows: Sequence[Row[int, int, str]]) -> dict[str, Any] | None:
-    """Of the seed that has most of the rows."""
+    """The curve of the seed that most of the rows belong to."""
     if not rows:
         return None
     seeds = [seed for seed, _, _ in rows]

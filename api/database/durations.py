@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from api.database.claims import queues_of
@@ -60,7 +60,8 @@ def time_to_do(work: float, free_in: Sequence[float]) -> float | None:
 def _free_in(session: Session, queue: str) -> list[float]:
     """Seconds until each living worker that takes from the queue is free; those of unknown end are left out."""
     kinds = [kind for kind in ("cpu", "gpu") if queue in queues_of(session, kind, gpu_grace_over=True)]
-    workers = session.scalars(select(WorkerRow.id).where(WorkerRow.kind.in_(kinds), is_alive())).all()
+    has_enough = or_(WorkerRow.kind == "cpu", WorkerRow.gpus > int(queue == "gpus"))
+    workers = session.scalars(select(WorkerRow.id).where(WorkerRow.kind.in_(kinds), has_enough, is_alive())).all()
     eta = Experiment.eta_seconds
     running = select(Experiment.worker, func.max(eta), func.count(), func.count(eta)).group_by(Experiment.worker)
     running = running.where(Experiment.status == "running", Experiment.worker.in_(workers))

@@ -1,4 +1,4 @@
-"""What queries can ask of an experiment beside its own row: leaves of its spec and final values, a row each."""
+"""Facts: what queries know of an experiment beside its own row, one for each leaf of its spec and each final value."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Field:
 
 
 def own_fields(dialect: str) -> dict[str, Field]:
-    """Those of the row, by name. Whole numbers are compared as fractions: PostgreSQL would round what is asked for."""
+    """The row's own fields, by name. Integers are compared as floats: PostgreSQL would round the value asked for."""
     fields = [
         Field("id", "text", Experiment.id.expression),
         Field("name", "text", Experiment.name.expression),
@@ -107,7 +107,7 @@ class Fields:
         self.own = own_fields(session.get_bind().dialect.name)
 
     def candidates(self, token: Token) -> list[Field]:
-        """What the name can mean: one field, or where it is both, the final value and the config's. Raises QueryError
+        """The fields that a name can mean: one, or two if it names a final value and a parameter. Raises QueryError
         with the nearest names where it is neither."""
         name = ALIASES.get(token.text, token.text)
         if name in self.own:
@@ -163,7 +163,7 @@ class Fields:
 
 
 METRICS = frozenset(metric for panel in PANELS.values() for metric in panel.metrics)
-"""Those known before anything is measured; others are as soon as a run has them."""
+"""Metrics known before anything is measured; others become known with the first run that has them."""
 
 
 @lru_cache

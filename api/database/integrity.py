@@ -1,4 +1,4 @@
-"""What is wrong with the database, in words: damaged, its disk full, or away."""
+"""Finds out what is wrong with the database (damaged, disk full, unreachable) and says it in words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.settings import get_settings
 from api.store import why_not_writable_folder
 
 CHECK_SECONDS = 2.0
-"""A look at a whole file of SQLite is given up after so long; a larger one is looked at in part."""
+"""Time limit of a check of a whole SQLite file; a file that takes longer is checked in part."""
 CHECK_SHARE = 0.02
 """Share of the time that is spent looking."""
 LEAST_PAUSE_SECONDS = 2.0
@@ -72,7 +72,7 @@ def _is_damage(error: BaseException | None) -> bool:
 
 
 def explain(error: Exception) -> str:
-    """What a failed statement says of the database."""
+    """The reason why a statement failed, in words."""
     origin = getattr(error, "orig", None)
     path = _file_of(get_settings().database)
     if path is not None and _is_damage(origin):
@@ -114,4 +114,4 @@ class Watch:
 
 
 watch = Watch()
-"""Of this process."""
+"""The watch of this process."""

@@ -14,16 +14,15 @@ from sqlalchemy.orm import Session
 from api.database.sessions import reading
 from api.database.tables import MeasurementRow
 from ncore.run import Measurement
-from ncore.series import Point, merged, metric_and_layer
+from ncore.series import Series, SeriesPoint, merged, metric_and_layer
 
 COLUMNS_READ = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
 MeasuredRow = Row[int, int, dict[str, Any]]
 STREAMED_ROWS = 500
 FEW_ROWS = 20_000
-"""So many are read at once, more one seed at a time: a seed has some hundred thousand at most."""
+"""Up to this many rows are read at once, more seed by seed: a seed has a few hundred thousand at most."""
 _heavy = threading.BoundedSemaphore(2)
 """Requests that read many rows at the same time: each needs memory for all series of a seed."""
-Series = dict[str, Any]
 
 
 def series_of(
@@ -95,7 +94,7 @@ def _last_row_with(session: Session, experiment_id: str, seed: int, metric: str)
 
 
 def measurement_of(row: MeasuredRow) -> Measurement:
-    """Of a row; an undefined value is null there and NaN here."""
+    """A row as a measurement; an undefined value is null in the row and NaN in the measurement."""
     seed, step, values = row
     known = {metric_and_layer(key): math.nan if value is None else value for key, value in values.items()}
     return Measurement(seed, step, known)
@@ -192,7 +191,7 @@ def _joined(found: Sequence[tuple[_Columns, int]]) -> Series:
     return first
 
 
-def stream(session: Session, experiment_id: str) -> Iterator[list[Point]]:
+def stream(session: Session, experiment_id: str) -> Iterator[list[SeriesPoint]]:
     """All points, some thousand at a time, in the order of steps: for what is too large to be held at once."""
     columns = (MeasurementRow.seed, MeasurementRow.step, MeasurementRow.values)
     query = select(*columns).where(MeasurementRow.experiment_id == experiment_id)

@@ -1,6 +1,6 @@
-"""What the list is sorted by, and where a page of it goes on: after the last row of the one before, by its values.
+"""The order of the list, and where its next page begins: after the last row of the page before, by that row's values.
 
-What has no value comes last, whichever way; among equals the newest first.
+Rows without a value come last in either direction; among equals the newest comes first.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Order:
         return query.order_by(*terms).limit(limit).subquery("page")
 
     def terms(self, value: Any, created: Any, experiment_id: Any) -> list[Any]:
-        """What is ordered by, of these columns."""
+        """The terms of ORDER BY, made of these columns."""
         falling = value.desc() if self.is_falling else value.asc()
         if self._by_moment:
             return [falling, experiment_id.desc()]

@@ -1,4 +1,4 @@
-"""What takes long is written, changed and deleted in parts, each a short transaction, so that nobody waits for it.
+"""Writes, changes and deletes large things in parts, each a short transaction, so that nobody has to wait.
 
 A sweep's own row is written last and deleted first, and its experiments are there for lists, readers and workers only
 while it stands: so a sweep comes and goes as a whole. An experiment that is being deleted has a status of its own.
@@ -22,7 +22,7 @@ DELETING = "deleting"
 _HAS_SWEEP = or_(Experiment.sweep_id.is_(None), exists().where(Sweep.id == Experiment.sweep_id))
 VISIBLE = and_(Experiment.status != DELETING, _HAS_SWEEP)
 DRAFT_AGE = timedelta(minutes=10)
-"""An experiment as old as this whose sweep is not there is of a request that has died."""
+"""An experiment this old without its sweep was left by a request that died."""
 PART_ROWS = 2000
 """Measurements that one transaction deletes: some hundredths of a second."""
 PART_EXPERIMENTS = 100

@@ -32,7 +32,7 @@ class Conflict(ValueError):  # noqa: N818 (says what is the case)
 
 @dataclass
 class Plan:
-    """What rows would change: those that are new, those that get more metrics, and how many stay as they are stored."""
+    """The changes to make: rows that are new, rows that get more metrics, and the number of rows that do not change."""
 
     new: dict[Key, Values] = field(default_factory=dict)
     more: dict[Key, Values] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Plan:
 
 
 def plan_of(session: Session, row: Experiment, rows: Rows) -> Plan:
-    """What storing the rows would change. Raises Conflict, SpecError where a limit would be passed."""
+    """Works out the changes. Raises Conflict, and SpecError where a limit would be passed."""
     names, plan = rows.keys, Plan()
     stored = _stored(session, row.id, rows.values)
     for key, numbers in rows.values.items():
@@ -68,7 +68,7 @@ def plan_of(session: Session, row: Experiment, rows: Rows) -> Plan:
 
 
 def _stored(session: Session, experiment_id: str, keys: Iterable[Key]) -> dict[Key, Values]:
-    """The rows that are there already. Of most batches none is, which the largest step of each seed tells."""
+    """The rows stored already; usually none, as each seed's largest step shows without reading them."""
     by_seed: dict[int, list[int]] = {}
     for seed, step in keys:
         by_seed.setdefault(seed, []).append(step)
@@ -102,6 +102,7 @@ def store(session: Session, row: Experiment, rows: Rows, plan: Plan) -> None:
         session.connection().execute(update(TABLE).where(which, TABLE.c.step == bindparam("of_step")), more)
     row.last_seq = seq + len(more)
     row.step = max([row.step, *(step for _, step in plan.new)])
+    row.total = max(row.total, row.step) if row.total else 0  # unknown, or what its owner thought
     session.flush()
 
 

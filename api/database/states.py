@@ -34,7 +34,7 @@ from api.database import facts, journal
 from api.database.clock import from_now
 from api.database.parts import VISIBLE
 from api.database.tables import Experiment, MeasurementRow, now
-from api.database.workers import queue_of
+from api.database.workers import most_gpus, queue_of
 from api.settings import get_settings
 from ncore.kinds.external import EXTERNAL
 from ncore.outcome import Ended
@@ -44,12 +44,12 @@ IS_EXTERNAL = Experiment.kind == EXTERNAL
 WAKE_UPS = 100
 """Most wake-up calls that one round of the reconciler sends."""
 IN_ORDER = (Experiment.priority.desc(), Experiment.queued_at, Experiment.id)
-"""Of one queue, as its index has it: the first is found without looking at the others."""
+"""The order within one queue, as its index has it: the first row is found without reading the others."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What an attempt has measured since it was last stored: rows of measurements, and how far it is.
+    """Progress to store: the rows an attempt has measured since the last time, and how far it is.
 
     `kept_step`: the furthest step that it has measured or saved.
     """
@@ -66,7 +66,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class End:
-    """What becomes of a running experiment: a terminal `status`, or queued again; `detail` is for the log."""
+    """The outcome of an attempt: a terminal `status`, or queued again; `detail` is for the log."""
 
     attempt: int
     status: str
@@ -74,7 +74,7 @@ class End:
     error: str | None = None
     detail: str | None = None
     summary: Mapping[str, Any] | None = None
-    """What tables of sweeps read, in a column of its own."""
+    """The summary that tables of sweeps read, stored in its own column."""
 
     @classmethod
     def succeeded(cls, attempt: int, outcome: Ended, detail: str | None) -> End:
@@ -203,7 +203,7 @@ def request_cancel(session: Session, which: ColumnElement[bool]) -> None:
 
 
 def retry(session: Session, experiment_id: str) -> bool:
-    """A failed or cancelled experiment goes on from its checkpoint; an external one where its owner goes on."""
+    """Continues a failed or cancelled experiment from its checkpoint; an external one where its owner continues."""
     lease = from_now(get_settings().lease_seconds)
     change = (
         update(Experiment)
@@ -257,7 +257,9 @@ def lose_silent(session: Session) -> int:
 def end(session: Session, experiment_id: str, status: str, **values: Any) -> bool:
     """Ends an external experiment; False where it has ended already."""
     this = update(Experiment).where(Experiment.id == experiment_id, IS_EXTERNAL, Experiment.status.in_(OPEN))
-    ended = {"status": status, "finished_at": from_now(), "lease_until": None, "total": Experiment.step}
+    ended: dict[str, Any] = {"status": status, "finished_at": from_now(), "lease_until": None}
+    if status == "succeeded":
+        ended["total"] = Experiment.step
     return bool(_changed(session, this.values(**ended, **values), status, values.get("error")))
 
 
@@ -305,7 +307,7 @@ def _requeue(session: Session, lost: ColumnElement[bool], cause: str) -> int:
 
 
 def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, list[str]]:
-    """By kind of worker: queued experiments without a wake-up call in the last seconds, in the order of `claim`.
+    """Queued experiments without a recent wake-up call, by kind of worker, in the order of `claim`.
 
     Kinds of workers that are `called` already are left out: any call wakes a worker for any row.
     A call of the future was sent before the clock was set back, and counts as none.
@@ -314,7 +316,7 @@ def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, l
     since, until = session.execute(select(from_now(-get_settings().resend_seconds), from_now())).one()
     lately = Experiment.sent_at.between(since, until)
     due: dict[str, list[str]] = {}
-    for queue in ("cpu", "gpu"):
+    for queue in ("cpu", "gpu", "gpus"):
         kind = queue_of(session, queue)
         if kind in called:
             continue
@@ -327,6 +329,18 @@ def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, l
         )
         due.setdefault(kind, []).extend(session.scalars(query))
     return due
+
+
+def fail_too_large(session: Session) -> None:
+    """Fails what is queued for more GPUs than any worker has, which nobody would ever take."""
+    largest = most_gpus(session)
+    if largest is None:
+        return
+    waits = and_(Experiment.status == "queued", Experiment.queue == "gpus", VISIBLE, Experiment.devices > largest)
+    for devices in session.scalars(select(Experiment.devices).where(waits).distinct()).all():
+        reason = f"devices: asks for {devices} devices; the largest worker has {largest} GPU{'s' * (largest > 1)}"
+        these = update(Experiment).where(waits, Experiment.devices == devices)
+        _changed(session, these.values(status="failed", finished_at=from_now(), error=reason), "failed", reason)
 
 
 def mark_sent(session: Session, experiment_ids: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from api.predictions import prediction_of
 from ncore.sweeps.summary import Summary, summary_of
 
 READ_ROWS = 50
-"""Read at once: summaries can be large."""
+"""Rows read at once, few since summaries can be large."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Advance:
     changes: list[Any]
 
 
-class Row(NamedTuple):
-    """What is read of the experiment of a combination; `summary` is None until it has succeeded."""
+class Combination(NamedTuple):
+    """The columns read for one combination's experiment; `summary` is None until it has succeeded."""
 
     id: str
     status: str
@@ -83,21 +83,21 @@ def _chosen(sweep_id: str, selection: Selection) -> tuple[ColumnElement[bool], .
 
 def rows_of(
     session: Session, sweep_id: str, offset: int = 0, limit: int | None = None, selection: Selection = ALL
-) -> Iterator[Row]:
+) -> Iterator[Combination]:
     """The selected combinations from `offset` on."""
     columns = (Experiment.id, Experiment.status, Experiment.sweep_index, Experiment.point, Experiment.summary)
     query = select(*columns).where(*_chosen(sweep_id, selection)).order_by(*selection.order, Experiment.sweep_index)
     query = query.offset(offset).limit(limit).execution_options(yield_per=READ_ROWS)
     for row in session.execute(query):
-        known = Row(*row)
+        known = Combination(*row)
         yield known if _is_whole(known) else _completed(session, sweep_id, known)
 
 
-def _is_whole(row: Row) -> bool:
+def _is_whole(row: Combination) -> bool:
     return row.point is not None and (row.summary is not None or row.status != "succeeded")
 
 
-def _completed(session: Session, sweep_id: str, row: Row) -> Row:
+def _completed(session: Session, sweep_id: str, row: Combination) -> Combination:
     """A row that was written before points and summaries were kept."""
     spec, result = session.execute(select(Experiment.spec, Experiment.result).where(Experiment.id == row.id)).one()
     axes = session.scalar(select(Sweep.axes).where(Sweep.id == sweep_id)) or {}

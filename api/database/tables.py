@@ -52,7 +52,7 @@ class Table(DeclarativeBase):
 
 
 class Experiment(Table):
-    """One submitted spec and all that came of it. `status`: see `api.database.states`."""
+    """One submitted spec with its state and results. `status`: see `api.database.states`."""
 
     __tablename__ = "experiments"
 
@@ -90,23 +90,33 @@ class Experiment(Table):
     body_hash: Mapped[str | None] = mapped_column(String(64))
     priority: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     queue: Mapped[str] = mapped_column(String(8), default="cpu", server_default="cpu")
-    """`gpu` for what a GPU worker should have, else `cpu`."""
+    """`gpu` for what a GPU worker should have, `gpus` where it needs several GPUs of one, else `cpu`."""
     sweep_id: Mapped[str | None] = mapped_column(String(32))
     sweep_index: Mapped[int | None] = mapped_column(Integer)
     notes: Mapped[str] = mapped_column(Text, server_default="", default="")
     """Markdown."""
     archived: Mapped[bool] = mapped_column(default=False, server_default=false())
     updated_at: Mapped[datetime | None]
-    """When name, tags, notes, priority or `archived` were changed last; None: as submitted."""
+    """Time of the last change to name, tags, notes, priority or `archived`; None: as submitted."""
 
     point: Mapped[dict[str, Any] | None]
-    """Of a sweep's combination: {dotted path: value}."""
+    """The combination in its sweep: {dotted path: value}."""
     summary: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """What tables and pictures of a sweep read: `ncore.sweeps.summary`."""
+    """The summary that tables and pictures of a sweep read (`ncore.sweeps.summary`)."""
+
+    @hybrid_property
+    def devices(self) -> int:
+        """How many devices train it."""
+        return int(self.spec.get("devices", 1))
+
+    @devices.inplace.expression
+    @classmethod
+    def _devices(cls) -> ColumnElement[int]:
+        return cls.spec["devices"].as_integer()
 
     @hybrid_property
     def source(self) -> str:
-        """Who measures it: its owner's loop, or a worker of this service."""
+        """The one who measures it: `external` is its owner's loop, `service` a worker of this service."""
         return "external" if self.kind == EXTERNAL else "service"
 
     @source.inplace.expression
@@ -211,6 +221,8 @@ class WorkerRow(Table):
     id: Mapped[str] = mapped_column(String(200), primary_key=True)
     kind: Mapped[str] = mapped_column(String(8))
     device: Mapped[str] = mapped_column(String(200))
+    gpus: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """How many GPUs it trains on; 0 on the CPU."""
     memory_bytes: Mapped[int] = mapped_column(BigInteger)
     used_bytes: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[str] = mapped_column(String(64))

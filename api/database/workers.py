@@ -25,6 +25,20 @@ def gpu_workers(session: Session, alive: bool) -> int:
     return session.scalar(select(func.count()).where(WorkerRow.kind == "gpu", since)) or 0
 
 
+def most_gpus(session: Session) -> int | None:
+    """The most GPUs that a worker has which is there or may come back; None while no GPU worker is alive.
+
+    One that was there in the last 30 days is waited for as long as the others are just starting, too; one that was lost
+    while others went on, for NCORE_GPU_WAIT_SECONDS.
+    """
+    if not gpu_workers(session, alive=True):
+        return None
+    waited_for = from_now(-max(get_settings().gpu_wait_seconds, get_settings().lease_seconds))
+    have_waited = select(func.count()).where(is_alive(), WorkerRow.gpus > 0, WorkerRow.started_at < waited_for)
+    most = select(func.max(WorkerRow.gpus))
+    return session.scalar(most.where(WorkerRow.seen_at >= waited_for) if session.scalar(have_waited) else most)
+
+
 def forget_worker(session: Session, worker: str) -> None:
     """Deletes the row of a CPU worker that is gone; a GPU worker's stays, so that what wants a GPU waits for it."""
     session.execute(delete(WorkerRow).where(WorkerRow.id == worker, WorkerRow.kind == "cpu"))
@@ -38,4 +52,4 @@ def forget_lost_workers(session: Session) -> None:
 
 def queue_of(session: Session, wanted: str) -> str:
     """The kind of worker to call for what is in queue `wanted`: what wants a GPU goes to the CPU where none is."""
-    return "gpu" if wanted == "gpu" and gpu_workers(session, alive=True) else "cpu"
+    return wanted if wanted != "cpu" and gpu_workers(session, alive=True) else "cpu"

@@ -35,7 +35,7 @@ def _lines(text: str) -> str:
 
 
 class Annotations(BaseModel):
-    """What is left out stays as it is; null clears it."""
+    """The changes: a field that is left out is not changed; null clears it."""
 
     model_config = ConfigDict(extra="forbid")
     name: Annotated[Annotated[str, Field(max_length=200), Plain()] | None, Field(description="shown in lists")] = None

@@ -15,13 +15,13 @@ from pydantic import BaseModel
 from api.database.sessions import reading
 from api.database.tables import Experiment
 from api.shown import find
-from api.store import get_store
+from api.store import CHECKPOINT, FINAL, get_store
 from api.web.errors import PROBLEMS, Problem, not_found
 from ncore.faults import shortened
 from ncore.status import ENDED
 
 router = APIRouter(tags=["artifacts"], responses=PROBLEMS)
-NAMES = ("checkpoint.pt", "final.safetensors")
+NAMES = (CHECKPOINT, FINAL)
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _CONTENT: dict[str, Any] = {"content": {"application/octet-stream": {}}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -42,14 +42,14 @@ class Artifacts(BaseModel):
 @router.get("/experiments/{experiment_id}/artifacts", response_model=Artifacts)
 def list_artifacts(experiment_id: str) -> Artifacts:
     """`final.safetensors`: weights and features at the end (a network's features beyond 2 GiB are left out, as its log
-    tells); `checkpoint.pt`: where an interrupted run goes on."""
+    says); `checkpoint.pt`: the state that an interrupted run continues from."""
     _, sizes = _found(experiment_id)
     return Artifacts(items=[Artifact(name=name, bytes=sizes[name]) for name in NAMES if name in sizes])
 
 
 @router.get("/experiments/{experiment_id}/artifacts/{name}", response_class=StreamingResponse, responses=_RESPONSES)
 def get_artifact(request: Request, experiment_id: str, name: str) -> Response:
-    """The file, or the part of it that `Range` asks for, so that a download can go on where it broke off."""
+    """The file, or the part of it that `Range` asks for, so that a broken download can be resumed."""
     row, sizes = _found(experiment_id)
     if name not in NAMES or name not in sizes:
         raise not_found("artifact", name)

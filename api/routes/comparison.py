@@ -33,7 +33,7 @@ from ncore.status import Status
 router = APIRouter(tags=["pictures"], responses=PROBLEMS)
 MAX_METRICS = 12
 FEWEST_POINTS, MOST_POINTS = 24, 8000
-"""Points of a curve, however many experiments there are, and about so many in all."""
+"""Least points of one curve however many experiments there are, and about the most of all curves together."""
 APART = ("device", "priority")
 """Fields in which runs may differ without being different ones."""
 Chosen = Annotated[list[ShortText], Query(min_length=1, description="ids; as many as NCORE_MAX_COMPARED says")]
@@ -78,7 +78,7 @@ def compare_values(
     metric: Metrics = [],  # noqa: B006 (FastAPI copies it)
     layer: Layers = [],  # noqa: B006
 ) -> Any:
-    """In which parameters experiments differ, and their last values beside what is predicted."""
+    """The parameters in which experiments differ, and their last values beside the predictions."""
     with reading() as session:
         rows = _rows(session, experiment)
         tag = Tag(request, *map(state_of, rows))
@@ -172,7 +172,7 @@ def _compared(
     layers: Sequence[str] = (),
     points: int = MAX_POINTS,
 ) -> list[Compared]:
-    """Without metrics there are no curves."""
+    """The experiments as pictures compare them; without curves where no metric is given."""
     names, sources = [row.name or row.id for row in rows], list(map(_source, metrics))
     columns = {path: values for path, values in differing([row.spec for row in rows]).items() if path not in APART}
     found = []
@@ -188,7 +188,7 @@ def _compared(
 def _values(
     found: Sequence[Mapping[str, Any]], one: Compared, metrics: Sequence[str], layers: Sequence[str]
 ) -> Iterator[SideValue]:
-    """Of each metric and layer over the seeds."""
+    """The last value of each metric and layer over the seeds."""
     seeds: dict[tuple[str, str | None], list[float]] = {}
     for series in found:
         if series["metric"] in metrics and (not layers or not series["layer"] or series["layer"] in layers):
@@ -201,7 +201,7 @@ def _values(
 
 
 def _lines(rows: Sequence[Experiment], compared: Sequence[Compared], metrics: Sequence[str]) -> Iterator[list[Any]]:
-    """What a picture draws: a row for each point of each curve, the median over the seeds and their range."""
+    """The rows that a picture draws: each point of each curve, with the median over the seeds and their range."""
     paths = list(compared[0].parameters)
     yield [
         "experiment",

@@ -41,7 +41,7 @@ def stream_events(
 
 
 async def _stream(request: Request, experiment_id: str, seq: int) -> AsyncIterator[bytes]:
-    told, spoke_at = None, time.monotonic()
+    sent, spoke_at = None, time.monotonic()
     with WATCH.following(experiment_id) as feed:
         await feed.known.wait()
         while not await request.is_disconnected():
@@ -54,8 +54,8 @@ async def _stream(request: Request, experiment_id: str, seq: int) -> AsyncIterat
                 content, seq = await feed.after(seq)
                 spoke_at = time.monotonic()
                 yield content
-            if state != told:
-                told, spoke_at = state, time.monotonic()
+            if state != sent:
+                sent, spoke_at = state, time.monotonic()
                 yield event("status", state)
             if state["status"] in ENDED:
                 yield event("end", {"status": state["status"]})

@@ -12,7 +12,7 @@ from api.database.sessions import reading, writing
 from api.database.tables import Experiment
 from api.removal import remove
 from api.shown import ExperimentOut, find, shown
-from api.submission import Key, check_limits, check_queue, once, row_of, wake
+from api.submission import Key, check_limits, check_queue, notify_workers, once, row_of
 from api.web.bodies import SpecBody, sound
 from api.web.errors import PROBLEMS, Problem
 from api.web.etag import UNCHANGED, Tag
@@ -40,7 +40,7 @@ def submit_experiment(body: SpecBody, response: Response, idempotency_key: Key =
 
     row, made = once(Experiment, idempotency_key, body, make)
     if made and row.source == "service":
-        wake([(row.id, row.queue)])
+        notify_workers([(row.id, row.queue)])
     response.status_code = 201 if made else 200
     response.headers["Location"] = f"/experiments/{row.id}"
     return shown(row)
@@ -69,7 +69,7 @@ class Place(BaseModel):
 
 @router.get("/experiments/{experiment_id}/place", response_model=Place)
 def get_place(experiment_id: str) -> Place:
-    """Its place in the queue."""
+    """The experiment's place in the queue."""
     with reading() as session:
         row = find(session, experiment_id)
         if row.status != "queued":
@@ -81,7 +81,7 @@ def get_place(experiment_id: str) -> Place:
 
 @router.post("/experiments/{experiment_id}/cancel", response_model=ExperimentOut)
 def cancel_experiment(experiment_id: str) -> ExperimentOut:
-    """Stops it at the next step boundary; what was measured stays. 409 when it has ended."""
+    """Stops it at the next step boundary; its measurements are kept. 409 when it has ended."""
     with writing() as session:
         row = find(session, experiment_id)
         if row.status in ENDED and row.status != "cancelled":
@@ -92,20 +92,20 @@ def cancel_experiment(experiment_id: str) -> ExperimentOut:
 
 @router.post("/experiments/{experiment_id}/retry", response_model=ExperimentOut)
 def retry_experiment(experiment_id: str) -> ExperimentOut:
-    """A failed or cancelled experiment goes on from its checkpoint. 409 for any other."""
+    """Continues a failed or cancelled experiment from its checkpoint. 409 for any other."""
     with writing() as session:
         row = find(session, experiment_id)
         if not states.retry(session, experiment_id):
             raise Problem(409, f"experiment {experiment_id} is {row.status}; only a failed or cancelled one is retried")
         row = find(session, experiment_id)
     if row.source == "service":
-        wake([(row.id, row.queue)])
+        notify_workers([(row.id, row.queue)])
     return shown(row)
 
 
 @router.delete("/experiments/{experiment_id}", status_code=204)
 def delete_experiment(experiment_id: str) -> None:
-    """Deletes it with its measurements and files: at once for all who look, in parts in the database.
+    """Deletes it with its measurements and files: invisible at once, removed from the database in parts.
 
     409 while it runs.
     """

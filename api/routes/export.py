@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import platform
+import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,9 +41,10 @@ router = APIRouter(tags=["experiments"], responses=PROBLEMS)
 CHUNK_BYTES = 1 << 18
 LIBRARIES = ("ncore", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
 FORMS: tuple[Form, ...] = ("svg", "pdf")
+NO_NAME = re.compile(r"[^A-Za-z0-9._+-]")
 README = """# {title}
 
-- `spec.json`: what was asked for; `result.json`, `theory.json`, `experiment.json`: what came of it
+- `spec.json`: what was asked for; `result.json`, `theory.json`, `experiment.json`: its results
 - `series.parquet`: every measured value, a row each (metric, layer, seed, step, value); `series.csv`: the same
 - `pictures/`: the curves beside what is predicted, all and each panel by itself
 - `versions.json`: what it was run with
@@ -54,7 +57,7 @@ AGAIN = """To run it again, with the versions of `versions.json` installed:
 
 On the same kind of CPU this gives the same numbers, digit for digit; elsewhere the last digits may differ.
 """
-ELSEWHERE = "It was trained and measured by its owner's own loop: `spec.json` says what that told of it.\n"
+ELSEWHERE = "It was trained and measured by its owner's own loop: `spec.json` holds what that loop reported about it.\n"
 
 
 @router.get(
@@ -139,9 +142,9 @@ def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path, c
     ends = ends_of(latest(session, experiment.id))
     shown = setting.shown(ends)
     found = load_curves(session, experiment.id, needed(shown))
-    drawn = {"all": shown} | {name: [name] for name in shown}
+    drawn = [("all", shown), *((panel, [panel]) for panel in shown)]
     missing = []
-    for name, panels in drawn.items():
+    for name, (_, panels) in zip(file_names([name for name, _ in drawn]), drawn, strict=True):
         chart = curves.figure(found, setting, panels, ends=ends)
         for form in FORMS:
             try:
@@ -149,6 +152,22 @@ def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path, c
             except PictureError as error:
                 missing.append(f"\npictures/{name}.{form} is missing, because it could not be drawn: {error}\n")
     return missing
+
+
+def file_names(texts: Sequence[str]) -> list[str]:
+    """A name of its own for each text, without an ending, that is one in every system and leads nowhere else.
+
+    Metrics of external experiments are named by their owners: `../x`, `a/b`, `all`.
+    """
+    found: list[str] = []
+    taken: set[str] = set()
+    for text in texts:
+        plain = NO_NAME.sub("_", text)
+        plain = plain if plain.strip(".") else f"_{plain}"
+        name = next(one for n in count(1) if (one := plain if n == 1 else f"{plain}-{n}").casefold() not in taken)
+        taken.add(name.casefold())
+        found.append(name)
+    return found
 
 
 def _pack(folder: Path, bundle: IO[bytes], name: str) -> None:

@@ -55,7 +55,7 @@ _ROWS_SCHEMA: dict[str, Any] = {
 
 
 class Received(BaseModel):
-    """What has come of a call: `status` is cancelled where a user does not want the loop to go on."""
+    """The result of a call: `status` is cancelled where a user wants the loop to stop."""
 
     status: Status
     stored: int = Field(description="rows that are new, or have got more metrics")
@@ -105,14 +105,14 @@ def send_measurements(experiment_id: str, content: Annotated[bytes, Depends(_con
 
 @router.post("/experiments/{experiment_id}/heartbeat", response_model=Received)
 def send_heartbeat(experiment_id: str) -> Received:
-    """Says that the loop of an external experiment goes on; one that was lost is running again."""
+    """Reports that the loop of an external experiment is alive; a lost one is running again."""
     with writing() as session:
         return _received(_heard(session, experiment_id), 0, 0)
 
 
 @router.post("/experiments/{experiment_id}/finish", response_model=ExperimentOut)
 def finish_experiment(experiment_id: str, ending: Annotated[Ending | None, Body()] = None) -> ExperimentOut:
-    """Ends an external experiment; the same again changes nothing, another end is a 409. A cancelled one stays so."""
+    """Ends an external experiment. Repeating it changes nothing, another end is a 409. A cancelled one stays so."""
     ending = ending or Ending()
     if ending.reason and ending.status != "failed":
         message = f"must be left out where status is {ending.status}"

@@ -49,7 +49,7 @@ class Curve(BaseModel):
 
 
 class ExperimentPart(BaseModel):
-    """An experiment of which only the columns that were asked for are told; `values` are those of other fields."""
+    """An experiment with the requested columns only; `values` holds those that are fields of queries."""
 
     id: str
     name: str | None = None
@@ -138,7 +138,7 @@ def list_experiments(
         list[str],
         Query(
             max_length=MAX_CHOSEN,
-            description="what to tell of each beside its id: its own fields, fields of queries, `curve` (NC1 in a "
+            description="the columns of each beside its id: its own fields, fields of queries, `curve` (NC1 in a "
             "few points); all of its own fields unless given",
         ),
     ] = [],  # noqa: B006 (FastAPI copies it)
@@ -172,7 +172,7 @@ def list_experiments(
 
 
 def _read(places: Any, order: Order, columns: list[Any]) -> Select[Any]:
-    """What is told of the rows of the page, which are found and sorted without it."""
+    """Reads the columns of the page's rows; the rows themselves are found and sorted without them."""
     more = (places.c.created.label("at"), Experiment.id.label("key"), places.c.value.label("by"), *PROGRESS)
     query = select(*columns, *more).join(places, places.c.id == Experiment.id)
     query = query.order_by(*order.terms(places.c.value, places.c.created, places.c.id))
@@ -210,7 +210,7 @@ class FieldList(BaseModel):
 
 @router.get("/fields")
 def list_fields() -> FieldList:
-    """What `where`, `sort` and `columns` know: an experiment's own fields, its parameters, its final values."""
+    """The names that `where`, `sort` and `columns` know: own fields of an experiment, parameters, final values."""
     with reading() as session:
         fields = Fields(session)
         own = [FieldOut(name=field.name, kind=field.kind) for field in fields.own.values()]

@@ -34,7 +34,7 @@ class Line(BaseModel):
 class Lines(BaseModel):
     items: list[Line]
     next: int
-    """For `since` of the next call."""
+    """The `since` of the next call."""
 
 
 @router.get("/experiments/{experiment_id}/logs", response_model=Lines)

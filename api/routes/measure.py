@@ -54,7 +54,7 @@ class Measured(BaseModel):
     classes: int
     """K."""
     metrics: list[MetricValue]
-    """Of each layer."""
+    """The metrics of each layer."""
 
 
 @router.post("/measure", response_model=Measured, openapi_extra={"requestBody": BODY})
@@ -68,7 +68,7 @@ async def measure_features(
     weight: Key = None,
     bias: Key = None,
 ) -> Any:
-    """The metrics of a .npz or .safetensors file: features, labels, maybe weight and bias. Nothing of it is kept."""
+    """The metrics of a .npz or .safetensors file: features, labels, maybe weight and bias. The file is not kept."""
     named = {"features": features, "labels": labels, "weight": weight, "bias": bias}
     keys = {role: name for role, name in named.items() if name is not None}
     asked: Engine = request.state.engine

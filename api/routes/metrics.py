@@ -16,7 +16,7 @@ from api.shown import find
 from api.web.errors import PROBLEMS
 from api.web.etag import UNCHANGED, Tag, state_of
 from api.web.parameters import Layers, Metrics, Seeds
-from ncore.series import PARQUET, csv_parts, ndjson_parts, parquet_parts, thinned
+from ncore.series import PARQUET, Series, csv_parts, ndjson_parts, parquet_parts, thinned
 
 router = APIRouter(tags=["metrics"], responses=PROBLEMS)
 MAX_POINTS = 2**31 - 1
@@ -27,16 +27,6 @@ FILES = {
 }
 CHUNK_BYTES = 1 << 17
 _CONTENT: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for _, kind in FILES.values()}}}
-
-
-class Series(BaseModel):
-    """One metric of one layer (null: it has none) of one seed over the steps; a null value is undefined."""
-
-    metric: str
-    layer: str | None
-    seed: int
-    steps: list[int]
-    values: list[float | None]
 
 
 class MetricsOut(BaseModel):
@@ -70,7 +60,7 @@ def get_metrics(
     if tag.is_known:
         return tag.unchanged()
     seeds = [one for one in row.spec["seeds"] if not seed or one in seed]
-    series: Iterable[dict[str, Any]] = series_of(experiment_id, seeds, row.last_seq, since, set(metric), set(layer))
+    series: Iterable[Series] = series_of(experiment_id, seeds, row.last_seq, since, set(metric), set(layer))
     if max_points is not None:
         series = (thinned(one, max_points) for one in series)
     if format == "json":
@@ -81,7 +71,7 @@ def get_metrics(
     return tag.on(StreamingResponse(_in_chunks(write(series)), media_type=kind, headers=headers))
 
 
-def _as_json(about: dict[str, Any], series: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+def _as_json(about: dict[str, Any], series: Iterable[Series]) -> Iterator[bytes]:
     """A MetricsOut, of which no more than one series is written at once."""
     yield orjson.dumps(about)[:-1] + b',"series":['
     before = b""

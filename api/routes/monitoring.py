@@ -1,4 +1,4 @@
-"""/metrics: what Prometheus scrapes. Rows are counted in the database, so that all API processes tell the same."""
+"""/metrics: what Prometheus scrapes. Rows are counted in the database, so that all API processes report the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = APIRouter(tags=["health"], responses=PROBLEMS)
 
 
 class Rows(Collector):
-    """What the database and the broker hold at the time of the scrape; nothing of one that is away."""
+    """The contents of database and broker at the time of the scrape; nothing from one that is unreachable."""
 
     def describe(self) -> list[Metric]:
         return []  # else the database would be asked at the registration, when it may not be there yet
@@ -62,7 +62,7 @@ def _counts() -> Iterator[Metric]:
 
 
 def _durations(dialect: str) -> Select[str, int, Any]:
-    """By status: how many experiments have ended, and their seconds in all."""
+    """Counts experiments that have ended, and adds up their seconds, by status."""
     start, end = Experiment.started_at, Experiment.finished_at
     postgresql, sqlite = func.extract("epoch", end - start), (func.julianday(end) - func.julianday(start)) * 86_400
     seconds = func.sum(postgresql if dialect == "postgresql" else sqlite)

@@ -41,7 +41,7 @@ router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_LAYERS = 64
 ShortText = Annotated[str, Query(max_length=64), Plain()]
 FileForm = Literal["svg", "png", "pdf", "json", "csv"]
-"""Of a picture, or of what it shows; one literal, so that its faults are named by the parameter."""
+"""The form of a picture, or of the data it shows; one literal, so that a fault names the parameter."""
 PICTURES: dict[int | str, dict[str, Any]] = {200: {"content": {kind: {} for kind in KINDS.values()}}, **UNCHANGED}
 
 

@@ -1,4 +1,4 @@
-"""/sweeps/{id}/plot.*: what came of a sweep over one of its axes or two, with the boundaries of theory on top."""
+"""/sweeps/{id}/plot.*: the results of a sweep over one of its axes or two, with the boundaries of theory on top."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from api.database.sessions import reading
 from api.database.sweeps import first_succeeded, rows_of, steps_below
 from api.database.tables import Sweep
 from api.routes.plots import ChosenLayout, ShortText, picture
-from api.routes.sweep_table import look_up, measured
+from api.routes.sweep_table import load_with_tag, measured
 from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED
 from ncore.faults import shortened
@@ -72,7 +72,7 @@ def plot_sweep(
 ) -> Response:
     """A value over the seeds, and over axes that are not drawn; predictions dashed, boundaries of theory as lines."""
     with reading() as session:
-        sweep, advance, tag = look_up(session, request, sweep_id)
+        sweep, advance, tag = load_with_tag(session, request, sweep_id)
         if tag.is_known:
             return tag.unchanged()
         given = {"metric": metric, "layer": layer, "x": x, "y": y, "facet": facet, "seeds": seeds}
@@ -95,7 +95,7 @@ def plot_sweep(
 
 
 def _with_defaults(sweep: Sweep, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked for; else what the sweep's own `picture` says; else nc1, the mean over the seeds."""
+    """The request's choices, else those of the sweep's own `picture`, else nc1 as the mean over the seeds."""
     own = (sweep.request or {}).get("picture") or {}
     mine = {name: value for name, value in given.items() if value is not None}
     if "x" in mine or "y" in mine:
@@ -177,7 +177,7 @@ class Axes:
         return any(len(ruler.values) > 1 for path, ruler in self.rulers.items() if path not in {*drawn, SEEDS})
 
     def theory(self, drawn: Sequence[str], values: Mapping[str, Any]) -> Theory:
-        """With axes that are not drawn at their first values, and `values` of a panel."""
+        """The boundaries to compute: axes that are not drawn take their first values, or a panel's `values`."""
         fixed = {
             path: value
             for first, ruler in self.rulers.items()

@@ -22,7 +22,7 @@ VERDICT_NUMBERS = ("gap", "rank")
 
 
 class Columns:
-    """What a sweep's table can be sorted and filtered by: `index`, `status`, `verdict`, `gap`, `rank`, axes, metrics.
+    """Names to sort and filter a sweep's table by: `index`, `status`, `verdict`, `gap`, `rank`, axes, metrics.
 
     A metric is named as `nc1.h1`; without its layer the last one is meant.
     """
@@ -82,7 +82,7 @@ def selection_of(columns: Columns, sort: str | None, where: str | None, status: 
 
 
 def _order(columns: Columns, sort: str) -> list[ColumnElement[Any]]:
-    """What is not known comes last, whichever way."""
+    """The order; unknown values come last in either direction."""
     column = columns.column("sort", sort.removeprefix("-"))
     return [column.is_(None), column.desc() if sort.startswith("-") else column]
 

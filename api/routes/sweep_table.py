@@ -14,7 +14,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from api.database.sessions import reading
-from api.database.sweeps import ALL, Advance, Row, Selection, advances, count, first_succeeded, rows_of
+from api.database.sweeps import ALL, Advance, Combination, Selection, advances, count, first_succeeded, rows_of
 from api.database.tables import Sweep
 from api.routes.sweep_selection import Columns, selection_of
 from api.shown import find_sweep
@@ -83,7 +83,7 @@ class SweepOut(SweepShort):
     selected: int
     items: list[Item]
     next_offset: int | None = None
-    """Of the combinations that come after these; null at the end."""
+    """The `offset` of the next page; null at the end."""
 
 
 class Sweeps(BaseModel):
@@ -142,7 +142,7 @@ def get_sweep(
     A page of large results ends before `limit`; the next one begins at `next_offset`.
     """
     with reading() as session:
-        sweep, advance, tag = look_up(session, request, sweep_id)
+        sweep, advance, tag = load_with_tag(session, request, sweep_id)
         if tag.is_known:
             return tag.unchanged()
         selection = ALL
@@ -156,7 +156,7 @@ def get_sweep(
     return tag.on(StreamingResponse(lines, media_type="text/csv" if format == "csv" else PARQUET))
 
 
-def look(sweep_id: str, status_code: int = 200) -> Response:
+def first_page(sweep_id: str, status_code: int = 200) -> Response:
     """The answer that is the first page of the table, all metrics and layers. Raises the 404."""
     with reading() as session:
         sweep = find_sweep(session, sweep_id)
@@ -170,7 +170,7 @@ def as_response(content: dict[str, Any], status_code: int = 200) -> Response:
     return Response(body, status_code, media_type="application/json")
 
 
-def look_up(session: Session, request: Request, sweep_id: str) -> tuple[Sweep, Advance, Tag]:
+def load_with_tag(session: Session, request: Request, sweep_id: str) -> tuple[Sweep, Advance, Tag]:
     """The row, how far it is, and the tag of that. Raises the 404."""
     sweep = find_sweep(session, sweep_id)
     advance = advances(session, [sweep_id])[sweep_id]
@@ -195,7 +195,7 @@ class _Table:
         self._sweep, self._metrics, self._layers, self._selection = sweep, metrics, layers, selection
 
     def page(self, session: Session, advance: Advance, offset: int, limit: int) -> dict[str, Any]:
-        """As SweepOut says."""
+        """The content of a SweepOut."""
         sweep = self._sweep
         selected = sum(advance.statuses.values())
         if self._selection.where:
@@ -242,7 +242,7 @@ class _Table:
             yield items
             offset += len(items)
 
-    def _item(self, row: Row) -> dict[str, Any]:
+    def _item(self, row: Combination) -> dict[str, Any]:
         """A line of the table, as Item says."""
         summary: Mapping[str, Any] = row.summary or {}
         return {

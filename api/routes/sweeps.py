@@ -1,4 +1,4 @@
-"""POST /sweeps: one experiment for each combination of values; what comes of them: `sweep_table`, `sweep_pictures`."""
+"""POST /sweeps: one experiment for each combination of values; their results: `sweep_table`, `sweep_plots`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from api.database import parts, states
 from api.database.sessions import writing
 from api.database.tables import Experiment, Sweep
-from api.routes.sweep_table import SweepOut, look
+from api.routes.sweep_table import SweepOut, first_page
 from api.shown import find_sweep
 from api.submission import Key, once
 from api.sweep_submission import insert_sweep
@@ -54,18 +54,18 @@ def submit_sweep(body: SweepBody, idempotency_key: Key = None) -> Any:
         request.model_dump(mode="json", by_alias=True),
         lambda digest: insert_sweep(request, idempotency_key, digest),
     )
-    response = look(sweep.id, 201 if made else 200)
+    response = first_page(sweep.id, 201 if made else 200)
     response.headers["Location"] = f"/sweeps/{sweep.id}"
     return response
 
 
 @router.post("/sweeps/{sweep_id}/cancel", response_model=SweepOut)
 def cancel_sweep(sweep_id: str) -> Any:
-    """Cancels what has not ended, and adds no more; what was measured stays."""
+    """Cancels its experiments that have not ended, and adds no more; measurements are kept."""
     with writing() as session:
         find_sweep(session, sweep_id, lock=True).refining = False
     parts.change_sweep(sweep_id, states.request_cancel)
-    return look(sweep_id)
+    return first_page(sweep_id)
 
 
 @router.delete("/sweeps/{sweep_id}", status_code=204)

@@ -1,4 +1,4 @@
-"""/theory: what the theory predicts, beside what the last measurement has."""
+"""/theory: predictions beside the last measurements."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def get_theory(experiment_id: str) -> Theory:
 
 
 class MeaningOut(BaseModel):
-    """What a verdict means, and the condition on the last measurement under which it is given."""
+    """The meaning of a verdict, and the condition on the last measurement under which it is given."""
 
     verdict: str
     meaning: str

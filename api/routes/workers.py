@@ -1,4 +1,4 @@
-"""/workers: who trains, on what, and what runs there now."""
+"""/workers: the workers, their devices, and what each one is running."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ class WorkerOut(BaseModel):
 
     id: str
     kind: str
+    gpus: int
+    """How many it trains on; 0 on the CPU."""
     device: str
     memory_bytes: int
-    """Of the device: of the GPU, or of the machine."""
+    """Of the device: of its GPUs, or of the machine."""
     used_bytes: int
-    """Of that memory, by whatever runs there."""
+    """Memory in use there, by any process."""
     version: str
     started_at: datetime
     seen_at: datetime
     alive: bool
     experiment: str | None
-    """Id of what it runs."""
+    """Id of the experiment that it runs."""
 
 
 class Workers(BaseModel):

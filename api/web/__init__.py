@@ -1,1 +1,1 @@
-"""What every request passes and every answer is made of: the gate, errors, entity tags, bodies."""
+"""The parts that every request passes through and every answer is made with: gate, errors, entity tags, bodies."""

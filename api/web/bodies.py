@@ -28,7 +28,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def sound(body: Any) -> Any:
-    """The body itself, of which whatever follows can be sure that it can be walked, stored and told of.
+    """The body itself, after checks that it can be walked, stored and quoted in messages.
 
     Raises SpecError: nested too deep, too many names, numbers beyond 64 bits, texts that are not plain.
     """

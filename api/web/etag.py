@@ -38,5 +38,5 @@ class Tag:
 
 
 def state_of(row: Experiment) -> list[Any]:
-    """What series and pictures of an experiment depend on."""
+    """The state that series and pictures of an experiment depend on."""
     return [row.name, row.status, row.total, row.attempt, row.last_seq]

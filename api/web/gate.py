@@ -1,4 +1,4 @@
-"""What every request passes: host, token, the body's size and coding; and the clock that /metrics tells of."""
+"""The gate that every request passes: host, token, size and coding of the body; and the time it takes, for /metrics."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Gate:
             return
 
     def _warn_once(self, scope: Scope) -> None:
-        """Where the server was started without our settings, only a connection tells where it listens."""
+        """The address of a connection: a server started without our settings can be known from that alone."""
         address = (scope.get("server") or ("",))[0]
         warning = None if self._has_warned or not address else open_doors(get_settings(), address)
         if warning is not None:
@@ -126,7 +126,7 @@ def _token_refusal(method: str, path: str, headers: dict[bytes, bytes]) -> Probl
 
 
 def _is_one_of(given: bytes, tokens: frozenset[str]) -> bool:
-    """Every token is compared, so that the time does not tell which one was nearly right."""
+    """Compares with every token, so that the time it takes does not show which one was nearly right."""
     return sum(secrets.compare_digest(given.strip(), token.encode()) for token in tokens) > 0
 
 

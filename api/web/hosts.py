@@ -1,4 +1,4 @@
-"""Who may send a request from a browser: no page of another site, under whatever name it reaches this machine."""
+"""Protection against other sites' pages, under whatever name a browser reaches this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ncore.faults import shortened
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 OWN_SITE = ("same-origin", "none")
-"""What browsers say of a request of our own page, and of an address that was typed."""
+"""The values of Sec-Fetch-Site for requests of our own page, and for an address that was typed."""
 
 
 def host_of(netloc: str) -> str:
@@ -73,7 +73,7 @@ def _no(header: str, message: str) -> Problem:
 
 
 def _is_ours(host: str, settings: Settings, scope: Scope) -> bool:
-    """By DNS rebinding a page of any site reaches loopback, but under its own name, never under an address."""
+    """Whether the name is ours. By DNS rebinding other sites' pages reach loopback too, but never under an address."""
     allowed = settings.allowed_host_set
     own = (scope.get("server") or ("",))[0]
     return is_loopback(host) or host in {settings.host.strip("[]").lower(), own} or "*" in allowed or host in allowed

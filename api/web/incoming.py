@@ -13,7 +13,7 @@ from api.web.errors import Problem
 from ncore.faults import shortened
 
 BODY_SECONDS = 60.0
-"""A body that has not come in by then is not waited for."""
+"""A body that has not arrived by then is refused."""
 WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 JSON_TYPE = b"application/json"
 Headers = list[tuple[bytes, bytes]]

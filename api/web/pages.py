@@ -1,4 +1,4 @@
-"""Pages of long lists: so many items and so many bytes at most, and the cursor at which the next one begins."""
+"""Pages of long lists: at most a number of items and of bytes each, and the cursor where the next one begins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def position(cursor: str) -> tuple[datetime, str]:
 
 
 def cursor_at(sort: str, value: Any, moment: datetime, row_id: str) -> str:
-    """The cursor of a list that is sorted by something else: it holds what, and the last row's value of it."""
+    """The cursor of a list that is sorted by a field: it holds the order and the last row's value."""
     kept = ["time", value.isoformat()] if isinstance(value, datetime) else ["", value]
     return base64.urlsafe_b64encode(orjson.dumps([sort, *kept, moment.isoformat(), row_id])).decode()
 

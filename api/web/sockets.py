@@ -11,10 +11,10 @@ from collections.abc import Callable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 15.0
-"""In which a request's line and headers must be here, counted from the connection or from the first byte."""
+"""Time limit for a request's line and headers, from the connection or from the first byte."""
 HEAD_BYTES = 65_536
 STALLED_SECONDS = 120.0
-"""After which an answer is given up of which not a byte more is taken."""
+"""Time after which an answer is abandoned if the reader takes no more bytes."""
 
 
 class Sockets(HttpToolsProtocol):

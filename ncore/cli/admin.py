@@ -82,6 +82,6 @@ def prune(given: Namespace) -> int:
 
 
 def _last_moment(experiment: Experiment) -> str:
-    """When it ended; of a lost one, when it was last found silent."""
+    """The moment it ended; for a lost one, when it was found silent."""
     moment: str = experiment.data["finished_at"] or experiment.logs()[-1]["at"]
     return moment

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from rich.table import Table
 
 from ncore.cli.output import experiment_of, experiments_of, put, put_json
 from ncore.cli.terminal import (
@@ -21,12 +22,13 @@ from ncore.cli.terminal import (
     verdict_lines,
 )
 from ncore.client import ApiError, Client, Experiment, ExperimentFailed, NotReached, body_of
+from ncore.outcome import Final
 from ncore.spec import SpecError
 
 CANCELLED = {
     "queued": "it is still queued and will not start",
-    "running": "it stops at its next step; what has been measured stays",
-    "cancelled": "it does not run; what has been measured stays (`ncore retry` goes on with it)",
+    "running": "it stops at its next step; its measurements are kept",
+    "cancelled": "it does not run; its measurements are kept (`ncore retry` continues it)",
 }
 
 
@@ -80,8 +82,11 @@ def submit(given: Namespace) -> int:
 def show(given: Namespace) -> int:
     with Client(given.url) as client:
         experiment = experiment_of(client, given.id)
-        if given.json or given.csv or given.quiet:
-            put_json(experiment.data) if given.json else put(given, _final_rows(experiment), final_table)
+        if given.json:
+            put_json(experiment.data)
+            return 0
+        if given.csv or given.quiet:
+            put(given, _final_rows(experiment), lambda _: _final_table(experiment))
             return 0
         console.print(experiments_table([experiment.data]))
         if experiment.data["error"]:
@@ -92,8 +97,9 @@ def show(given: Namespace) -> int:
 
 def _final_rows(experiment: Experiment) -> list[dict[str, Any]]:
     """The last value of each series, a row each."""
-    last = experiment.result["final"] if experiment.result else _latest(experiment)
-    return [{"id": experiment.id, "seed": one["seed"], **metric} for one in last for metric in one["metrics"]]
+    return [
+        {"id": experiment.id, "seed": one["seed"], **metric} for one in _final(experiment) for metric in one["metrics"]
+    ]
 
 
 def watch(given: Namespace) -> int:
@@ -106,7 +112,7 @@ def _follow(experiment: Experiment) -> int:
         experiment.wait()
     except KeyboardInterrupt:
         faults.print(
-            f"\nexperiment {experiment.id} goes on without this terminal: `ncore watch {experiment.id}` follows it "
+            f"\nexperiment {experiment.id} keeps running: `ncore watch {experiment.id}` follows it "
             f"again, `ncore cancel {experiment.id}` stops it"
         )
         raise
@@ -120,20 +126,26 @@ def _print_outcome(experiment: Experiment) -> None:
     if rows:
         console.print(comparison_table(rows))
     else:
-        last = experiment.result["final"] if experiment.result else _latest(experiment)
-        title = "final values" if experiment.is_ended else "values so far"
-        console.print(final_table(last, title, everything=experiment.data["source"] == "external"))
+        console.print(_final_table(experiment))
     for line in verdict_lines(experiment.result):
         console.print(line)
 
 
-def _latest(experiment: Experiment) -> list[dict[str, Any]]:
+def _final_table(experiment: Experiment) -> Table:
+    title = "final values" if experiment.is_ended else "values so far"
+    return final_table(_final(experiment), title, everything=experiment.data["source"] == "external")
+
+
+def _final(experiment: Experiment) -> list[Final]:
     """The last value of each series, as a result has them."""
-    seeds: dict[int, list[dict[str, Any]]] = {}
+    if experiment.result:
+        return experiment.result["final"]
+    seeds: dict[int, Final] = {}
     for one in experiment.series(max_points=2):
-        last = {"metric": one["metric"], "layer": one["layer"], "value": one["values"][-1]}
-        seeds.setdefault(one["seed"], []).append(last)
-    return [{"seed": seed, "metrics": metrics} for seed, metrics in sorted(seeds.items())]
+        last = seeds.setdefault(one["seed"], {"seed": one["seed"], "step": 0, "metrics": []})
+        last["step"] = max(last["step"], one["steps"][-1])
+        last["metrics"].append({"metric": one["metric"], "layer": one["layer"], "value": one["values"][-1]})
+    return [last for _, last in sorted(seeds.items())]
 
 
 def cancel(given: Namespace) -> int:
@@ -149,8 +161,8 @@ def retry(given: Namespace) -> int:
         for experiment in experiments_of(client, given.ids):
             experiment.retry()
             is_external = experiment.data["source"] == "external"
-            loop = f"its loop goes on by ncore.start(id={experiment.id!r})"
-            how = loop if is_external else "it goes on from its checkpoint"
+            loop = f"its loop continues it by ncore.start(id={experiment.id!r})"
+            how = loop if is_external else "it continues from its checkpoint"
             console.print(experiment.id if given.quiet else f"{experiment.id}: {experiment.status}; {how}")
     return 0
 
@@ -186,12 +198,12 @@ def theory(given: Namespace) -> int:
     from ncore.theory import predict
 
     prediction = predict(spec_of(body_of(given.spec, dict(given.changes))))
-    told = prediction.model_dump(mode="json", exclude={"gram", "levels"})
+    values = prediction.model_dump(mode="json", exclude={"gram", "levels"})
     if given.json:
-        put_json(told)
+        put_json(values)
     else:
-        rows = [{"quantity": name, "predicted": value} for name, value in told.items()]
-        put(given, rows, lambda _: prediction_table(told), key="predicted")
+        rows = [{"quantity": name, "predicted": value} for name, value in values.items()]
+        put(given, rows, lambda _: prediction_table(values), key="predicted")
     return 0
 
 

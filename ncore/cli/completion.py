@@ -1,4 +1,4 @@
-"""What makes a shell complete commands, their options, presets, and ids of experiments."""
+"""Shell completion of commands, their options, presets, and ids of experiments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ complete -c ncore -n "__fish_seen_subcommand_from {with_ids}" -f -a "(ncore list
 
 
 def completion(given: Namespace) -> int:
-    """To be evaluated by the shell when it starts."""
+    """The script that a shell evaluates when it starts."""
     from ncore.cli.parser import options_of
     from ncore.presets import PRESETS
 

@@ -61,9 +61,9 @@ def _sides(rows: Sequence[Row]) -> Table:
     """A column for each experiment."""
     table = new_table("", *(str(row["id"]) for row in rows), right=[str(row["id"]) for row in rows])
     for name in dict.fromkeys(name for row in rows for name in row if name != "id"):
-        table.add_row(name.removeprefix("final."), *(_told(row.get(name)) for row in rows))
+        table.add_row(name.removeprefix("final."), *(_text(row.get(name)) for row in rows))
     return table
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return number(value, ".6g") if isinstance(value, float) or value is None else str(value)

@@ -40,7 +40,7 @@ def put_json(value: Any) -> None:
 
 
 def write(text: str) -> None:
-    """To standard output, as it is: for programs."""
+    """Writes to standard output unchanged, for programs."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
@@ -60,7 +60,7 @@ def experiment_of(client: Client, text: str) -> Experiment:
     if not found:
         raise ValueError(f"ID: no experiment's id begins with {text!r}")
     lines = "".join(f"\n  {one.id}  {one.data['status']}  {one.data['name']}" for one in found)
-    raise ValueError(f"ID: {text!r} is the beginning of several ids; write more of it:{lines}")
+    raise ValueError(f"ID: {text!r} is the beginning of several ids; give more characters:{lines}")
 
 
 def experiments_of(client: Client, texts: Iterable[str]) -> list[Experiment]:

@@ -9,10 +9,10 @@ import orjson
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from ncore.cli.terminal import comparison_table, console, faults, final_table, verdict_lines
-from ncore.outcome import Outcome
+from ncore.outcome import Outcome, as_final
 from ncore.presets import spec_of, trainable
 from ncore.run import Measurement
-from ncore.series import as_series, csv_parts
+from ncore.series import Series, as_series, csv_parts
 from ncore.spec import NetworkSpec, UfmSpec
 from ncore.text import printable
 from ncore.theory import predict
@@ -37,7 +37,7 @@ def run_here(body: Any, out: Path | None) -> int:
     if rows:
         console.print(comparison_table(rows))
     elif found:
-        console.print(final_table(_last(measured), "final values" if result else "values so far"))
+        console.print(final_table(as_final(_last(measured)), "final values" if result else "values so far"))
     for line in verdict_lines(result):
         console.print(line)
     if out is not None:
@@ -62,7 +62,7 @@ def _trained(spec: UfmSpec | NetworkSpec, measured: list[Measurement]) -> tuple[
             while not run.done:
                 measured += run.advance(SLICE_SECONDS)
                 bar.update(task, completed=run.step)
-        return outcome(spec, run, list({m.seed: m for m in measured}.values())), steps, 0
+        return outcome(spec, run, _last(measured)), steps, 0
     except (Diverged, DeviceError, MemoryError) as error:
         faults.print(str(error) or "out of memory", style="red")
         return None, steps, 1
@@ -71,22 +71,12 @@ def _trained(spec: UfmSpec | NetworkSpec, measured: list[Measurement]) -> tuple[
         return None, steps, 130
 
 
-def _last(measured: list[Measurement]) -> list[dict[str, Any]]:
-    """The last measurement of each seed, as a result has it."""
-    return [
-        {
-            "seed": m.seed,
-            "metrics": [
-                {"metric": metric, "layer": layer, "value": value} for (metric, layer), value in m.values.items()
-            ],
-        }
-        for m in {m.seed: m for m in measured}.values()
-    ]
+def _last(measured: list[Measurement]) -> list[Measurement]:
+    """The last measurement of each seed."""
+    return list({m.seed: m for m in measured}.values())
 
 
-def _save(
-    out: Path, spec: UfmSpec | NetworkSpec, found: list[dict[str, Any]], result: Outcome | None, steps: int
-) -> None:
+def _save(out: Path, spec: UfmSpec | NetworkSpec, found: list[Series], result: Outcome | None, steps: int) -> None:
     from ncore.pictures import curves  # slow to import, and only needed here
     from ncore.pictures.files import rendered
     from ncore.pictures.histogram import ends_of

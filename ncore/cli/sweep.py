@@ -31,7 +31,7 @@ def sweep(given: Namespace) -> int:
 
 
 def _metric_of(picture: dict[str, Any]) -> str:
-    """Of the table: the picture's where that is a metric."""
+    """The metric of the table: the picture's, where that is a metric."""
     metric: str = picture.get("metric", "objective")
     return "objective" if metric in ("verdict", "gap") or set(metric) & set("<=") else metric
 
@@ -46,7 +46,7 @@ def _wait(made: Sweep) -> None:
     try:
         made.wait()
     except KeyboardInterrupt:
-        faults.print(f"\nsweep {made.id} goes on without this terminal: `ncore sweeps` and the dashboard show it")
+        faults.print(f"\nsweep {made.id} keeps running: `ncore sweeps` and the dashboard show it")
         raise
 
 

@@ -80,7 +80,7 @@ def import_(given: Namespace) -> int:
 
 
 def _rows_of(files: Sequence[Path], seeds: Sequence[int]) -> list[Row]:
-    """What is in all files, checked as far as a service would refuse it."""
+    """The rows of all files, with the checks that a service would make."""
     if len(seeds) not in (0, 1, len(files)):
         raise ValueError(f"--seed: must be given once, or once for each of the {len(files)} files; got {len(seeds)}")
     if wrong := [seed for seed in seeds if not 0 <= seed <= MAX_SEED]:
@@ -102,7 +102,7 @@ def _name_of(file: Path) -> str:
 
 
 def _digest(body: Any, rows: Sequence[Row]) -> str:
-    """What an import is recognised by: what it sends."""
+    """The digest that recognises an import by what it sends."""
     found = [
         (seed, step, [(*key, value) for key, value in sorted(values.items(), key=str)]) for seed, step, values in rows
     ]

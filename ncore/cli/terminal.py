@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ncore.outcome import Final, Outcome
 from ncore.text import printable
 
 UNBOUNDED = 100_000
@@ -53,7 +54,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def final_table(final: Sequence[Mapping[str, Any]], title: str = "final values", everything: bool = False) -> Table:
+def final_table(final: Sequence[Final], title: str = "final values", everything: bool = False) -> Table:
     """Each seed's last measurement: a row a metric and layer, a column a seed; of the main metrics, or of all."""
     seeds = [f"seed {one['seed']}" for one in final]
     table = new_table("metric", "layer", *seeds, title=title, right=seeds)
@@ -65,13 +66,14 @@ def final_table(final: Sequence[Mapping[str, Any]], title: str = "final values",
     return table
 
 
-def shown_finals(result: Mapping[str, Any] | None) -> dict[str, Any]:
+def shown_finals(result: Outcome | None) -> dict[str, Any]:
     """The main final values, each the mean over the seeds, by "final.METRIC.LAYER"; and the verdict."""
     found: dict[str, list[float]] = {}
-    for m in (m for one in (result or {}).get("final", []) for m in one["metrics"]):
+    for m in (m for one in (result.get("final", []) if result else []) for m in one["metrics"]):
         if m["metric"] in SHOWN_METRICS and m["value"] is not None:
             found.setdefault(".".join(filter(None, ("final", m["metric"], m["layer"]))), []).append(m["value"])
-    reached = dict.fromkeys(verdict["reached"] for verdict in (result or {}).get("verdict", []))
+    verdicts = result.get("verdict", []) if result else []
+    reached = dict.fromkeys(one["reached"] or "not known" for one in verdicts)
     verdict = {"final.verdict": ", ".join(reached)} if reached else {}
     return {**{name: sum(values) / len(values) for name, values in found.items()}, **verdict}
 
@@ -116,8 +118,8 @@ def _plain(value: Any) -> str:
     return number(value) if isinstance(value, float) else ("not known" if value is None else str(value))
 
 
-def verdict_lines(result: Mapping[str, Any] | None) -> Iterable[str]:
-    for verdict in (result or {}).get("verdict", []):
+def verdict_lines(result: Outcome | None) -> Iterable[str]:
+    for verdict in result.get("verdict", []) if result else []:
         gap = "" if verdict["gap"] is None else f", relative gap to the predicted objective {verdict['gap']:.1e}"
         note = f" ({verdict['note']})" if verdict["note"] else ""
         reached = (verdict["reached"] or "not known").replace("_", " ")

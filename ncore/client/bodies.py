@@ -1,4 +1,4 @@
-"""What is sent: a preset's name, a file or a spec turned into the body of a request."""
+"""Bodies of requests, made from a preset's name, a file or a spec."""
 
 from __future__ import annotations
 

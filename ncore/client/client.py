@@ -136,7 +136,7 @@ class Client:
         return path
 
     def fields(self) -> list[dict[str, Any]]:
-        """What `where`, `sort` and `columns` of `experiments` know: name and kind, and of a parameter whether it
+        """The fields that `where`, `sort` and `columns` of `experiments` know: name, kind, and whether a parameter
         `differs` between experiments."""
         items: list[dict[str, Any]] = self.request("GET", "/fields").json()["items"]
         return items

@@ -1,4 +1,4 @@
-"""What is given to a logger (names, steps, numbers, a config) as it is kept, or refused in words."""
+"""Checks of what a logger is given (names, steps, numbers, a config), turned into what is stored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, SupportsIndex
 from pydantic import TypeAdapter, ValidationError
 
 from ncore.faults import fault_of, shortened
-from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, METRIC
+from ncore.kinds.external import LAYER, MAX_LAYERS, MAX_METRICS, MAX_STEP, METRIC
 from ncore.plain import NotPlain, plain
-from ncore.rows import MAX_COLUMNS, MAX_STEP
+from ncore.rows import MAX_COLUMNS
 from ncore.series import key_of
 from ncore.text import escaped
 

@@ -47,6 +47,7 @@ def start(
     tags: str | Sequence[str] = (),
     classes: int | None = None,
     layers: str | Sequence[str] = (),
+    steps: int | None = None,
     theory: str | Mapping[str, Any] | AnySpec | None = None,
     seed: int = 0,
     url: str | None = None,
@@ -61,17 +62,18 @@ def start(
     Args:
         name, tags, config: shown with it; what JSON does not have is kept of `config` as text.
         classes, layers: K, and layers in the order of the forward pass; others are added as they are measured.
+        steps: the last step that it will log, where that is known: for the progress.
         theory: a UFM (spec, dict or preset's name) whose prediction stands beside what is measured.
         seed: of what this process logs. Processes with a seed each share an experiment by `id`.
         url, token: the service's, as for Client.
         offline: keeps everything in a folder, which `ncore sync` sends later.
         id: an experiment to go on with; one that has failed or was cancelled is running again.
-        resume: goes on with the last run of this name that has not ended, where there is one in `folder`.
+        resume: continues the last run of this name in `folder` that has not ended, if there is one.
         folder: where the runs' folders are; NCORE_RUNS, else `ncore-runs`, unless given.
 
     Raises SpecError (a ValueError) for what is no name, tag, …; never for a service that is away.
     """
-    model = {"kind": "external", "classes": classes, "layers": _several(layers)}
+    model = {"kind": "external", "classes": classes, "layers": _several(layers), "steps": steps}
     body: dict[str, Any] = {"name": name, "tags": _several(tags), "model": model}
     model["config"] = as_json(config or {}, "config")
     if theory is not None:
@@ -140,12 +142,12 @@ class LoggedRun:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept: for good where it is offline, else until the service has all of it."""
+        """Its folder: permanent if it is offline, else until the service has everything."""
         return self._spool.folder
 
     @property
     def url(self) -> str | None:
-        """Its page on the service's dashboard; None until a service has answered."""
+        """Address of its page on the dashboard; None until a service has answered."""
         return None if self._client is None or self.id is None else f"{self._client.url}/#/experiments/{self.id}"
 
     @property
@@ -158,7 +160,7 @@ class LoggedRun:
     def log(self, step: SupportsIndex, values: Given | None = None, **metrics: Any) -> None:
         """Keeps the values of one step: {(metric, layer): value} or {metric: value}, and keywords as metrics without
         a layer. NaN, infinities and None are kept as undefined. What is logged again for a step adds metrics to it; a
-        value that a metric has there already stays.
+        value that a metric has there already is kept.
 
         Raises ValueError or TypeError for what is no step, name or number; never for a service that is away.
         """
@@ -200,8 +202,8 @@ class LoggedRun:
             raise ValueError(f"status: must be one of {', '.join(ENDED)}; got {status!r}")
         if self._is_over or os.getpid() != self._owner:
             return
-        told = escaped(str(reason)[:MAX_REASON])[:MAX_REASON] if reason and status == "failed" else None
-        self._spool.append({"ended": status, "reason": told})
+        message = escaped(str(reason)[:MAX_REASON])[:MAX_REASON] if reason and status == "failed" else None
+        self._spool.append({"ended": status, "reason": message})
         self._close(wait_seconds)
 
     def close(self, wait_seconds: float = 60.0) -> None:

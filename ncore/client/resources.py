@@ -13,11 +13,12 @@ import httpx
 import orjson
 
 from ncore.client.transport import ApiError, NotReached
-from ncore.series import framed, table_of_columns
+from ncore.series import Series, framed, table_of_columns
 from ncore.status import ENDED, LOST
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
+    from ncore.outcome import Outcome
 
 POLL_SECONDS = 0.3
 PING = "ping"
@@ -29,10 +30,10 @@ class ExperimentFailed(RuntimeError):  # noqa: N818
 
 
 class Resource(ABC):
-    """What experiments and sweeps share: `data` is the last known JSON of the one with this `id`."""
+    """Common base of experiments and sweeps: `data` is the last known JSON of the one with this `id`."""
 
     noun: str
-    """In paths and messages: experiment, sweep."""
+    """The word for it in paths and messages: experiment, sweep."""
 
     def __init__(self, client: Client, data: dict[str, Any]) -> None:
         self._client, self.data = client, data
@@ -52,10 +53,10 @@ class Resource(ABC):
     @property
     @abstractmethod
     def state(self) -> str:
-        """In a few words, for people."""
+        """The state in a few words, for people."""
 
     def cancel(self) -> Self:
-        """Stops what is queued or runs at its next step; what has been measured stays."""
+        """Cancels it: queued at once, running at the next step. Measurements are kept."""
         self.data = self._client.request("POST", f"{self._path}/cancel", repeatable=True).json()
         return self
 
@@ -114,8 +115,8 @@ class Experiment(Resource):
         return self.status
 
     @property
-    def result(self) -> dict[str, Any] | None:
-        result: dict[str, Any] | None = self.data["result"]
+    def result(self) -> Outcome | None:
+        result: Outcome | None = self.data["result"]
         return result
 
     def wait(self, progress: bool = True, timeout_seconds: float | None = None) -> Experiment:
@@ -125,15 +126,15 @@ class Experiment(Resource):
         with progress_of(self.data, shown=progress) as show:
             self._until_ended(timeout_seconds, show)
         if self.status == LOST:
-            raise ExperimentFailed(f"experiment {self.id} is lost: its loop fell silent; it may go on with this id")
+            raise ExperimentFailed(f"experiment {self.id} is lost: its loop fell silent; it can be resumed by this id")
         if self.status != "succeeded":
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self
 
-    def series(self, **filters: Any) -> list[dict[str, Any]]:
+    def series(self, **filters: Any) -> list[Series]:
         """The series as GET …/metrics has them; filters metric, layer, seed, since, max_points."""
         answer = self._client.request("GET", f"{self._path}/metrics", params=filters)
-        series: list[dict[str, Any]] = answer.json()["series"]
+        series: list[Series] = answer.json()["series"]
         return series
 
     def metrics(self, frame: Frame | None = None, **filters: Any) -> Any:
@@ -144,7 +145,7 @@ class Experiment(Resource):
         return framed(self.series(**filters), frame)
 
     def frame(self, library: Frame | None = None, **filters: Any) -> Any:
-        """As `metrics`, but always a frame: of pandas or polars. Raises ImportError where neither is installed."""
+        """The same as `metrics`, but always a frame of pandas or polars. Raises ImportError without either."""
         return framed(self.series(**filters), library, required=True)
 
     def theory(self) -> dict[str, Any]:
@@ -153,7 +154,7 @@ class Experiment(Resource):
         return answer
 
     def logs(self) -> list[dict[str, Any]]:
-        """Its events, a dict each: submitted, started, lost, ended."""
+        """The events of its log, a dict each: submitted, started, lost, ended."""
         items: list[dict[str, Any]] = self._client.request("GET", f"{self._path}/logs").json()["items"]
         return items
 
@@ -195,7 +196,7 @@ class Experiment(Resource):
         return self
 
     def retry(self) -> Experiment:
-        """A failed or cancelled one goes on from its checkpoint."""
+        """Continues a failed or cancelled one from its checkpoint."""
         self.data = self._client.request("POST", f"{self._path}/retry").json()
         return self
 

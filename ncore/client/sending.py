@@ -1,4 +1,4 @@
-"""Sends what a spool holds to a service, any part of it as often as it takes: its keys make doubles impossible."""
+"""Sends a spool to a service, any part of it as often as necessary: its keys make doubles impossible."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Sender:
             self._heard(answer)
 
     def _turn(self, line: Line) -> None:
-        """What is no row: the run was begun again, or has ended."""
+        """Handles a line that is no row: the run was begun again, or has ended."""
         if "ended" in line:
             ending = {"status": line["ended"], "reason": line.get("reason")}
             self.status = self._post("finish", json=ending)["status"]
@@ -146,7 +146,7 @@ class SendingThread(threading.Thread):
         self._is_ending = threading.Event()
         self.tried = threading.Event()
         self.cancelled = self._is_away = False
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def run(self) -> None:
         spoke_at, pause = 0.0, LOOK_SECONDS
@@ -162,7 +162,7 @@ class SendingThread(threading.Thread):
             except ApiError as error:
                 self._is_away = True
                 if is_final(error):
-                    self._tell(f"the service refuses what is logged: {error}; it is kept in {self._folder}")
+                    self._warn(f"the service refuses what is logged: {error}; it is kept in {self._folder}")
                     break
                 pause = self._later(error, pause)
             except (NotReached, OSError) as error:
@@ -180,7 +180,7 @@ class SendingThread(threading.Thread):
         self.tried.set()
 
     def drain(self, seconds: float) -> None:
-        """Until all is sent, at most so long, and less where the service does not answer."""
+        """Waits until everything is sent, for `seconds` at most, and less where the service does not answer."""
         self._is_ending.set()
         began = time.monotonic()
         while self.is_alive() and (spent := time.monotonic() - began) < seconds:
@@ -190,18 +190,18 @@ class SendingThread(threading.Thread):
 
     def _later(self, error: Exception, pause: float) -> float:
         self._is_away = True
-        self._tell(f"{error}; what is logged is kept in {self._folder} and sent when it answers")
+        self._warn(f"{error}; what is logged is kept in {self._folder} and sent when it answers")
         return min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _look(self) -> None:
         if self._sender.status == "cancelled" and not self.cancelled:
             self.cancelled = True
-            self._tell(f"experiment {self._sender.id} was cancelled: `run.cancelled` tells the loop")
+            self._warn(f"experiment {self._sender.id} was cancelled: `run.cancelled` is true now")
         if self._sender.kept:
-            self._tell("other values were logged for steps that are stored already: those that came first stay")
+            self._warn("other values were logged for steps that are stored already: those that came first stay")
 
-    def _tell(self, message: str) -> None:
+    def _warn(self, message: str) -> None:
         """Once each."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self._warned:
+            self._warned.add(message)
             log.warning("%s", message)

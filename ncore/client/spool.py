@@ -19,7 +19,7 @@ import orjson
 
 ROOT = "ncore-runs"
 CHUNK_BYTES = 1 << 18
-"""Of the log that are read, and sent, at once."""
+"""Bytes of the log that are read, and sent, at once."""
 LEFT_AFTER = re.compile(r"[^\w.-]+")
 Line = dict[str, Any]
 

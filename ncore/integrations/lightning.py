@@ -14,7 +14,7 @@ from ncore.series import tag_of
 
 
 class NeuralCollapse(Measuring, Callback):
-    """As `Measuring` says; the trainer's own loggers get the values too, as `nc1/layer4`."""
+    """A callback as described at `Measuring`; the trainer's own loggers get the values too, as `nc1/layer4`."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._is_due(trainer.current_epoch + 1):

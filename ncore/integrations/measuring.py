@@ -1,4 +1,4 @@
-"""What the callbacks share: a Probe that is made once, when to measure, and where the values go."""
+"""Common base of the callbacks: a Probe that is made once, when to measure, and where the values go."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Values = dict[tuple[str, str | None], float]
 
 
 class Log(Protocol):
-    """What `ncore.start` gives, and anything else with this method."""
+    """A logger: what `ncore.start` returns, or anything else with this method."""
 
     def log(self, step: int, values: Values) -> None: ...
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ncore.client.given import name_of
-from ncore.rows import MAX_SEED, MAX_STEP
+from ncore.kinds.external import MAX_STEP
+from ncore.rows import MAX_SEED
 from ncore.series import FORMULA
 
 Key = tuple[str, str | None]
@@ -22,9 +23,9 @@ LONG = ("metric", "step", "value")
 """Columns of a table with a value in each row, as `ncore export` writes it."""
 NO_METRICS = (*STEPS, "seed", "wall time")
 DOWNLOADED = ["wall time", "step", "value"]
-"""Columns of what TensorBoard gives for download: one metric, which the file's name tells."""
+"""Columns of what TensorBoard gives for download: one metric, which is in the file's name."""
 MAX_NAME = 64
-Point = tuple[int, int, Key, float]
+FilePoint = tuple[int, int, Key, float]
 
 
 def read_rows(path: Path, seed: int = 0) -> list[Row]:
@@ -76,7 +77,7 @@ def _of_csv(path: Path, seed: int) -> list[Row]:
     return [(*place, values) for place, values in sorted(rows.items())]
 
 
-def _points_of_csv(path: Path, seed: int) -> Iterator[tuple[int, Point]]:
+def _points_of_csv(path: Path, seed: int) -> Iterator[tuple[int, FilePoint]]:
     """(number of the line, point)."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
@@ -133,12 +134,12 @@ def _key_of_line(line: Mapping[str, str], where: str) -> Key:
 
 
 def _unquoted(cell: str) -> str:
-    """Without the apostrophe that keeps spreadsheets from taking a text for a formula."""
+    """The text without the apostrophe that keeps spreadsheets from reading it as a formula."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
 def _of_events(path: Path, seed: int) -> list[Row]:
-    """Of all event files below a folder; `seed 3` (or seed_3) in a folder's name says the seed.
+    """Reads all event files below a folder; `seed 3` (or seed_3) in a folder's name says the seed.
 
     Within a folder the later value of a step counts, as for TensorBoard: a run that was begun again writes on there.
     """

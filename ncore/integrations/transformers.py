@@ -13,7 +13,7 @@ from ncore.integrations.measuring import Measuring
 
 
 class NeuralCollapse(Measuring, TrainerCallback):
-    """As `Measuring` says."""
+    """A callback as described at `Measuring`."""
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         del args, control

@@ -9,17 +9,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ncore.series import tag_of
+from ncore.series import Series, tag_of
 
-Series = Sequence[Mapping[str, Any]]
 Steps = Iterator[tuple[int, dict[str, float]]]
 MAX_BATCH = 1000
 """Metrics that MLflow's server takes at once."""
 MAX_PARAM = 500
 """Characters of a parameter that MLflow's server keeps."""
+MAX_PARAMS = 100
+"""Parameters that it takes at once."""
 
 
-def to_tensorboard(experiment: Mapping[str, Any], series: Series, folder: Path) -> str:
+def to_tensorboard(experiment: Mapping[str, Any], series: Sequence[Series], folder: Path) -> str:
     """Event files below `folder`, a run for each seed, tags as `nc1/layer4`."""
     del experiment
     writer = _library("tensorboard", "tensorboard.summary.writer.event_file_writer")
@@ -33,7 +34,7 @@ def to_tensorboard(experiment: Mapping[str, Any], series: Series, folder: Path) 
     return f"{folder} (tensorboard --logdir {folder})"
 
 
-def to_mlflow(experiment: Mapping[str, Any], series: Series, folder: Path) -> str:
+def to_mlflow(experiment: Mapping[str, Any], series: Sequence[Series], folder: Path) -> str:
     """A run for each seed on the server that MLFLOW_TRACKING_URI names, below the experiment `ncore`."""
     del folder
     client = _library("mlflow", "mlflow.tracking").MlflowClient()
@@ -43,8 +44,10 @@ def to_mlflow(experiment: Mapping[str, Any], series: Series, folder: Path) -> st
     runs = []
     for seed in _seeds(series):
         run = client.create_run(place, run_name=_name(experiment, seed), tags={"ncore.id": experiment["id"]})
-        parameters = [entities.Param(key, str(value)[:MAX_PARAM]) for key, value in _config(experiment, seed).items()]
-        client.log_batch(run.info.run_id, params=parameters)
+        config = {_mlflow_name(key): str(value)[:MAX_PARAM] for key, value in _config(experiment, seed).items()}
+        parameters = [entities.Param(key, value) for key, value in config.items()]
+        for i in range(0, len(parameters), MAX_PARAMS):
+            client.log_batch(run.info.run_id, params=parameters[i : i + MAX_PARAMS])
         steps = [(step, *item) for step, values in _steps(series, seed) for item in values.items()]
         metrics = [entities.Metric(_mlflow_name(tag), value, 0, step) for step, tag, value in steps]
         for i in range(0, len(metrics), MAX_BATCH):
@@ -54,7 +57,7 @@ def to_mlflow(experiment: Mapping[str, Any], series: Series, folder: Path) -> st
     return f"MLflow runs {', '.join(runs)}"
 
 
-def to_wandb(experiment: Mapping[str, Any], series: Series, folder: Path) -> str:
+def to_wandb(experiment: Mapping[str, Any], series: Sequence[Series], folder: Path) -> str:
     """A run for each seed in the project `ncore`, where WANDB_PROJECT names none; offline as WANDB_MODE says."""
     library = _library("wandb", "wandb")
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ def to_wandb(experiment: Mapping[str, Any], series: Series, folder: Path) -> str
     return f"Weights & Biases runs {', '.join(runs)}"
 
 
-TRACKERS: dict[str, Callable[[Mapping[str, Any], Series, Path], str]] = {
+TRACKERS: dict[str, Callable[[Mapping[str, Any], Sequence[Series], Path], str]] = {
     "tensorboard": to_tensorboard,
     "mlflow": to_mlflow,
     "wandb": to_wandb,
@@ -95,11 +98,11 @@ def _mlflow_name(tag: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", tag)
 
 
-def _seeds(series: Series) -> list[int]:
+def _seeds(series: Sequence[Series]) -> list[int]:
     return sorted({one["seed"] for one in series})
 
 
-def _steps(series: Series, seed: int) -> Steps:
+def _steps(series: Sequence[Series], seed: int) -> Steps:
     """(step, {tag: value}) of a seed; what is undefined is left out."""
     found: dict[int, dict[str, float]] = {}
     for one in series:

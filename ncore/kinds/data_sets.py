@@ -125,7 +125,7 @@ class Chosen(Part):
     name: Annotated[str, OneOf(DATA_SETS)]
     """The data set."""
     path: Annotated[str, Field(min_length=1, max_length=1024), Plain()] | None = None
-    """Of a folder of images, below NCORE_DATA_DIR."""
+    """Path of a folder of images, below NCORE_DATA_DIR."""
     samples_per_class: ImagesPerClass | None = None
     """Images of each class in training, or a list of K; null: all."""
     classes: SomeClasses | None = Field(
@@ -143,12 +143,17 @@ class Chosen(Part):
         return DATA_SETS[self.name]
 
     @property
-    def class_count(self) -> int:
-        """K where the spec or the data set says it, else 10."""
+    def known_classes(self) -> int | None:
+        """K where the spec or the data set says it."""
         n, asked = self.samples_per_class, self.classes
         if isinstance(asked, tuple):
             return len(asked)
-        return self.source.classes or asked or (len(n) if isinstance(n, tuple) else CLASSES)
+        return self.source.classes or asked or (len(n) if isinstance(n, tuple) else None)
+
+    @property
+    def class_count(self) -> int:
+        """K where the spec or the data set says it, else 10."""
+        return self.known_classes or CLASSES
 
     @model_validator(mode="after")
     def _plugin_is_named(self) -> Self:

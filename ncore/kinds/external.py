@@ -13,6 +13,7 @@ EXTERNAL = "external"
 MAX_LAYERS = 64
 MAX_METRICS = 256
 MAX_CONFIG_BYTES = 65_536
+MAX_STEP = 2**31 - 1
 
 Metric = Annotated[Label, Matching("[^ ]+", "a text without blanks")]
 """A blank is what parts metric and layer in the names that rows are stored under."""
@@ -41,6 +42,9 @@ class ExternalModel(Part):
     )
     metrics: Annotated[tuple[Metric, ...], Entries(0, MAX_METRICS)] = Field(
         default=(), description="names of what is measured, which adds those that are new"
+    )
+    steps: Annotated[Int, Field(ge=1, le=MAX_STEP)] | None = Field(
+        default=None, description="the last step that it will measure, where its owner knows: for the progress"
     )
     config: Annotated[dict[str, Any], AfterValidator(_bounded)] = Field(
         default_factory=dict, description="whatever JSON describes it", examples=[{"lr": 0.1, "optimizer": "sgd"}]

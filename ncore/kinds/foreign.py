@@ -18,7 +18,7 @@ ModelName = Annotated[str, Field(max_length=128), Matching(r"[A-Za-z0-9_.]+", "l
 
 
 class ForeignModel(NetworkModel):
-    """What they share: their last `nn.Linear` is replaced by the spec's classifier, and layers are names of modules."""
+    """Base of networks by others: the spec's classifier replaces their last `nn.Linear`; layers are module names."""
 
     name: ModelName
     """The model."""

@@ -1,4 +1,4 @@
-"""When a run is measured, and on what besides its training set."""
+"""The steps at which a run is measured, and the data besides its training set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_STEPS = 10**9
 
 
 class MeasureSteps(Part):
-    """Step 0, the last step, and so many between them."""
+    """Step 0, the last step, and `points` − 2 between them."""
 
     points: Int = Field(default=200, ge=2, le=100_000, description="measurements of each seed", examples=[200])
     spacing: Literal["log", "linear"] = Field(default="log", description="of their steps")
@@ -25,7 +25,7 @@ MeasureTest = Annotated[
 
 
 class MeasureNetworkSteps(MeasureSteps):
-    """Step 0, the last step, and so many between them."""
+    """Step 0, the last step, and `points` − 2 between them."""
 
     test: MeasureTest = False
 

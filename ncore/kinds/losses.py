@@ -57,7 +57,7 @@ class Loss(Part):
     @property
     @abstractmethod
     def words(self) -> str:
-        """As a caption has it."""
+        """The words for it in a caption."""
 
     def targets(self, one_hot: Tensor, dim: int) -> Tensor:  # noqa: ARG002 (those that smooth need it)
         """The targets of the given labels, classes along `dim`."""
@@ -76,7 +76,7 @@ class Loss(Part):
         """The derivative of each sample's data term by its logits."""
 
     def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:  # noqa: ARG002
-        """What turns a buffer of logits (…, K, C) into the residual, in place; `bound` binds the arithmetic in use."""
+        """Operations that turn a buffer of logits (…, K, C) into the residual, in place; `bound` has the arithmetic."""
         return [lambda: logits.copy_(self.residual(logits, targets, -2))]
 
     def of_network(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class Maps:
 
 
 class NetworkModel(Part):
-    """What networks share: the layers that are measured and the form of the classifier.
+    """Common base of networks: the layers that are measured and the form of the classifier.
 
     A network is a class below this one in NETWORKS: `kind` (a Literal with that default) and its own fields, and what
     follows here. `build` is called with (model, classes, channels, image_size) and returns the
@@ -88,6 +88,22 @@ class NetworkModel(Part):
     @property
     def least_image_size(self) -> int:
         return 1
+
+    def check(self, batch_size: int, image_size: int, classes: int | None) -> None:
+        """Raises ValueError naming the field where the network does not fit its data; K is None where not known."""
+        if batch_size < self.least_batch:
+            least = f"optimizer.batch_size: must be at least {self.least_batch}"
+            raise ValueError(f"{least}, because batch normalisation needs a spread")
+        if image_size < self.least_image_size:
+            least = f"data.image_size: must be at least {self.least_image_size}"
+            raise ValueError(f"{least}, because each of {len(self.stages)} stages makes its maps smaller")
+        if self.fixed_etf and classes is not None and not self.is_foreign:
+            width = self.maps(3, image_size).widths[self.stages[-1]]
+            if width < classes - 1:
+                raise ValueError(
+                    f"model.fixed_etf: must be false while {self.stages[-1]} has {width} features and data has "
+                    f"{classes} classes; it needs K − 1 = {classes - 1} of them"
+                )
 
     @abstractmethod
     def maps(self, channels: int, image_size: int) -> Maps:
@@ -185,7 +201,7 @@ class MlpModel(NetworkModel):
     kind: Literal["mlp"] = "mlp"
     """Linear layers with ReLU."""
     widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=16_384)], ...], Entries(1, MAX_LEVELS)] = (256, 256)
-    """Of the hidden layers."""
+    """Widths of the hidden layers."""
 
     build = "ncore.network.models:mlp"
     ends_in_relu = True
@@ -213,7 +229,7 @@ class ConvNetModel(NetworkModel):
     kind: Literal["convnet"] = "convnet"
     """Blocks of convolution, batch normalisation, ReLU and pooling."""
     channels: Annotated[tuple[Annotated[Int, Field(ge=1, le=4096)], ...], Entries(1, 6)] = (16, 32, 64)
-    """Of each block."""
+    """Channels of each block."""
 
     build = "ncore.network.models:convnet"
     ends_in_relu = True

@@ -24,10 +24,10 @@ class FeatureDecay(Part):
 
 
 class NetworkOptimizer(Part):
-    """What optimizers of networks share. `make` is called with (this, groups) and returns a `torch.optim.Optimizer`;
+    """Common base of networks' optimizers. `make` is called with (this, groups) and returns a `torch.optim.Optimizer`;
     the groups of flat parameters are dictionaries as torch takes them, and one without weight decay says so.
 
-    `schedule` says how the learning rate goes on; null: times `gamma` at the beginning of each epoch in `milestones`.
+    `schedule` sets the learning rate over the run; null: times `gamma` at the beginning of each epoch in `milestones`.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class NetworkOptimizer(Part):
     weight_decay: Real = Field(default=5e-4, ge=0, le=1e6)
     """λ of what `decays` names."""
     decays: Literal["all", "weights"] = "all"
-    """What weight decay acts on: all that is trained, or weights only, neither biases nor normalisation."""
+    """The parameters that weight decay acts on: all, or weights only, neither biases nor normalisation."""
     feature_decay: FeatureDecay | None = None
     """Features that decay in place of the weights up to them; weight decay is left for what lies behind."""
     clip_norm: Real | None = Field(default=None, gt=0, le=1e12)
@@ -48,11 +48,11 @@ class NetworkOptimizer(Part):
     milestones: Epochs = (40, 80)
     """Epochs at whose beginning the learning rate is cut."""
     gamma: Real = Field(default=0.1, gt=0, le=1)
-    """What the learning rate is multiplied by at each milestone."""
+    """Factor of the learning rate at each milestone."""
     schedule: AnySchedule | None = None
-    """How the learning rate goes on; null: by `milestones` and `gamma`."""
+    """The schedule of the learning rate; null: by `milestones` and `gamma`."""
     label_smoothing: Real = Field(default=0.0, ge=0, lt=1)
-    """Of cross-entropy: another name for `loss.label_smoothing`."""
+    """Label smoothing of cross-entropy: another name for `loss.label_smoothing`."""
 
     make: ClassVar[Reference]
     decoupled: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""How the learning rate of a network goes on: one class for each `schedule.kind`."""
+"""Schedules of a network's learning rate: one class for each `schedule.kind`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class LearningRateSchedule(Part):
     """The share of `learning_rate` at each step: a warm-up from 0, linear in the steps, and then `after`."""
 
     kind: str
-    """How the learning rate goes on."""
+    """The kind of schedule."""
     warmup_epochs: Real = Field(default=0.0, ge=0, le=100_000)
     """Epochs in which it rises to `learning_rate` first."""
 
     def share(self, step: int, epoch_steps: int, epochs: int) -> float:
-        """Of the step after `step` steps."""
+        """The share of the learning rate after `step` steps."""
         warm = self.warmup_epochs * epoch_steps
         if step < warm:
             return min(1.0, (step + 1) / warm)
@@ -38,11 +38,11 @@ class Milestones(LearningRateSchedule):
     """Times gamma at the beginning of each of these epochs."""
 
     kind: Literal["milestones"] = "milestones"
-    """How the learning rate goes on."""
+    """The kind of schedule."""
     milestones: Epochs = (40, 80)
     """Epochs at whose beginning it is cut."""
     gamma: Real = Field(default=0.1, gt=0, le=1)
-    """What it is multiplied by at each milestone."""
+    """Factor of the learning rate at each milestone."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return float(self.gamma ** sum(epoch >= m for m in self.milestones))
@@ -52,7 +52,7 @@ class Cosine(LearningRateSchedule):
     """Half a cosine down to 0 (Loshchilov & Hutter 2017, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"
-    """How the learning rate goes on."""
+    """The kind of schedule."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return 0.5 * (1 + math.cos(math.pi * done))
@@ -62,7 +62,7 @@ class Linear(LearningRateSchedule):
     """A straight line down to 0."""
 
     kind: Literal["linear"] = "linear"
-    """How the learning rate goes on."""
+    """The kind of schedule."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return 1 - done
@@ -70,7 +70,7 @@ class Linear(LearningRateSchedule):
 
 class Constant(LearningRateSchedule):
     kind: Literal["constant"] = "constant"
-    """How the learning rate goes on."""
+    """The kind of schedule."""
 
     def after(self, done: float, epoch: int) -> float:  # noqa: ARG002
         return 1.0

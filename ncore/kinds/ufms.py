@@ -22,7 +22,7 @@ TargetRow = Annotated[tuple[Target, ...], Entries(2, MAX_CLASSES)]
 
 
 def _is(default: Any) -> Callable[[Any], bool]:
-    """For fields that are left out of a written spec at their default: specs of before have none of them."""
+    """A test for fields that a written spec leaves out at their default, since older specs have none of them."""
     return lambda value: value == default
 
 
@@ -38,7 +38,7 @@ class UfmModel(Part):
     widths: Annotated[tuple[Annotated[Int, Field(ge=1, le=65_536)], ...], Entries(1, MAX_LEVELS)]
     """[d_1, …, d_M]: of the free features first, then of each layer between."""
     activation: Literal["identity", "relu"] = "identity"
-    """Between the layers."""
+    """The activation between the layers."""
     bias: StrictBool = False
     """Whether the last layer has a bias."""
     init_scale: Real = Field(default=1.0, gt=0, le=1e6)
@@ -71,7 +71,7 @@ class UfmModel(Part):
 
     @property
     def logit_scale(self) -> float:
-        """What the logits are multiplied by: τ of normalized features, else 1."""
+        """Factor of the logits: τ of normalized features, else 1."""
         return 1.0 if self.temperature is None else self.temperature
 
     @property

@@ -7,13 +7,11 @@
 from __future__ import annotations
 
 from ncore.metrics.accumulator import Accumulator
-from ncore.metrics.level import METRICS, MORE_METRICS, MORE_WEIGHT_METRICS, WEIGHT_METRICS, level_metrics
+from ncore.metrics.level import METRICS, WEIGHT_METRICS, level_metrics
 from ncore.metrics.measuring import measure
 
 __all__ = [
     "METRICS",
-    "MORE_METRICS",
-    "MORE_WEIGHT_METRICS",
     "WEIGHT_METRICS",
     "Accumulator",
     "level_metrics",

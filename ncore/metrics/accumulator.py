@@ -55,7 +55,7 @@ class Accumulator:
         self.add(x, y)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """As `update`, of tensors that are known to be right."""
+        """The same as `update`, for tensors that have been checked."""
         size = chunk_rows(x, x.shape[1])
         for part, labels in zip(x.split(size), y.split(size), strict=True):
             self._add_chunk(part, labels)
@@ -88,7 +88,7 @@ class Accumulator:
         return x.double() - self.class_means.high[y]
 
     def statistics(self) -> ClassStatistics:
-        """What all batches together are. Raises ValueError before the first one."""
+        """Statistics of all batches together. Raises ValueError before the first one."""
         means = self.class_means
         inverse = means.exact_inverse
         # around the anchors the trace of C⁺ S C⁺ᵀ, less what the way from them to the means adds to it
@@ -97,7 +97,7 @@ class Accumulator:
 
     @property
     def class_means(self) -> ClassMeans:
-        """Those of all batches so far. Raises ValueError before the first one."""
+        """Class means of all batches so far. Raises ValueError before the first one."""
         if not self._begun:
             raise ValueError("no features have been given to update() yet")
         if self._known is None:
@@ -115,7 +115,7 @@ class Accumulator:
         feature_decay: float | None = None,
         margin: bool | None = None,
     ) -> dict[str, float]:
-        """As `measure`, without nc4; `weight` is (K, d), `bias` (K,)."""
+        """The metrics of `measure`, without nc4; `weight` is (K, d), `bias` (K,)."""
         like = self.class_means.high
         w, b = as_weight(weight, bias, like)
         if w is not None and len(w) != self.classes:
@@ -131,8 +131,8 @@ class Accumulator:
 
     def _values(self, w: Tensor | None, b: Tensor | None, asked: Asked) -> dict[str, Tensor]:
         statistics = self.statistics()
-        scatter = self._scatter_around_means() if asked.needs_scatter else None
-        return level_metrics(statistics, w, more=True) | asked.values(statistics, scatter, w, b)
+        scatter = self.scatter() if asked.needs_scatter else None
+        return level_metrics(statistics, w) | asked.values(statistics, scatter, w, b)
 
     def _of(self, classes: Tensor) -> Accumulator:
         """One that has seen the same samples, all of which are of these classes."""
@@ -142,12 +142,13 @@ class Accumulator:
         few._sums, few._scatter = self._sums.of(classes), self._scatter
         return few
 
-    def _scatter_around_means(self) -> Tensor:
+    def scatter(self) -> Tensor:
+        """Σ (h − h̄_y)(h − h̄_y)ᵀ (d, d) of all batches."""
         moved = self._shifts() * self.counts.double().sqrt()[:, None]
         return self._scatter.matrix() - moved.mT @ moved
 
     def _shifts(self) -> Tensor:
-        """From the anchors to the class means (K, d)."""
+        """The shifts from the anchors to the class means (K, d)."""
         return self.class_means.high - self._anchors + self.class_means.low
 
     def merge(self, other: Accumulator) -> None:

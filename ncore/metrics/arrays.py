@@ -93,7 +93,7 @@ def _as_tensor(name: str, array: Any) -> Tensor:
 
 
 class _Refused(Exception):  # noqa: N818 (it is a message on its way)
-    """What is wrong with an argument, in full."""
+    """A fault of an argument, in full."""
 
 
 def _dense(name: str, tensor: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ncore.metrics.arrays import as_features, as_number
 from ncore.metrics.balance import balance
-from ncore.metrics.central_path import CentralPath, lnc1, lnc23, lnc_perp
+from ncore.metrics.central_path import CentralPath
 from ncore.metrics.margin import MOST_CLASSES, margin
 from ncore.metrics.nc5 import nc5
 from ncore.metrics.statistics import ClassStatistics
@@ -66,7 +66,7 @@ class Asked:
         bias: Tensor | None,
         scale: float | Tensor = 1.0,
     ) -> dict[str, Tensor]:
-        """Of statistics and within-class scatter (d, d) of the features times `scale`, W (K, d) and b (K,)."""
+        """The requested metrics from statistics and within-class scatter (d, d) of features × `scale`, W (K, d), b."""
         values = {}
         if self.ood is not None:
             values["nc5"] = nc5(statistics, self.ood)
@@ -77,8 +77,8 @@ class Asked:
             values["margin"] = margin(weight)
         if self.weight_decay is not None and scatter is not None:
             statistics, scatter = replace(statistics, means=statistics.means / scale), scatter / scale / scale
-            path = CentralPath(statistics, scatter, weight, bias, self.weight_decay)
-            values |= {"lnc1": lnc1(path), "lnc23": lnc23(path), "lnc_perp": lnc_perp(path)}
+            decay = self.weight_decay
+            values |= CentralPath(statistics, scatter, weight, bias, decay, decay).losses
             if self.feature_decay is not None:
                 means = statistics.means
                 gram = scatter + (means * statistics.counts) @ means.mT

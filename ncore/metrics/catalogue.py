@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 
-from ncore.metrics import METRICS, MORE_METRICS, MORE_WEIGHT_METRICS, WEIGHT_METRICS
+from ncore.metrics import METRICS, WEIGHT_METRICS
 from ncore.metrics.balance import balance
 from ncore.metrics.central_path import lnc1, lnc23, lnc_perp
 from ncore.metrics.margin import margin
@@ -15,8 +15,6 @@ from ncore.metrics.nc5 import nc5
 
 OF_LEVEL: dict[str, Callable[..., object]] = {**METRICS, **WEIGHT_METRICS, "nc4": nc4}
 OF_MEASURE: dict[str, Callable[..., object]] = {
-    **MORE_METRICS,
-    **MORE_WEIGHT_METRICS,
     "margin": margin,
     "nc5": nc5,
     "lnc1": lnc1,
@@ -27,10 +25,19 @@ OF_MEASURE: dict[str, Callable[..., object]] = {
 OTHERS_OF_LEVEL = {
     "feature_norm_sq": "(1/K) Σ_k ‖h̄_k‖², the mean squared length of the class means, not centred.",
     "rank_before": "`rank` of the class means of W_{j−1}H_{j−1}, before the ReLU of level j; behind it `rank`. "
-    "Both of h2 … of a ReLU UFM.",
+    "h2 … of a ReLU UFM.",
+    "effective_rank_before": "as `rank_before`.",
+    "stable_rank_before": "as `rank_before`.",
+    "balance": "as below, of W_j beside W_{j−1}, of W_1 beside H₁; levels up to 64 wide. Linear UFMs.",
+    "lnc1": "as below, of the last level with MSE and a free classifier, λ its decay, in units of `objective`. UFMs up "
+    "to 64 wide, networks up to 2,048.",
+    "lnc23": "as `lnc1`.",
+    "lnc_perp": "as `lnc1`.",
+    "margin": "as below, of the last level. UFMs with normalized features, d + 1 < K ≤ 32.",
     "nc5": "as below, with the images of `data.ood`. Networks that have them.",
-    "ood_auroc": "How well NECO's score ‖P h‖/‖h‖, P on the span of the class means, tells test images from those of "
-    "`data.ood`: the share of pairs in which the test image has the larger score (Ammar et al. 2024). Networks.",
+    "ood_auroc": "How well NECO's score ‖P h‖/‖h‖, P on the span of the class means, separates test images from "
+    "those of `data.ood`: the share of pairs in which the test image has the larger score (Ammar et al. 2024). "
+    "Networks.",
     "…_given": "With label noise all of the above by the labels that were given, beside those by the true ones.",
     "layer@test": "With `measure.test` all of the above of the test set's features, by its own class means. Networks.",
 }
@@ -129,7 +136,7 @@ def _by_file(functions: dict[str, Callable[..., object]]) -> dict[str, list[str]
 
 
 def _title(docstring: str) -> str:
-    """Its first paragraph, and the second too where that has the formulas."""
+    """The first paragraph of the docstring, and the second too where that has the formulas."""
     title, *rest = docstring.split("\n\n")
     return "\n\n".join(" ".join(part.split()) for part in (title.rstrip("."), *rest))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -28,35 +27,30 @@ METRICS: dict[str, Callable[..., Tensor]] = {
     "angle_std": angle_std,
     "angle_gap": angle_gap,
     "cdnv": cdnv,
-}
-"""Of the features alone."""
-
-WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {"nc3": nc3, "nc3_centered": nc3_centered, "norm_cv_w": norm_cv_w}
-"""Of the features and the weight (…, K, d) that they meet."""
-
-MORE_METRICS: dict[str, Callable[..., Tensor]] = {
     "uniformity_mean": uniformity_mean,
     "uniformity_var": uniformity_var,
     "rank": rank,
     "effective_rank": effective_rank,
     "stable_rank": stable_rank,
 }
-"""Of the features alone, too: those that a training run does not store at every step."""
+"""Metrics of the features alone."""
 
-MORE_WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {"nc0": nc0, "unc3": unc3}
+WEIGHT_METRICS: dict[str, Callable[..., Tensor]] = {
+    "nc3": nc3,
+    "nc3_centered": nc3_centered,
+    "norm_cv_w": norm_cv_w,
+    "nc0": nc0,
+    "unc3": unc3,
+}
+"""Metrics of the features and the weight (…, K, d) that they meet."""
 
 
-def level_metrics(
-    statistics: ClassStatistics, weight: Tensor | None = None, *, more: bool = False
-) -> dict[str, Tensor]:
+def level_metrics(statistics: ClassStatistics, weight: Tensor | None = None) -> dict[str, Tensor]:
     """All metrics of one level, each of the statistics' leading shape (…) in float64; undefined is NaN."""
-    statistics = replace(statistics.near_one(), has_logs=more)
-    metrics = METRICS | MORE_METRICS if more else METRICS
-    values = {name: metric(statistics) for name, metric in metrics.items()}
+    statistics = statistics.near_one()
+    values = {name: metric(statistics) for name, metric in METRICS.items()}
     if weight is not None:
         scale = power_of_two(weight.abs().amax((-2, -1), keepdim=True))
-        metrics = WEIGHT_METRICS | MORE_WEIGHT_METRICS if more else WEIGHT_METRICS
-        values |= {name: metric(statistics, weight * scale) for name, metric in metrics.items()}
-        if "nc0" in values:
-            values["nc0"] = values["nc0"] / scale[..., 0, 0]
+        values |= {name: metric(statistics, weight * scale) for name, metric in WEIGHT_METRICS.items()}
+        values["nc0"] = values["nc0"] / scale[..., 0, 0]
     return values

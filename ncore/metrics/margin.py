@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 MOST_CLASSES = 32
-"""So many are looked at unasked: the work grows as K³."""
+"""Most classes that are compared unasked: the work grows as K³."""
 
 
 def margin(weight: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def margin(weight: Tensor) -> Tensor:
 
 
 def _distance(points: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> float:
-    """From the origin to the hull of points (n, d)."""
+    """The distance from the origin to the hull of points (n, d)."""
     from scipy.optimize import nnls
 
     matrix = np.vstack([points.T, np.ones(len(points))])

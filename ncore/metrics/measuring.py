@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ncore.metrics.arrays import as_features, as_labels, as_weight
 from ncore.metrics.asked import Asked, Classes, as_floats
-from ncore.metrics.level import METRICS, MORE_METRICS, level_metrics
+from ncore.metrics.level import METRICS, level_metrics
 from ncore.metrics.nc4 import Decisions
 from ncore.metrics.samples import Samples
 from ncore.metrics.scatter import Scatter
@@ -64,7 +64,7 @@ def measure(
         number, w, b = len(present), _rows(w, present), _rows(b, present)
     elif w is None and number > len(x):
         # a class is empty, and labels may be too large to count up to
-        return dict.fromkeys([*METRICS, *MORE_METRICS, *(["nc5"] if asked.ood is not None else [])], math.nan)
+        return dict.fromkeys([*METRICS, *(["nc5"] if asked.ood is not None else [])], math.nan)
     return as_floats(_measured(x, y, number, w, b, asked) | values)
 
 
@@ -82,7 +82,7 @@ def _measured(
     if w is not None:
         decisions = Decisions(samples.class_means, w, None if b is None else b * factor)
     statistics = samples.survey(decisions, scatter)
-    values = level_metrics(statistics, w, more=True)
+    values = level_metrics(statistics, w)
     if decisions is not None:
         values["nc4"] = decisions.share(statistics)
     return values | asked.values(statistics, None if scatter is None else scatter.matrix(), w, b, factor)

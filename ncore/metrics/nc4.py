@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from ncore.metrics.samples import Samples, chunk_rows
+from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import ClassMeans, ClassStatistics
 from ncore.metrics.workspace import Workspace
 
 EPSILON = 2.0**-24
 """Half a unit in the last place of float32, relative."""
 SMALLEST = 2.0**-126
-"""Below it float32 loses digits."""
+"""Least scale: below it float32 loses digits."""
 
 
 def nearness(c: Tensor) -> Tensor:
@@ -25,7 +26,7 @@ def nearness(c: Tensor) -> Tensor:
 
 
 class Decisions:
-    """What classifier W (K, d), b (K,) and nearest class mean decide for samples.
+    """Decisions of the classifier W (K, d), b (K,), and of the nearest class mean, for samples.
 
     Distances are compared by c_l·h − ‖c_l‖²/2 around the centre of the means: an offset of all features costs no
     digits. First in float32, whose error is bounded; only where the two largest scores are closer than that bound
@@ -78,7 +79,7 @@ class Decisions:
             self._look_again()
 
     def _look_again(self) -> None:
-        """In float64, with the logits around each class's own mean, so that no offset of all features costs digits."""
+        """Decides again in float64, by logits around each class's mean: an offset of all features costs no digits."""
         deviations, labels = (torch.cat(parts) for parts in zip(*self._unsure, strict=True))
         self._unsure, self._unsure_rows = [], 0
         size = chunk_rows(deviations, self.numbers)
@@ -109,11 +110,13 @@ class Decisions:
         return self._space.take(name, shape, torch.float32)
 
 
-def nc4(samples: Samples, weight: Tensor, bias: Tensor | None) -> tuple[ClassStatistics, Tensor]:
+def nc4(
+    samples: Samples, weight: Tensor, bias: Tensor | None, scatter: Scatter | None = None
+) -> tuple[ClassStatistics, Tensor]:
     """Share of samples whose argmax of W h + b is not the nearest class mean; W (K, d), b (K,). NaN without spread.
 
-    It looks at every sample, and so gives the statistics, which do too, from the same pass.
+    It looks at every sample, and so gives the statistics, which do too, from the same pass; `scatter` takes them in.
     """
     decisions = Decisions(samples.class_means, weight, bias)
-    statistics = samples.survey(decisions)
+    statistics = samples.survey(decisions, scatter)
     return statistics, decisions.share(statistics)

@@ -1,4 +1,4 @@
-"""NECO, a score that tells inputs of the distribution from others by neural collapse (Ammar et al. 2024).
+"""NECO, a score that separates inputs of the distribution from others by neural collapse (Ammar et al. 2024).
 
 Under NC5 features from outside are orthogonal to the class means, in whose span those of the distribution lie. The
 score is ‖P h‖/‖h‖; in place of the first principal components P has the span of the K class means, not centred, to

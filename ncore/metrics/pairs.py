@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 TILE = 512
 """Classes on a side of a tile."""
 DIRECT = 128
-"""Up to so many classes distances are taken directly; beyond, by products, and directly only for close pairs."""
+"""Up to this many classes distances are computed directly; above, by products, and directly for close pairs only."""
 CLOSE = 0.02
 """A pair is close where ‖c_k − c_l‖² is below this share of ‖c_k‖² + ‖c_l‖²: products would cancel."""
 TWINS = 1e-6
-"""As CLOSE, of ‖c_k − c_l‖: here the digits beyond float64 are looked at too."""
+"""The threshold on ‖c_k − c_l‖, as CLOSE, below which the digits beyond float64 count too."""
 
 
 @dataclass
@@ -57,20 +57,19 @@ def pair_means(statistics: ClassStatistics) -> PairMeans:
 
 
 def _tiles(classes: int) -> Iterator[tuple[slice, slice]]:
-    """Those on and above the diagonal."""
+    """The tiles on and above the diagonal."""
     for first in range(0, classes, TILE):
         for second in range(first, classes, TILE):
             yield slice(first, first + TILE), slice(second, second + TILE)
 
 
 class _Pairs:
-    """What a tile needs of the statistics."""
+    """The statistics that a tile needs."""
 
     def __init__(self, statistics: ClassStatistics) -> None:
         self.c = statistics.centred.mT
         self.low = None if statistics.low is None else statistics.low.mT
         self.classes = self.c.shape[-2]
-        self.has_logs = statistics.has_logs
         self.squares = statistics.squared_norms
         self.norms = statistics.directed_norms
         self.variances = statistics.within / statistics.counts
@@ -86,7 +85,7 @@ class _Pairs:
         gram = self.c[..., rows, :] @ self.c[..., columns, :].mT
         squared = self._squared_distances(gram, rows, columns)
         cosines = gram / self.norms[..., rows, None] / self.norms[..., None, columns] + 1 / max(self.classes - 1, 1)
-        logs = self._logs(squared, cosines, rows, columns) if self.has_logs else cosines * torch.nan
+        logs = self._logs(squared, cosines, rows, columns)
         root = math.sqrt(max(self.classes - 1, 1))
         orthogonal = (gram + (self.offsets[..., rows, None] + self.offsets[..., None, columns])).div_(self.frame_norm)
         simplex = gram.div_(self.gram_norm).add_(1 / (self.classes * root))

@@ -22,14 +22,26 @@ def rank(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  
 
 def effective_rank(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """exp of the entropy −Σ p_i log p_i with p_i = σ_i/Σσ of H̄'s singular values (Roy & Vetterli 2007). Shape (…)."""
-    s = statistics.singular_values
-    shares = s / s.sum(-1, keepdim=True)
-    return torch.special.entr(shares).sum(-1).exp()
+    return _effective(statistics.singular_values)
 
 
 def stable_rank(statistics: ClassStatistics, weight: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """‖H̄‖²/σ₁² (Rudelson & Vershynin 2007). Shape (…)."""
-    s = statistics.singular_values
+    return _stable(statistics.singular_values)
+
+
+def ranks_before(means: Tensor) -> dict[str, Tensor]:
+    """The three of class means (…, d, K) before an activation, their names with _before behind."""
+    s = singular_values(means)
+    return {"rank_before": _above(s), "effective_rank_before": _effective(s), "stable_rank_before": _stable(s)}
+
+
+def _effective(s: Tensor) -> Tensor:
+    shares = s / s.sum(-1, keepdim=True)
+    return torch.special.entr(shares).sum(-1).exp()
+
+
+def _stable(s: Tensor) -> Tensor:
     return (s / s[..., :1]).square().sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""What the metrics of neural collapse need of features: sizes, means and scatter of the classes, in float64.
+"""Statistics of features that the metrics need: sizes, means and scatter of the classes, in float64.
 
 Letters: d features, K classes, N samples, n_k of them in class k; "…" any leading dimensions (seeds).
 The global mean is the mean of the class means, so that Σ_B has rank K − 1 exactly: no direction comes in by rounding.
@@ -29,7 +29,6 @@ class ClassStatistics:
     C = H̄ − h̄ 1ᵀ are the centred class means and S = Σ (h_i − h̄_{y_i})(h_i − h̄_{y_i})ᵀ the within-class scatter.
     Where the means are known to more digits than float64 has, `low` (…, d, K) is what C lacks.
     Differences of means up to `floor` (…) in length are rounding, and what depends on their direction is NaN.
-    `has_logs`: whether `pairs` has the logarithms, which not all need.
     """
 
     counts: Tensor
@@ -39,17 +38,16 @@ class ClassStatistics:
     projected: Tensor
     low: Tensor | None = None
     floor: Tensor | None = None
-    has_logs: bool = False
 
     @classmethod
     def from_root(cls, counts: Tensor, means: Tensor, root: Tensor, within: Tensor) -> ClassStatistics:
-        """From any root (…, d, r) of the scatter, S = root rootᵀ: the centred samples, or a triangular factor."""
+        """Statistics from a root (…, d, r) of the scatter, S = root rootᵀ: centred samples, or a triangular factor."""
         c = centred(means)
         projected = (pseudo_inverse(c) @ root).square().sum((-2, -1))
         return cls(counts, means, c, within, projected)
 
     def near_one(self) -> ClassStatistics:
-        """Of the features times the power of two that brings the means near 1, so that no square leaves float64."""
+        """Statistics of the features times the power of two that brings the means near 1: no square leaves float64."""
         factor = power_of_two(self.means.abs().amax((-2, -1), keepdim=True))
         per_class = factor[..., 0]
         return replace(
@@ -95,7 +93,7 @@ class ClassStatistics:
 
     @cached_property
     def singular_values(self) -> Tensor:
-        """Those of H̄, descending (…, min(d, K))."""
+        """Singular values of H̄, descending (…, min(d, K))."""
         return singular_values(self.frame)
 
 
@@ -140,7 +138,7 @@ class ClassMeans:
         return self.inverse
 
     def statistics(self, counts: Tensor, squares: Tensor, projected: Tensor, shifts: Tensor) -> ClassStatistics:
-        """From Σ‖h − p_k‖² (K,) and Σ‖C⁺(h − p_k)‖², by `exact_inverse`, around points p_k = h̄_k − `shifts` (K, d)."""
+        """Statistics from Σ‖h − p_k‖² (K,) and Σ‖C⁺(h − p_k)‖² by `exact_inverse`, with p_k = h̄_k − `shifts` (K, d)."""
         counts = counts.double()
         moved = shifts * counts.sqrt()[:, None]
         within = (squares - moved.square().sum(1)).clamp(min=0)

@@ -60,7 +60,7 @@ class ClassSums:
         self.low = self.low + other.low.to(self.low.device) + error
 
     def of(self, classes: Tensor) -> ClassSums:
-        """Those of some classes."""
+        """The sums of some classes."""
         few = ClassSums(len(classes), self.high)
         few.high, few.low = self.high[classes], self.low[classes]
         return few
@@ -93,7 +93,7 @@ def quotient(high: Tensor, low: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]
 
 
 def shortened(number: Tensor) -> Tensor:
-    """Its first 26 bits."""
+    """The first 26 bits of a number."""
     scaled = number * SPLITTER
     return scaled - (scaled - number)
 

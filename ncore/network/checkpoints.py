@@ -20,7 +20,7 @@ from ncore.probe import Probe
 HOLDERS = ("state_dict", "model_state_dict", "model", "net", "network")
 """Where training loops keep the weights within a checkpoint."""
 WRAPPERS = ("module.", "_orig_mod.", "model.")
-"""What DistributedDataParallel, torch.compile and Lightning put before every name."""
+"""Prefixes that DistributedDataParallel, torch.compile and Lightning put before every name."""
 
 
 def measured(

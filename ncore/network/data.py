@@ -211,10 +211,10 @@ def _check_classes(data: Data, train: Stored, classes: int, sizes: tuple[int, ..
         return
     k = -max(lacking)[1]
     of = f"class {train.names[k]!r} of the folder {data.path!r}" if train.names else f"class {k} of {data.name!r}"
-    told = f"{of} has {found[k]} training image{'' if found[k] == 1 else 's'}"
+    count = f"{of} has {found[k]} training image{'' if found[k] == 1 else 's'}"
     if sizes and found[k] >= LEAST_OF_A_CLASS:
-        raise DataError(f"data.samples_per_class: {told}, so it must be at most {found[k]} there; got {sizes[k]}")
-    raise DataError(f"data: {told}, must have at least {LEAST_OF_A_CLASS}")
+        raise DataError(f"data.samples_per_class: {count}, so it must be at most {found[k]} there; got {sizes[k]}")
+    raise DataError(f"data: {count}, must have at least {LEAST_OF_A_CLASS}")
 
 
 def _first_of_each_class(labels: Tensor, classes: int, sizes: tuple[int, ...] | None) -> Tensor:

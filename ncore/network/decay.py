@@ -1,4 +1,4 @@
-"""What weight decay and feature decay act on, and what they add to the objective."""
+"""Weight decay and feature decay: the parameters they act on, and their terms of the objective."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ncore.network.models import Network
 
 
 def decayed(network: Network, optimizer: NetworkOptimizer) -> dict[str, nn.Parameter]:
-    """What has weight decay, by name. Of vectors and numbers only `dead_scale` stands for weights."""
+    """The parameters with weight decay, by name. Of vectors and numbers only `dead_scale` stands for weights."""
     decay = optimizer.feature_decay
     trained = network.trained(after=None if decay is None else decay.layer)
     if optimizer.decays == "all":

@@ -11,7 +11,7 @@ TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
 """Tags of TIFF 6.0: bits of each channel, and what 0 stands for."""
 SIXTEEN_BITS = 65_535
 BACKGROUND = 255
-"""What shows through a transparent pixel: white paper."""
+"""The colour behind transparent pixels: white paper."""
 COLOUR_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes of 8 bits or less that Pillow turns into RGB without a loss that matters."""
 PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}

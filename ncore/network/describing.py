@@ -33,7 +33,7 @@ class Zeros(TorchDispatchMode):
 
 
 def describe(model: ForeignModel, channels: int, image_size: int) -> Description:
-    """Its maps and number of weights, from a pass without numbers. Raises SpecError where it cannot be built."""
+    """Maps and number of weights of a network, by a pass without numbers. Raises SpecError if it cannot be built."""
     try:
         with FakeTensorMode(), Zeros():
             return _description(model, channels, image_size)

@@ -1,4 +1,4 @@
-"""A device's memory and arithmetic: what runs out is told, and how products are made comes back as it was."""
+"""A device's memory and arithmetic: errors that explain what ran out; the precision of products, set and reset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def float32_products(*, tf32: bool) -> Iterator[None]:
 
 
 @contextmanager
-def told_when_out_of_memory(device: str) -> Iterator[None]:
+def out_of_memory_explained(device: str) -> Iterator[None]:
     """Turns torch's several words for it into a MemoryError with advice."""
     try:
         yield

@@ -58,7 +58,7 @@ def keeps_features(spec: NetworkSpec, samples: int, classes: int, limit: int = K
 
 
 def features_bytes(spec: NetworkSpec, samples: int, classes: int) -> tuple[int, int]:
-    """Of all measured layers: the features (N, d), and in their place the sums K × d and d × d in float64."""
+    """Bytes for all measured layers: of features (N, d), and of the sums K × d and d × d in float64 in their place."""
     found = maps(spec).widths
     widths = [found[level] for level in spec.model.measured]
     # anchors and sums (two numbers each) of each layer; of the one that statistics are taken of, copies of the scatter

@@ -25,7 +25,7 @@ PARTS = {
 }
 """Folders that are a part of a data set, by their name in small letters."""
 NO_CLASSES = ("__macosx", "__pycache__", "@eadir", "$recycle.bin", "lost+found", "system volume information")
-"""What systems leave in folders; so do names that begin with a dot."""
+"""Names that systems leave in folders and that are no classes; those that begin with a dot are none either."""
 
 
 def folder(data: Data, base: Path | None, check: Check) -> Parts:
@@ -119,7 +119,7 @@ def _parts_of(root: Path, base: Path) -> dict[str, Path]:
 
     Raises DataError where it is not clear which folders are parts and which are classes.
     """
-    where, found = f"data.path: {_told(root, base)}", dict[str, Path]()
+    where, found = f"data.path: {_path(root, base)}", dict[str, Path]()
     folders = _folders(root)
     for entry in folders:
         part = PARTS.get(entry.name.casefold())
@@ -155,7 +155,7 @@ def _listed(
     """The images of the classes that are folders of `root`, and the classes' names; only those that are `asked` for by
     name or number are looked into."""
     inside(root, base)
-    where, folders = f"data.path: {_told(root, base)}", _folders(root)
+    where, folders = f"data.path: {_path(root, base)}", _folders(root)
     if not folders:
         have = "images, but" if _images(root) else "neither images nor"
         raise DataError(f"{where} has {have} folders: of each class its images must be in a folder of its own")
@@ -172,7 +172,7 @@ def _listed(
         labels += [label] * len(found)
     if len(folders) == 1:
         only = folders[0]
-        lower = f"; the classes may be one level lower, in {_told(only, base)}" if _folders(only) else ""
+        lower = f"; the classes may be one level lower, in {_path(only, base)}" if _folders(only) else ""
         raise DataError(f"{where} has one class, {only.name!r}, must have at least two{lower}")
     names = [entry.name for entry in folders]
     return stored(files, labels, names, base, size), names
@@ -199,7 +199,7 @@ def _no_parts_among(below: Sequence[Path], entry: Path, root: Path, base: Path) 
     """Raises DataError where a class holds parts of a data set: they would be trained on all alike."""
     parts = {PARTS[folder.name.casefold()]: folder for folder in below if folder.name.casefold() in PARTS}
     if len(parts) > 1 or any(_folders(part) and not _images(part) for part in parts.values()):
-        where = f"data.path: {_told(root.parent, base)} has the class {root.name!r}, in which {_told(entry, base)} has"
+        where = f"data.path: {_path(root.parent, base)} has the class {root.name!r}, in which {_path(entry, base)} has"
         advice = "give the path of the folder that has the parts, and in each part a folder for each class"
         raise DataError(f"{where} the parts {_names([*parts.values()])}: {advice}")
 
@@ -215,7 +215,7 @@ def _images(directory: Path) -> list[Path]:
 
 
 def _entries(directory: Path) -> list[Path]:
-    """What is in a folder and not hidden, sorted by name."""
+    """The entries of a folder that are not hidden, sorted by name."""
     try:
         entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
@@ -223,7 +223,7 @@ def _entries(directory: Path) -> list[Path]:
     return [entry for entry in entries if not entry.name.startswith(".")]
 
 
-def _told(path: Path, base: Path) -> str:
+def _path(path: Path, base: Path) -> str:
     """The path as `data.path` would have it."""
     return repr(str(path.relative_to(base)))
 

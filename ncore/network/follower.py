@@ -17,7 +17,7 @@ from ncore.spec import NetworkSpec, parse_spec
 
 
 def follow(folder: Path, size: int, device: str, data_dir: str | None, rank: int) -> None:
-    """What every rank but 0 does."""
+    """The work of every rank but 0."""
     spec = parse_spec(json.loads((folder / SPEC).read_text()))
     assert isinstance(spec, NetworkSpec)  # noqa: S101 (for the type checker)
     mine = f"cuda:{rank}" if device.startswith("cuda") else device
@@ -26,7 +26,7 @@ def follow(folder: Path, size: int, device: str, data_dir: str | None, rank: int
     group = Group.meet(folder, rank, size, mine)
     run.join(group)
     with float32_products(tf32=spec.precision == "tf32"):
-        while group.told(0, mine) == STEP:
+        while group.broadcast(0, mine) == STEP:
             run.train_step()
 
 

@@ -92,7 +92,7 @@ class ForeignNetwork(Network):
 
 
 def torchvision(model: TorchvisionModel, classes: int, channels: int, image_size: int) -> Network:
-    """By the name of a function or a class of torchvision.models."""
+    """A network by the name of a function or class of torchvision.models."""
     from torchvision import models
 
     known = set(models.list_models(module=models))
@@ -109,7 +109,7 @@ def torchvision(model: TorchvisionModel, classes: int, channels: int, image_size
 
 
 def timm(model: ForeignModel, classes: int, channels: int, image_size: int) -> Network:
-    """By a name of timm's registry; transformers are told the images' size."""
+    """A network by its name in timm's registry; transformers get the images' size."""
     try:
         import timm as library
     except ImportError:
@@ -129,7 +129,7 @@ def timm(model: ForeignModel, classes: int, channels: int, image_size: int) -> N
 
 
 def plugin(model: ForeignModel, classes: int, channels: int, image_size: int) -> Network:
-    """By an entry point; its function is given those of `classes`, `channels` and `image_size` that it takes."""
+    """A network by an entry point; its function gets those of `classes`, `channels`, `image_size` that it takes."""
     function = loaded("ncore.models", model.name, "model.name")
     given = {"classes": classes, "channels": channels, "image_size": image_size}
     made = _made(model, function, _taken_by(function, given))
@@ -168,7 +168,7 @@ def _network(model: ForeignModel, made: nn.Module, classes: int, channels: int, 
 def _tried(
     model: ForeignModel, made: nn.Module, hooked: Mapping[str, nn.Module], last: nn.Module, shape: tuple[int, ...]
 ) -> tuple[Taken, Tensor | None, dict[str, Tensor]]:
-    """What a pass over two images leaves at the hooks, the model's output, and the features at the hooked modules."""
+    """A trial with two images: the tensors at the hooks, the model's output, and the features at the hooked modules."""
     with Taken(hooked, last) as taken:
         try:
             output = tensor_of(made.eval()(torch.randn(TRIED_IMAGES, *shape)))
@@ -199,7 +199,7 @@ def _check_apart(model: ForeignModel, made: nn.Module) -> None:
 
 
 def _freeze_unused(made: nn.Module, output: Tensor) -> None:
-    """What does not reach the output (auxiliary classifiers) is not trained, and has no weight decay."""
+    """Freezes parameters that do not reach the output (auxiliary classifiers): no training, no weight decay."""
     trained = [p for p in made.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(output.double().sum(), trained, allow_unused=True) if trained else ()
     for parameter, gradient in zip(trained, gradients, strict=True):
@@ -215,7 +215,7 @@ def _module(modules: Mapping[str, nn.Module], name: str) -> nn.Module:
 
 
 def _made(model: ForeignModel, make: Callable[..., Any], given: Mapping[str, Any]) -> nn.Module:
-    """What `make` gives with the spec's options. Raises SpecError with its reason where it does not take them."""
+    """The result of `make` with the spec's options. Raises SpecError with the reason where it does not take them."""
     said = [name for name in model.options if name in (*OURS, *NO_FILES)]
     if said and not isinstance(model, PluginModel):
         why = "would read files or the network" if said[0] in NO_FILES else "is said by the data"

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from ncore.geometry import packed
 from ncore.metrics import Accumulator, level_metrics
+from ncore.metrics.central_path import CentralPath
 from ncore.metrics.nc4 import Decisions, nc4
 from ncore.metrics.nc5 import nc5
 from ncore.metrics.neco import auroc, neco
 from ncore.metrics.rank import numerical_rank
 from ncore.metrics.samples import Samples
+from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import ClassStatistics
 from ncore.network.data import DataSet, Images
 from ncore.network.decay import norm_sq
@@ -26,11 +28,13 @@ from ncore.spec import NetworkSpec
 
 TEST = "@test"
 """Behind a layer's name: of the test set's features there."""
+MOST_WIDTH = 2048
+"""Of a wider last layer the central path, which needs a d x d matrix, is not measured."""
 
 
 @dataclass
 class Seen:
-    """What a pass over images has found: series, logits (N, K) in float64, and each layer's statistics by class."""
+    """The results of a pass over images: series, logits (N, K) in float64, and each layer's statistics by class."""
 
     logits: Tensor
     values: dict[Series, Tensor] = field(default_factory=dict)
@@ -95,7 +99,7 @@ class NetworkMeasurer:
         return packed(means, network.weight.detach()[None].double().cpu().numpy(), network.names[-1])[0]
 
     def _decays(self, network: Network, seen: Seen) -> Tensor:
-        """What weight decay and feature decay add to the objective."""
+        """The terms of weight decay and feature decay in the objective."""
         optimizer = self.spec.optimizer
         weights, features = optimizer.weight_decay / 2 * norm_sq(network, optimizer), optimizer.feature_decay
         return weights if features is None else weights + features.value / 2 * seen.norm_sq(features.layer)
@@ -134,8 +138,10 @@ class NetworkMeasurer:
             for suffix, labels in data.labellings.items():
                 samples = Samples(x, labels, self.classes)
                 if layer == network.names[-1]:
-                    statistics, share = nc4(samples, weight, bias)
+                    scatter = self._scatter(labels, data, x)
+                    statistics, share = nc4(samples, weight, bias, scatter)
                     found = _of_level(statistics, weight) | {"nc4": share}
+                    found |= {} if scatter is None else self._central_path(statistics, scatter.matrix(), weight, bias)
                 else:
                     statistics = samples.statistics
                     found = _of_level(statistics)
@@ -145,7 +151,7 @@ class NetworkMeasurer:
         return seen
 
     def _of_sums(self, network: Network, data: Images) -> Generator[None, None, Seen]:
-        """As `_of_kept_features`, in the memory of one batch."""
+        """The same as `_of_kept_features`, in the memory of one batch."""
         sums = {(layer, suffix): Accumulator(self.classes) for layer in network.layers for suffix in data.labellings}
         seen = Seen(self._empty_logits(data))
         for rows, images in self._batches(data):
@@ -163,8 +169,26 @@ class NetworkMeasurer:
                 decisions = Decisions(accumulator.class_means, weight, bias)
                 yield from self._look(network, data, data.labellings[suffix], accumulator, decisions)
                 values["nc4"] = decisions.share(statistics)
+                if self._scatter(data.labellings[suffix], data, weight) is not None:
+                    values |= self._central_path(statistics, accumulator.scatter(), weight, bias)
             seen.values |= {(f"{name}{suffix}", layer): value for name, value in values.items()}
         return seen
+
+    def _scatter(self, labels: Tensor, data: Images, like: Tensor) -> Scatter | None:
+        """An empty one of d x d where the central path is measured: with MSE, of the images and labels of training."""
+        is_path = self.spec.criterion.linear_gradient and not self.spec.model.fixed_etf and data is self.data.train
+        is_small = like.shape[1] <= MOST_WIDTH
+        return Scatter(like.shape[1], like.device) if is_path and is_small and labels is data.taught else None
+
+    def _central_path(
+        self, statistics: ClassStatistics, scatter: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Of the network's loss, which is 2/K of ½‖·‖² a sample, so that its λ are K/2 times as large in that."""
+        optimizer, scale = self.spec.optimizer, 2 / self.classes
+        decay = optimizer.weight_decay / scale
+        of_bias = decay if optimizer.decays == "all" else 0.0
+        path = CentralPath(statistics, scatter, weight, bias, decay, of_bias, regular=decay > 0)
+        return {name: scale * value for name, value in path.losses.items()}
 
     def _look(
         self, network: Network, data: Images, labels: Tensor, sums: Accumulator, decisions: Decisions
@@ -179,7 +203,7 @@ class NetworkMeasurer:
             yield
 
     def _outside(self, network: Network, ood: Images, seen: Seen) -> Generator[None, None, dict[Series, Tensor]]:
-        """nc5 of every measured layer, and how well NECO's score tells test images from those outside."""
+        """nc5 of every measured layer, and how well NECO's score separates test images from those outside."""
         last, inside = network.names[-1], self.data.test or self.data.train
         scored = (last,) if last in seen.statistics else ()
         totals, scores = dict[str, Tensor](), list[Tensor]()
@@ -225,7 +249,7 @@ def _classifier(network: Network) -> tuple[Tensor, Tensor | None]:
 
 
 def _of_level(statistics: ClassStatistics, weight: Tensor | None = None) -> dict[str, Tensor]:
-    values = level_metrics(statistics, weight, more=True)
+    values = level_metrics(statistics, weight)
     return values | {"feature_norm_sq": statistics.means.square().sum(0).mean()}
 
 

@@ -75,7 +75,7 @@ class Network(nn.Module):
         return found, self.temperature * functional.linear(x, self.weight)
 
     def trained(self, after: str | None = None) -> dict[str, nn.Parameter]:
-        """What is trained, by name; only what lies behind the layer `after` where that is given."""
+        """The trained parameters by name; those behind the layer `after` only, where that is given."""
         behind = self.names if after is None else self.names[self.names.index(after) + 1 :]
         prefixes = ("classifier.", *(f"{part}.{name}." for name in behind for part in ("stages", "head")))
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}

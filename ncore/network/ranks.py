@@ -29,7 +29,7 @@ START_SECONDS = 600.0
 """Time for the others to import torch, to read their data and to meet."""
 LOOK_SECONDS = 0.2
 STEP = 1
-"""What rank 0 says: take a step."""
+"""The word of rank 0 for: take a step."""
 SPEC, STATE, STORE = "spec.json", "state.pt", "store"
 
 
@@ -64,8 +64,8 @@ class Group:
         self._waited(lambda: self.process_group.allreduce([tensor]))
         return tensor
 
-    def told(self, word: int, device: str) -> int:
-        """What rank 0 says, which all call at the same time. Raises RankLost."""
+    def broadcast(self, word: int, device: str) -> int:
+        """The word of rank 0; all ranks call this at the same time. Raises RankLost."""
         said = torch.tensor([word], device=device)
         self._waited(lambda: self.process_group.broadcast(said, 0))
         return int(said)
@@ -101,6 +101,8 @@ class Others:
         ]
         self._finalizer = weakref.finalize(self, _end, self._processes, self._folder)
         self.group = self._met(folder, spec.devices)
+        for name in (SPEC, STATE):  # read by now; what is killed leaves nothing large behind
+            (folder / name).unlink()
 
     def _met(self, folder: Path, size: int) -> Group:
         """The group, once all have come; one that ends before is not waited for."""
@@ -125,7 +127,7 @@ class Others:
 
     def say_step(self) -> None:
         """Tells them to take a step. Raises RankLost."""
-        self.group.told(STEP, self._device)
+        self.group.broadcast(STEP, self._device)
 
     def end(self) -> None:
         self._finalizer()

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from ncore.geometry import kept_steps
+from ncore.graphs import Capture, capture_for
 from ncore.kinds.fields import resolved
 from ncore.network import decay
 from ncore.network.data import DataError, augment, load
-from ncore.network.device import float32_products, told_when_out_of_memory
+from ncore.network.device import float32_products, out_of_memory_explained
 from ncore.network.epoch import Epoch
 from ncore.network.estimate import KEPT_FEATURES_BYTES
 from ncore.network.measuring import NetworkMeasurer, data_loss
 from ncore.network.models import Network, build
+from ncore.network.passes import Passes
 from ncore.network.ranks import Group, Others, RankLost, share_batch_norm
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps, next_due
@@ -32,7 +34,7 @@ LOOK_STEPS_ON_GPU = 20
 ATTEMPTS = 3
 """How often a step is tried that other processes of the run were lost in."""
 OPTIMIZER_STATE = ("momentum_buffer", "exp_avg", "exp_avg_sq", "step")
-"""What torch's optimizers keep for each parameter."""
+"""The state that torch's optimizers keep for each parameter."""
 KEPT_AS = {"momentum_buffer": "velocity"}
 """Names in a checkpoint."""
 T = TypeVar("T")
@@ -79,6 +81,9 @@ class NetworkRun:
         self._alive = torch.ones(len(spec.seeds), dtype=torch.bool)
         self._group: Group | None = None
         self._others: Others | None = None  # while this is rank 0 of several processes
+        # a network of others may do in Python what a replay leaves out, and sums over processes go through the CPU
+        is_captured = not spec.model.is_foreign and spec.devices == 1
+        self._capture: Capture | None = capture_for(self._targets.device) if is_captured else None
         seed_index, step, measured = (int(n) for n in checkpoint["position"]) if checkpoint else (0, 0, -1)
         check()
         self.begin_seed(seed_index)
@@ -102,7 +107,7 @@ class NetworkRun:
                 return []
             self.begin_seed(self._seed_index + 1)
         due = next_due(self._due, self._measured)
-        with told_when_out_of_memory(self.device):
+        with out_of_memory_explained(self.device):
             try:
                 if self._train(due, until):
                     found = self._measure(until)
@@ -181,6 +186,7 @@ class NetworkRun:
         self._trained = [(name, p, nn.Parameter(_in_memory_order(p.detach()))) for name, p in trained]
         groups = decay.groups(self._network, optimizer, {name: flat for name, _, flat in self._trained})
         self._optimizer: torch.optim.Optimizer = resolved(type(optimizer).make)(optimizer, groups)
+        self._passes = Passes([flat for _, _, flat in self._trained], optimizer.batch_size, self._capture)
         self._epoch: tuple[int, Epoch] | None = None
         self._batch_grad_norm: Tensor | None = None  # of the step before a measurement, until that is done
         self._measuring: Generator[None, None, Measurement] | None = None
@@ -242,15 +248,7 @@ class NetworkRun:
     def train_step(self, *, noted: bool = False) -> Tensor:
         """One step of stochastic gradient descent, its gradient's norm `noted`; the batch's loss, on the device."""
         images, labels, size = self._batch()
-        loss = self._batch_loss(images, self._targets[labels], size)
-        self._network.zero_grad()
-        loss.backward()
-        if self._network.dead_scale is not None:
-            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
-        for _, parameter, flat in self._trained:
-            assert parameter.grad is not None  # noqa: S101 (for the type checker)
-            flat.grad = _in_memory_order(parameter.grad)
-        loss = loss.detach()
+        loss = self._passes.take(self._pass, images, self._targets[labels], size)
         if self._group is not None:
             _sum_over_all(self._group, [loss, *(flat.grad for _, _, flat in self._trained if flat.grad is not None)])
         self._batch_grad_norm = self._gradient_norm() if noted else None
@@ -261,6 +259,18 @@ class NetworkRun:
         self._optimizer.step()
         self.step += 1
         return loss
+
+    def _pass(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
+        """The loss of `_batch_loss`, its gradients left with the flat parameters."""
+        loss = self._batch_loss(images, targets, size)
+        self._network.zero_grad()
+        loss.backward()
+        if self._network.dead_scale is not None:
+            self._network.dead_scale.grad = torch.zeros_like(self._network.dead_scale)
+        for _, parameter, flat in self._trained:
+            assert parameter.grad is not None  # noqa: S101 (for the type checker)
+            flat.grad = _in_memory_order(parameter.grad)
+        return loss.detach()
 
     def _batch_loss(self, images: Tensor, targets: Tensor, size: int) -> Tensor:
         """The mean of the data term over the batch, and what feature decay adds, the sum over all estimated from it: of
@@ -346,7 +356,7 @@ class NetworkRun:
 
 
 def _returned(work: Generator[None, None, T]) -> T:
-    """What `work` returns, at one go."""
+    """The result of `work`, run to its end at once."""
     while True:
         try:
             next(work)

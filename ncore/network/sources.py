@@ -41,7 +41,7 @@ class Stored:
 
 
 Parts = tuple[Stored, Stored | None, int]
-"""For training, for testing, and the number of classes."""
+"""The parts of a data set: for training, for testing, and the number of classes."""
 
 
 def in_memory(images: Tensor, labels: Tensor) -> Stored:
@@ -65,7 +65,7 @@ class _Published(ABC):
 
     classes: int
     checksums: dict[str, str]
-    """Of the files, which are named below the directory of the data sets; of those that have one."""
+    """Checksums of files, named from the directory of the data sets, where one is published."""
     files: dict[str, int]
     """How many images, or labels, the published ones hold."""
     archives: tuple[Archive, ...]
@@ -271,7 +271,7 @@ def cifar10(data: Data, base: Path | None, check: Check) -> Parts:
 
 
 def cifar100(data: Data, base: Path | None, check: Check) -> Parts:
-    """By its 100 fine labels."""
+    """CIFAR-100 by its 100 fine labels."""
     return _Batches("CIFAR100", 100)(data, base, check)
 
 

@@ -30,16 +30,16 @@ POWER_LABEL = (
     f"+ ({_POWER} < 0 ? '⁻' : '') + (abs({_POWER}) > 9 ? {_RAISED(f'floor(abs({_POWER}) / 10)')} : '') "
     f"+ {_RAISED(f'abs({_POWER}) % 10')}"
 )
-"""As `power_of`, with raised digits, which browsers have fonts for; of any number, should the axis be made linear."""
+"""The label of `power_of` with raised digits, which browsers have fonts for; for any number, as on a linear axis."""
 EXPONENT_SIZE, EXPONENT_RISE = 0.75, 0.38
-"""Of the digits of a power, in units of the font's size."""
+"""Size and rise of the digits of a power, in units of the font's size."""
 TICK_PIXELS = 7
-"""From an axis to its labels."""
+"""Pixels from an axis to its labels."""
 
 
 @dataclass(frozen=True)
 class Abscissa:
-    """What the curves run over: `unit` steps are one of `title`."""
+    """The x axis of the curves: `unit` steps are one of `title`."""
 
     title: str = "step"
     unit: float = 1.0
@@ -59,7 +59,7 @@ class Abscissa:
         return {"field": self.title, "type": "quantitative", "title": self.title, "scale": scale, "axis": axis}
 
     def ticks(self, last: float) -> list[float]:
-        """Of a log axis: 0, 1, 10, 100, … units of `least`."""
+        """Ticks of a log axis: 0, 1, 10, 100, … units of `least`."""
         first, powers = round(math.log10(self.least)), int(math.log10(max(last / self.least, 1)) + 1e-9)
         return [0, *(10**power if power >= 0 else float(f"1e{power}") for power in range(first, first + powers + 1))]
 
@@ -116,7 +116,7 @@ class Ordinate:
         return self.log and layout.powers == "drawn" and not all(1e-3 <= tick < 1e4 for tick in self.ticks())
 
     def ticks(self) -> list[float]:
-        """Of a log axis: powers of ten, over few decades 1, 2, 5 or 1, 3 of each, over less than one evenly spaced."""
+        """Ticks of a log axis: powers of ten; over few decades 1, 2, 5 or 1, 3 of each; within a decade, even steps."""
         decades = math.log10(self.high / self.low)
         inside = _even_ticks(self.low, self.high) if decades < 0.8 else self._powers(decades)
         lower = [tick for tick in inside if self.height(tick) <= HIGHEST_TICK]
@@ -138,7 +138,7 @@ def _even_ticks(low: float, high: float) -> list[float]:
 
 
 def power_of(tick: float) -> tuple[str, str]:
-    """What a tick is written as: ("10", "−6") for 1e-6, ("3·10", "4") for 3e4; 0, 1 and 10 as they are."""
+    """The label of a tick: ("10", "−6") for 1e-6, ("3·10", "4") for 3e4; 0, 1 and 10 as they are."""
     if tick in (0, 1, 10):
         return f"{tick:g}", ""
     mantissa, _, power = f"{tick:.4e}".partition("e")

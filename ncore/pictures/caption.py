@@ -10,8 +10,8 @@ from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 def caption(spec: AnySpec, shown: Sequence[int] = ()) -> str:
     """The setting, and which seeds are shown; all if empty."""
     seeds = [seed for seed in spec.seeds if not shown or seed in shown]
-    told = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else "".join(f"seed {seed}" for seed in seeds)
-    return "; ".join(filter(None, (_setting(spec), told)))
+    which = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else "".join(f"seed {seed}" for seed in seeds)
+    return "; ".join(filter(None, (_setting(spec), which)))
 
 
 def _setting(spec: AnySpec) -> str:

@@ -13,7 +13,6 @@ from ncore.pictures import marks
 from ncore.pictures.axes import SHARE, Abscissa, Channel
 from ncore.pictures.curves import (
     NO_TITLE,
-    PREDICTED,
     SCREEN,
     Canvas,
     gap_of,
@@ -34,13 +33,13 @@ from ncore.pictures.themes import THEMES, Layout
 from ncore.pictures.titles import distinct, width
 
 NAME_COLUMNS, SAID_COLUMNS = 44, 72
-"""Of an experiment's name in a legend, and of the parameters in its place."""
+"""Columns of an experiment's name in a legend, and of the parameters in its place."""
 LEGEND_MARK_COLUMNS = 7
-"""Of the line in front of a name, and the room behind it."""
+"""Columns of the line in front of a name, and of the room behind it."""
 MOST_SAID = 3
 """Parameters in a label, which is the name where experiments differ in more."""
 NAMED_LEVELS = 3
-"""Up to so many predicted values are written beside their lines; more have the colours of their curves."""
+"""Up to this many predicted values are written beside their lines; more have the colours of their curves."""
 BY_EXPERIMENT = "experiment"
 
 
@@ -99,8 +98,8 @@ def labels(experiments: Sequence[Compared]) -> list[str]:
     paths = [path for one in experiments[:1] for path in one.parameters]
     said = [", ".join(f"{symbol_of(path)} = {_text(one.parameters[path])}" for path in paths) for one in experiments]
     is_named = all(one.named for one in experiments) and len(set(names)) == len(names)
-    tells = 0 < len(paths) <= MOST_SAID and len(set(said)) == len(said)
-    return distinct(said, SAID_COLUMNS) if tells and not is_named else distinct(names, NAME_COLUMNS)
+    is_enough = 0 < len(paths) <= MOST_SAID and len(set(said)) == len(said)
+    return distinct(said, SAID_COLUMNS) if is_enough and not is_named else distinct(names, NAME_COLUMNS)
 
 
 def _text(value: Any) -> str:
@@ -144,7 +143,7 @@ def _varied(experiments: Sequence[Compared]) -> str | None:
 
 
 def _of_names(names: Sequence[str], by: str, title: str | None, canvas: Canvas) -> Channel:
-    """A colour for each name; a ramp where there are more than colours that are told apart."""
+    """A colour for each name; a ramp where there are more names than distinct colours."""
     beside = max(1, canvas.layout.columns // (max(map(width, names), default=1) + LEGEND_MARK_COLUMNS))
     legend = {"columns": beside} if canvas.layout.has_legend else None
     if len(names) <= len(canvas.style.colours):
@@ -175,7 +174,7 @@ def _panel(
         depth = {layer: _depth(i) for i, layer in enumerate(layers_of(one.setting, found)[::-1])} | {"": _depth(0)}
         label = panel.metrics[metric]  # behind which a row says of which images it is, where not of training
         points += [{**row, **own, "depth": depth[row["layer"]] + row["metric"].removeprefix(label)} for row in found]
-        known = levels_of(panel, found, {PREDICTED: one.setting.predicted})
+        known = levels_of(panel, found, one.setting.predicted_lines)
         levels += [{**level, **own} for level in known]
     depths = sorted({row["depth"] for row in points}, key=lambda text: (len(text), text))
     encoding = {

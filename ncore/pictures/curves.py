@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,14 +13,13 @@ from ncore.pictures.histogram import histogram
 from ncore.pictures.marks import Row, Tables
 from ncore.pictures.panels import GAP, Panel, panel_called
 from ncore.pictures.points import CurvePoint, Curves, Key
-from ncore.pictures.setting import PictureSetting
+from ncore.pictures.setting import Lines, PictureSetting
 from ncore.pictures.themes import THEMES, Layout, Theme
 from ncore.pictures.titles import title_of
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 TITLE_LINES, CAPTION_LINES = 2, 6
 NO_TITLE = "none"
-PREDICTED = "predicted"
 SCREEN = Layout()
 
 
@@ -48,7 +48,7 @@ def figure(
 
 
 class Canvas:
-    """What all panels of a picture share."""
+    """The parts that all panels of a picture share."""
 
     def __init__(self, style: Theme, layout: Layout, hover: bool) -> None:
         self.style, self.layout, self.hover, self.tables = style, layout, hover, Tables()
@@ -64,6 +64,8 @@ def _panel(
     if panel.over_seeds:
         chart = histogram(panel, ends, setting, canvas.style, canvas.layout, canvas.tables)
         return {**chart, **sizes_of(canvas.layout), "title": panel.title}
+    if GAP in panel.metrics:
+        panel = replace(panel, y_title=f"f − {setting.objective_name}")
     rows, style, stroke = rows_of(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
     layers = layers_of(setting, rows)
     labels = labels_of(panel, rows)
@@ -79,7 +81,8 @@ def _panel(
         last = {"test": {"field": "layer", "equal": layers[-1]}, "value": 1.15 * stroke}
         stroke_width = {"value": 0.8 * stroke, "condition": last}
     encoding = {"color": color, "strokeDash": marks.dash("metric", labels), "strokeWidth": stroke_width}
-    levels = levels_of(panel, rows, {PREDICTED: setting.predicted, **setting.limits})
+    levels = levels_of(panel, rows, setting.predicted_lines)
+    levels += [{**level, "dashed": True} for level in levels_of(panel, rows, setting.references)]
     shown = {"layer": "layer"} if any(row["layer"] for row in rows) else {}
     chart = panel_chart(panel, rows, levels, setting.over, encoding, canvas, shown)
     return {**chart, **sizes_of(canvas.layout), "title": _title(panel, setting)}
@@ -87,7 +90,7 @@ def _panel(
 
 def _title(panel: Panel, setting: PictureSetting) -> str:
     least = setting.predicted.get(("objective", None)) if "objective" in panel.metrics else None
-    return panel.title if least is None else f"{panel.title}, f* = {least:.5g}"
+    return panel.title if least is None else f"{panel.title}, {setting.objective_name} = {least:.5g}"
 
 
 def panel_chart(
@@ -107,6 +110,8 @@ def panel_chart(
     style, layout, tables = canvas.style, canvas.layout, canvas.tables
     if not rows:
         return {"layer": [marks.note("nothing has been measured", style, layout, tables)]}
+    if panel.log and not any(row["high"] for row in rows):
+        return {"layer": [marks.note("zero throughout", style, layout, tables)]}
     y = Ordinate.over(panel.y_title, [row[key] for row in rows + levels for key in ("low", "high")], panel.log)
     rows = [{**row, **{key: y.drawn(row[key]) for key in ("value", "low", "high")}} for row in rows]
     last = max(row[over.title] for row in rows)
@@ -188,17 +193,14 @@ def layers_of(setting: PictureSetting, rows: Sequence[Row]) -> tuple[str, ...]:
     return (*setting.layers, *sorted(others))
 
 
-def levels_of(
-    panel: Panel, rows: Sequence[Row], known: Mapping[str, Mapping[tuple[str, str | None], float]]
-) -> list[Row]:
-    """The levels that the panel can show, predicted ones and limits by name: one row for each value however many layers
-    tend to it."""
+def levels_of(panel: Panel, rows: Sequence[Row], known: Lines) -> list[Row]:
+    """The levels that the panel can show: one row for each value however many layers tend to it."""
     drawn = {(row["metric"], row["layer"]) for row in rows}
     values: dict[float, str] = {}
     found = [(name, *key, value) for name, levels in known.items() for key, value in levels.items()]
     for name, metric, layer, value in found:
         if (panel.metrics.get(metric), layer or "") in drawn and (value > 0 or not panel.log):
-            values.setdefault(float(f"{value:.12g}"), "f*" if metric == "objective" and name == PREDICTED else name)
+            values.setdefault(float(f"{value:.12g}"), name)
     return [
         {"value": value, "low": value, "high": value, "text": f"{name} = {value:.4g}"} for value, name in values.items()
     ]

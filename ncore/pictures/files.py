@@ -17,16 +17,16 @@ from ncore.text import UNDRAWABLE, all_cleaned, cleaned
 Form = Literal["svg", "png", "pdf", "json"]
 KINDS = {"svg": "image/svg+xml", "png": "image/png", "pdf": "application/pdf", "json": "application/json"}
 MOST_DOTS = 60_000_000
-"""Of a PNG: it is drawn in memory, in four bytes a dot."""
+"""Most dots of a PNG: it is drawn in memory, in four bytes a dot."""
 ODD = re.compile(rf"\\[bfu]|{UNDRAWABLE.pattern}")
-"""What may be an odd character in JSON, where control characters are escaped."""
+"""A pattern for odd characters in JSON, where control characters are escaped."""
 SIZE = re.compile(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"')
 Converter = Callable[[str, str, float], bytes]
-"""Turns Vega-Lite as JSON into a file of a form, a PNG of so many dots per inch."""
+"""Turns Vega-Lite as JSON into a file of a form, a PNG with this many dots per inch."""
 
 
 class DotsError(ValueError):
-    """A PNG of so many dots per inch would be too large; the message says how many it may have."""
+    """The PNG would have too many dots; the message says how many per inch it may have."""
 
 
 def as_json(vega_lite: dict[str, Any]) -> str:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ncore.pictures import marks
 from ncore.pictures.axes import NUMBER_LABEL, Channel
 from ncore.pictures.marks import Row, Tables, field
 from ncore.pictures.panels import Panel
-from ncore.pictures.points import Key, Series
+from ncore.pictures.points import Key
 from ncore.pictures.setting import PictureSetting
 from ncore.pictures.themes import Layout, Theme
+from ncore.series import Series
 
 MOST_BARS = 24
 SAME = 1e-9
 """Values whose relative distance is smaller are in one bar: rounding and slow convergence differ by less."""
 PALE = 0.45
 """Opacity of the second metric's bars."""
+ROW = 0.08
+"""Height of the name of a line, as a share of the panel's."""
 NARROW = 0.02
 """Least width of the axis, relative to its middle: a bar of equal values is not drawn as wide as the picture."""
 
@@ -41,43 +45,95 @@ def histogram(
     layout: Layout,
     tables: Tables,
 ) -> dict[str, Any]:
-    """How many seeds ended where; the predicted value of the objective as a dotted line."""
+    """How many seeds ended where; what is predicted as dotted lines, what else is known as dashed ones, with names."""
     of_it = {key: values for key, values in ends.items() if key[0] in panel.metrics}
     if not of_it:
         return {"layer": [marks.note("nothing has been measured", style, layout, tables)]}
-    layers = [layer for layer in setting.layers if any(key[1] == layer for key in of_it)]
-    rows = bars(of_it, layers)
-    known = {setting.predicted[key] for key in of_it if key in setting.predicted}
-    low = min([*(row["from"] for row in rows), *known])
-    high = max([*(row["to"] for row in rows), *known])
-    room = max(NARROW * abs(low + high) / 2, 1.04 * (high - low), 1e-12)
-    middle = (low + high) / 2
+    lines = _lines(of_it, setting)
+    if any(layer for _, layer in of_it):  # what has no layer would have no colour
+        of_it = {key: values for key, values in of_it.items() if key[1] is not None}
+    counted = Counted(of_it, panel.metrics, setting.layers, panel.y_title, "seeds")
+    return bar_chart(counted, lines, style, layout, tables)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Values to be counted; `names` of their metrics, all `layers` that have a colour, `title` of their axis, and of
+    what there is one for each value."""
+
+    ends: Mapping[Key, Sequence[float]]
+    names: Mapping[str, str]
+    layers: Sequence[str]
+    title: str
+    each: str
+
+
+def bar_chart(counted: Counted, lines: Sequence[Row], style: Theme, layout: Layout, tables: Tables) -> dict[str, Any]:
+    """Bars for how often values are met, and upright `lines` ({"from", "text", "dashed"})."""
+    layers = [layer for layer in counted.layers if any(key[1] == layer for key in counted.ends)]
+    rows = bars(counted.ends, layers)
+    low, high = (pick([*(row[end] for row in rows), *(row["from"] for row in lines)])
+                 for pick, end in ((min, "from"), (max, "to")))  # fmt: skip
+    room, middle = max(NARROW * abs(low + high) / 2, 1.04 * (high - low), 1e-12), (low + high) / 2
     axis: dict[str, Any] = {"labelExpr": NUMBER_LABEL, "tickCount": 5}
-    whole = {"tickMinStep": 1} if _are_whole(of_it) else {}
+    whole = {"tickMinStep": 1} if _are_whole(counted.ends) else {}
     x = field(
-        "from", "quantitative", title=panel.y_title, axis={**axis, **whole},
+        "from", "quantitative", title=counted.title, axis={**axis, **whole},
         scale={"domain": [middle - room / 2, middle + room / 2], "nice": False, "zero": False},
     )  # fmt: skip
-    y = field("seeds", "quantitative", title="seeds", axis={**axis, "tickMinStep": 1})
+    room_above = max(row["seeds"] for row in rows) * (1 + ROW * len(lines))
+    y = field("seeds", "quantitative", title=counted.each, axis={**axis, "tickMinStep": 1},
+              scale={"domain": [0, room_above], "nice": False})  # fmt: skip
     color: Channel = {"value": style.colours[0]}
     if len(layers) > 1:
-        color = field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
-    shown = {"from": f"{panel.y_title} from", "to": "to", "seeds": "seeds"} | ({"layer": "layer"} if layers else {})
-    rows = [{**row, "metric": panel.metrics[row["metric"]]} for row in rows]
-    names = [name for name in panel.metrics.values() if any(row["metric"] == name for row in rows)]
+        color = field("layer", "nominal", title="layer", scale=style.scale(counted.layers, last_first=True))
+    shown = {
+        "from": f"{counted.title} from",
+        "to": "to",
+        "seeds": counted.each,
+        **({"layer": "layer"} if layers else {}),
+    }
+    rows = [{**row, "metric": counted.names[row["metric"]]} for row in rows]
+    names = [name for name in counted.names.values() if any(row["metric"] == name for row in rows)]
     pale: Channel = {"value": 1}
     if len(names) > 1:
         shown["metric"] = "of"
         scale = {"domain": names, "range": [1, PALE]}
-        pale = field("metric", "nominal", title=None, scale=scale, legend={"symbolType": "square"})
+        pale = field("metric", "ordinal", title=None, scale=scale, legend={"symbolType": "square"})
     encoding = {"x": x, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0}, "color": color, "opacity": pale,
                 "tooltip": marks.tooltip_of(shown, rows)}  # fmt: skip
     mark = {"type": "rect", "stroke": style.background, "strokeWidth": 0.5}
     parts = [{"data": tables.add(rows), "mark": mark, "encoding": encoding}]
-    if known:
-        line = {"type": "rule", "strokeDash": [2, 3], "color": style.ink, "strokeWidth": 1.1}
-        parts.append({"data": tables.add([{"from": one} for one in sorted(known)]), "mark": line, "encoding": {"x": x}})
-    return {"layer": parts}
+    return {"layer": [*parts, *_named(lines, x, middle, style, layout, tables)]}
+
+
+def _lines(ends: Mapping[Key, Sequence[float]], setting: PictureSetting) -> list[Row]:
+    """{"from", "text", "dashed"} of each known value of these metrics, one for each value."""
+    found: dict[float, Row] = {}
+    for lines, dashed in ((setting.predicted_lines, False), (setting.references, True)):
+        for name, levels in lines.items():
+            for key, value in levels.items():
+                if key in ends:
+                    row = {"from": value, "text": f"{name} = {value:.4g}", "dashed": dashed}
+                    found.setdefault(float(f"{value:.12g}"), row)
+    return [found[value] for value in sorted(found)]
+
+
+def _named(
+    lines: Sequence[Row], x: Channel, middle: float, style: Theme, layout: Layout, tables: Tables
+) -> list[marks.Part]:
+    """Upright lines with their names above the bars, each in a row of its own, towards the middle."""
+    mark = {"type": "rule", "color": style.ink, "strokeWidth": 1.1}
+    shown = {"text": field("text", "nominal", title=""), "from": field("from", "quantitative", title="at")}
+    parts = []
+    for i, row in enumerate(lines):
+        data, is_right = tables.add([row]), row["from"] > middle
+        encoding = {"x": x, "strokeDash": marks.DOTTED_OR_DASHED, "tooltip": list(shown.values())}
+        parts.append({"data": data, "mark": mark, "encoding": encoding})
+        side = {"align": "right" if is_right else "left", "dx": -4 if is_right else 4}
+        at = {"x": x, "y": {"value": ROW * layout.height * (i + 0.5)}, "text": shown["text"]}
+        parts += marks.readable(data, side, at, style, layout)
+    return parts
 
 
 def _are_whole(ends: Mapping[Key, Sequence[float]]) -> bool:

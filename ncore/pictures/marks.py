@@ -13,9 +13,11 @@ Row = dict[str, Any]
 Part = dict[str, Any]
 """A chart of one mark, with its data and encoding."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [12, 3], [8, 3, 2, 3, 2, 3], [1, 4], [14, 3, 5, 3])
+DOTTED_OR_DASHED: Channel = {"value": [2, 3], "condition": {"test": "datum.dashed", "value": [7, 4]}}
+"""Of a level: dotted where it is predicted, dashed where it is known otherwise."""
 HOVERED_POINTS = 60
 TICK_LABEL_PIXELS = 8
-"""From the axis below to its labels."""
+"""Pixels from the lower axis to its labels."""
 
 
 class Tables:
@@ -36,12 +38,13 @@ def field(name: str, kind: str, **more: Any) -> Channel:
 
 
 def tooltip_of(columns: Mapping[str, str], rows: Sequence[Row]) -> list[Channel]:
-    """What the pointer shows: {field: title}, numbers with few digits."""
+    """The tooltip: {field: title}, numbers with few digits."""
     return [
         field(name, "quantitative", title=title, format=",d" if kinds <= {int} else ".5~g")
         if kinds and kinds <= {int, float}
         else field(name, "nominal", title=title)
-        for name, title in columns.items()
+        # Vega-Lite writes titles into expressions, where it escapes quotes but not backslashes: `\xi` would end it all
+        for name, title in ((name, title.replace("\\", "\\\\")) for name, title in columns.items())
         for kinds in [{type(row[name]) for row in rows} - {type(None)}]
     ]
 
@@ -75,14 +78,22 @@ def spots(
 
 
 def levels(rows: Sequence[Row], y: Ordinate, style: Theme, layout: Layout, tables: Tables) -> list[Part]:
-    """Dotted lines, their labels at the left and below, where curves that fall to a level are not."""
+    """Dotted lines, or dashed ones, their labels at the left and below, where curves that fall to a level are not."""
     lines = [(1 - y.height(row["value"])) * layout.height for row in rows]
     placed = [{**row, "dy": at - own} for row, own, at in zip(rows, lines, beside(lines, layout), strict=True)]
     data, at = tables.add(placed), y.channel("value", layout)
-    rule = {"type": "rule", "strokeDash": [2, 3], "color": style.ink, "strokeWidth": 1.1}
-    text = _text(layout.label_size, style.quiet, align="left", dx=4, dy={"expr": "datum.dy"})
+    rule = {"type": "rule", "color": style.ink, "strokeWidth": 1.1}
     said = {"y": at, "x": {"value": 0}, "text": field("text", "nominal")}
-    return [_part(data, rule, {"y": at}), _part(data, text, said)]
+    text = {"align": "left", "dx": 4, "dy": {"expr": "datum.dy"}}
+    return [_part(data, rule, {"y": at, "strokeDash": DOTTED_OR_DASHED}), *readable(data, text, said, style, layout)]
+
+
+def readable(
+    data: dict[str, str], text: Mapping[str, Any], said: Mapping[str, Channel], style: Theme, layout: Layout
+) -> list[Part]:
+    """A text on a margin in the colour of the background, so that it can be read on curves and bars."""
+    margin = _text(layout.label_size, style.background, stroke=style.background, strokeWidth=3, opacity=0.8, **text)
+    return [_part(data, margin, {**said}), _part(data, _text(layout.label_size, style.quiet, **text), {**said})]
 
 
 def coloured_levels(rows: Sequence[Row], y: Ordinate, color: Channel, layout: Layout, tables: Tables) -> Part:
@@ -97,7 +108,7 @@ def beside(lines: Sequence[float], layout: Layout) -> list[float]:
     room = layout.fontsize + 3
     made: dict[int, float] = {}
     for i in sorted(range(len(lines)), key=lambda i: -lines[i]):
-        below, above = lines[i] + room - 4, lines[i] - 6
+        below, above = lines[i] + room - 4, min([lines[i] - 6, *(other - room for other in made.values())])
         is_free = layout.height - lines[i] > room + 2 and all(abs(below - other) >= room for other in made.values())
         made[i] = below if is_free else above
     order = sorted(made, key=made.__getitem__)
@@ -157,7 +168,7 @@ def note(text: str, style: Theme, layout: Layout, tables: Tables) -> Part:
 
 
 def dash(name: str, values: Sequence[str]) -> Channel:
-    """Solid for the first value. Nothing to tell apart: solid, and no legend."""
+    """Solid for the first value. With a single value: solid, and no legend."""
     if len(values) < 2:
         return {"value": [1, 0]}
     scale = {"domain": list(values), "range": [DASHES[i % len(DASHES)] for i in range(len(values))]}

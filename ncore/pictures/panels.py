@@ -27,7 +27,7 @@ PANELS = {
     panel.name: panel
     for panel in (
         Panel("objective", "Objective", {"objective": "objective"}, "f"),
-        Panel("gap", "Objective above its predicted value", {GAP: "gap"}, "f − f*"),
+        Panel("gap", "Objective above its predicted value", {GAP: "gap"}, "f − predicted"),
         Panel("nc1", "NC1: within-class variability", {"nc1": "Tr(Σ_W Σ_B†) / K"}, "NC1"),
         Panel("nc2", "NC2: distance to a frame", {"nc2_of": "orthogonal frame", "nc2_etf": "simplex ETF"}, "NC2"),
         Panel("nc3", "NC3: self-duality", {"nc3": "class means", "nc3_centered": "centred class means"}, "NC3"),
@@ -52,7 +52,7 @@ PANELS = {
     )
 }
 MANY_SEEDS = 8
-"""With more of them a UFM's picture has a histogram over the seeds."""
+"""With more seeds than this a UFM's picture has a histogram over them."""
 UFM_PANELS = ("objective", "nc1", "nc2", "nc3")
 NETWORK_PANELS = ("loss", "accuracy", "nc1", "nc2", "nc3", "nc4")
 

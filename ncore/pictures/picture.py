@@ -17,7 +17,7 @@ from ncore.pictures.setting import PictureSetting, setting_of
 from ncore.pictures.themes import DPI, LayoutName, ThemeName, layout_of
 from ncore.presets import spec_of
 from ncore.run import Measurement
-from ncore.series import as_series
+from ncore.series import Series, as_series
 from ncore.spec import AnySpec, NetworkSpec
 
 
@@ -131,19 +131,19 @@ def compare(
     return Picture(comparison(compared, metrics, lens, theme, True, layout, columns), layout.dpi)
 
 
-def series_of(measured: Any) -> list[dict[str, Any]]:
+def series_of(measured: Any) -> list[Series]:
     """Series from measurements, series, a frame or records. Raises TypeError for anything else."""
     rows = list(_records(measured))
     if all(isinstance(one, Measurement) for one in rows):
         return as_series(rows)
     if all(isinstance(one, Mapping) and "steps" in one for one in rows):
-        return [dict(one) for one in rows]
-    found: dict[tuple[str, str | None, int], dict[str, Any]] = {}
+        return rows
+    found: dict[tuple[str, str | None, int], Series] = {}
     for one in rows:
         if not (isinstance(one, Mapping) and {"metric", "layer", "seed", "step", "value"} <= one.keys()):
             raise TypeError(f"measured: must hold measurements, series or records of points; got {type(one).__name__}")
         layer = one["layer"] if isinstance(one["layer"], str) else None  # NaN in a frame of pandas
-        blank = {"metric": one["metric"], "layer": layer, "seed": one["seed"], "steps": [], "values": []}
+        blank: Series = {"metric": one["metric"], "layer": layer, "seed": one["seed"], "steps": [], "values": []}
         points = found.setdefault((one["metric"], layer, one["seed"]), blank)
         points["steps"].append(one["step"])
         points["values"].append(one["value"])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from ncore.series import Series
 
 Key = tuple[str, str | None]
 """A metric and its layer; None for a metric that has none."""
-Series = Mapping[str, Any]
-"""{"metric", "layer", "seed", "steps", "values"} as GET …/metrics answers."""
 MAX_POINTS = 120
 """Points of a curve in a picture: one for each three pixels across; each takes time to draw."""
 
@@ -52,7 +52,7 @@ class Thinner:
             curve.add(part, step, found)
 
     def curves(self) -> dict[Key, list[CurvePoint]]:
-        """What was kept of each curve, steps ascending."""
+        """The kept points of each curve, steps ascending."""
         return {key: curve.points() for key, curve in self._curves.items()}
 
 

@@ -1,17 +1,21 @@
-"""What a picture is of: an experiment's name, setting, layers and predictions, without what was measured."""
+"""The setting of a picture: an experiment's name, caption, layers and predictions, everything but measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ncore.pictures.axes import Abscissa
 from ncore.pictures.caption import caption
 from ncore.pictures.panels import MANY_SEEDS, NETWORK_PANELS, UFM_PANELS, panel_called, usual_panels, without_panel
 from ncore.spec import AnySpec, ExternalSpec, MeasureEpochs, UfmSpec
-from ncore.theory import predict
+from ncore.theory import Prediction, predict
 from ncore.theory.comparison import predicted_series, series_of_levels
 from ncore.theory.nc0 import has_law
+
+OBJECTIVE = ("objective", None)
+Lines = Mapping[str, Mapping[tuple[str, str | None], float]]
+"""{name: {(metric, layer): value}}: levels that a picture draws, each under its name."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,23 @@ class PictureSetting:
     over: Abscissa = field(default_factory=Abscissa)
     panels: tuple[str, ...] = UFM_PANELS
     steps: int = 0
-    limits: Mapping[str, Mapping[tuple[str, str | None], float]] = field(default_factory=dict)
-    """By name: geometries that the minimum tends to, as values like those of `predicted`."""
+    objective_name: str = "f*"
+    """What the predicted objective is called: f* where it is the minimum."""
+    structure: str = "predicted"
+    """What the other predicted values are called."""
+    references: Lines = field(default_factory=dict)
+    """By name: values that are known but not predicted, like the best known objective and the geometry of a limit."""
     tested: bool = False
     """Whether the layers are measured on the test set too, as NAME@test."""
     shows_all: bool = False
     """Whether metrics that no panel shows get one of their own, where none are chosen."""
+
+    @property
+    def predicted_lines(self) -> Lines:
+        """The predicted values by the names of their lines in a picture."""
+        rest = {key: value for key, value in self.predicted.items() if key != OBJECTIVE}
+        least = self.predicted.get(OBJECTIVE)
+        return {**({} if least is None else {self.objective_name: {OBJECTIVE: least}}), self.structure: rest}
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -53,17 +68,33 @@ def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] =
     Networks that are measured each few epochs are drawn over epochs.
     """
     prediction = predict(spec)
-    predicted = predicted_series(prediction)
-    name, told = name or spec.name, caption(spec, seeds)
+    found = _without_prediction(spec, total, name, seeds)
+    proven = prediction.global_minimum or prediction.objective is None
+    return replace(
+        found,
+        predicted=predicted_series(prediction),
+        objective_name=prediction.objective_name,
+        structure="predicted" if proven else prediction.structure,
+        references=_references(prediction),
+    )
+
+
+def _references(prediction: Prediction) -> Lines:
+    lines = {name: series_of_levels(levels) for name, levels in prediction.limits.items()}
+    better = prediction.better_known
+    return lines if better is None else {**lines, "best known": {OBJECTIVE: better.objective}}
+
+
+def _without_prediction(spec: AnySpec, total: int, name: str, seeds: Sequence[int]) -> PictureSetting:
+    name, text = name or spec.name, caption(spec, seeds)
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))
         over = Abscissa(log=spec.measure.spacing == "log")
         more = ("histogram", "ranks") if len(seeds or spec.seeds) > MANY_SEEDS else ()
-        limits = {name: series_of_levels(levels) for name, levels in prediction.limits.items()}
-        return PictureSetting(name, told, layers, predicted, over, (*UFM_PANELS, *more), total, limits=limits)
+        return PictureSetting(name, text, layers, over=over, panels=(*UFM_PANELS, *more), steps=total)
     if isinstance(spec, ExternalSpec):
         panels, over = usual_panels(spec.model.metrics), Abscissa(log=False)
-        return PictureSetting(name, told, spec.model.layers, predicted, over, panels, total, shows_all=True)
+        return PictureSetting(name, text, spec.model.layers, over=over, panels=panels, steps=total, shows_all=True)
     steps = total // len(spec.seeds)
     if not isinstance(spec.measure, MeasureEpochs):
         over = Abscissa(log=spec.measure.spacing == "log")
@@ -71,4 +102,5 @@ def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] =
         over = Abscissa("epoch", steps / spec.optimizer.epochs, log=False) if steps else Abscissa(log=False)
     decayed = ("objective", "sizes") if spec.optimizer.feature_decay is not None else ()
     panels = (*NETWORK_PANELS, *decayed, *(("nc0",) if has_law(spec) else ()))
-    return PictureSetting(name, told, spec.model.measured, predicted, over, panels, steps, tested=spec.measure.test)
+    layers, tested = spec.model.measured, spec.measure.test
+    return PictureSetting(name, text, layers, over=over, panels=panels, steps=steps, tested=tested)

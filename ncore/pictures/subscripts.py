@@ -11,7 +11,7 @@ import re
 SYMBOL = re.compile(r"(?<![^\W_])(?<![_.-])([α-ωΑ-ΩWnd])_([A-Za-z0-9]{1,2})(?![\w.-]|&#)")
 """A Greek letter, W, n or d, and what is lowered: one or two letters or digits, as a word of its own."""
 SIZE, DROP = 0.72, 0.22
-"""Of what is lowered, and how far, in units of the font's size."""
+"""Size of lowered letters and their drop, in units of the font's size."""
 _TEXT = re.compile(r">([^<>]*_[^<>]*)<(/?)")
 _DOWN = f'<tspan font-size="{SIZE:.0%}" dy="{DROP / SIZE:.3f}em">'
 _UP = f'<tspan dy="-{DROP}em">'
@@ -23,7 +23,7 @@ def subscripted(svg: str) -> str:
 
 
 def _lowered(text: str) -> str:
-    """What follows a subscript is raised again; behind the last one stands a space of no width for that: a line that
+    """The text with lowered subscripts. The rest is raised again, a space of no width behind the last: a line that
     follows would be lowered, too."""
     pieces = SYMBOL.split(text)
     made = pieces[0]

@@ -11,7 +11,10 @@ from typing import Any
 from ncore.pictures import marks
 from ncore.pictures.axes import NUMBER_LABEL, Channel, Ordinate, powers_beside
 from ncore.pictures.curves import NO_TITLE, SCHEMA
+from ncore.pictures.histogram import Counted, bar_chart
 from ncore.pictures.marks import Row, Tables, tooltip_of
+from ncore.pictures.panels import MANY_SEEDS
+from ncore.pictures.points import Key
 from ncore.pictures.symbols import axis_title
 from ncore.pictures.themes import Layout, Theme
 from ncore.pictures.titles import title_of
@@ -19,6 +22,7 @@ from ncore.sweeps.boundary import Curve
 from ncore.sweeps.quantity import Cell, OverSeeds, Quantity, together
 from ncore.sweeps.ruler import Ruler, is_number
 
+SEEDS = "seeds"
 LOG_RATIO = 20.0
 """Values over more than this ratio are drawn on a log axis."""
 LABEL_PIXELS = 140
@@ -28,13 +32,13 @@ VERDICTS = (
     "orthogonal_frame", "simplex_etf", "between", "rank_deficient", "zero", "minority_collapse", "low_rank",
     "dead_samples", "not_converged", "diverged", "failed", "srg_like", "given_targets",
 )  # fmt: skip
-"""In the order in which they get their colours, so that one has the same colour in every picture."""
+"""Verdicts in the order of their colours, so that each has the same colour in every picture."""
 Crossing = tuple[str, str, float]
 
 
 @dataclass(frozen=True)
 class View:
-    """What is drawn and how: a quantity over the axis `x`, or over `x` and `y`, and `facet` for small multiples."""
+    """A view of a sweep: a quantity over the axis `x`, or over `x` and `y`, with `facet` for small multiples."""
 
     quantity: Quantity
     x: Ruler
@@ -66,6 +70,8 @@ def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
     style, layout = view.style, view.layout
     if view.quantity.is_category:
         return _shares(facet, view, tables)
+    if view.x.path == SEEDS and len(view.x.values) > MANY_SEEDS:
+        return _over_seeds(facet.cells, view, tables)
     rows = _averaged(facet.cells, view)
     if not rows:
         return {"layer": [marks.note("nothing has ended yet", style, layout, tables)]}
@@ -101,8 +107,29 @@ def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
     return {"layer": parts}
 
 
+def _over_seeds(cells: Sequence[Cell], view: View, tables: Tables) -> dict[str, Any]:
+    """How many experiments ended where: seeds are names and no places."""
+    name, ends = view.quantity.name(view.seeds), dict[Key, list[float]]()
+    for cell in cells:
+        ends.setdefault((name, cell.layer or None), []).append(float(cell.value))
+    if not ends:
+        return {"layer": [marks.note("nothing has ended yet", view.style, view.layout, tables)]}
+    layers = [layer for _, layer in ends if layer is not None]
+    known = sorted({cell.predicted for cell in cells if cell.predicted is not None})
+    is_log = is_over_decades([value for values in ends.values() for value in values])
+    if is_log:
+        ends = {key: [math.log10(value) for value in values if value > 0] for key, values in ends.items()}
+    counted = Counted(ends, {name: name}, layers, f"log₁₀ {name}" if is_log else name, "experiments")
+    lines: list[Row] = [
+        {"from": math.log10(value) if is_log else value, "text": f"predicted = {value:.4g}", "dashed": False}
+        for value in known
+        if value > 0 or not is_log
+    ]
+    return bar_chart(counted, lines, view.style, view.layout, tables)
+
+
 def line_title(facets: Sequence[Facet], view: View) -> str:
-    """What the lines show, and how predictions are drawn."""
+    """The title: what the lines show, and how predictions are drawn."""
     cells = [cell for facet in facets for cell in facet.cells]
     known = [cell.predicted for cell in cells if cell.predicted is not None]
     values = [end for cell in cells for end in (cell.low, cell.high) if end is not None]
@@ -111,7 +138,7 @@ def line_title(facets: Sequence[Facet], view: View) -> str:
 
 
 def _shares(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
-    """Of a category: how many of the experiments at each value of the axis ended as what."""
+    """Shares of categories: how many of the experiments at each value of the axis ended as each one."""
     counts: dict[tuple[str, str], int] = {}
     for cell in facet.cells:
         key = (value_text(cell.point[view.x.path]), str(cell.value))

@@ -36,7 +36,7 @@ WRITTEN = 12
 SHORT_NUMBER = "format(toNumber(datum.label), '.3~g')"
 SMALL_NUMBER = "format(datum.value, abs(datum.value) < 1e-3 && datum.value != 0 ? '.1~e' : '.3~g')"
 EXPONENT = re.compile(r"e\+?(-?)0*(?=\d)")
-"""Of a short number in a cell: 7.76e-6."""
+"""The exponent of a short number in a cell: 7.76e-6."""
 SQUARE = 60
 """Area of a point of a sample, in square pixels."""
 
@@ -57,7 +57,7 @@ def sweep_figure(facets: Sequence[Facet], view: View) -> dict[str, Any]:
 
 
 def _of_last_layer(cells: Sequence[Cell]) -> list[Cell]:
-    """Of each combination its last layer: the models of a sweep may differ in depth."""
+    """The last layer of each combination: the models of a sweep may differ in depth."""
     last: dict[str, Cell] = {}
     for cell in cells:
         last[cell.experiment] = cell  # layers come in the order of the forward pass

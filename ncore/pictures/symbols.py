@@ -26,14 +26,14 @@ SYMBOLS = {
     "seeds": "seed",
 }
 ENTRIES = {"model.samples_per_class": "n_{}", "regularization.weights": "λ_W{}", "model.widths": "d_{}"}
-"""Of an entry of a list, counted from 1."""
+"""Symbols of an entry of a list, counted from 1."""
 
 
 MOST_NAMED = 3
 
 
 def axis_title(columns: Mapping[str, Sequence[Any]]) -> str:
-    """Of paths that move together: joined by = where their values are the same."""
+    """The title of paths that move together: joined by = where their values are the same."""
     first, *others = columns
     names = [symbol_of(path) for path in columns]
     names = names if len(names) <= MOST_NAMED else [*names[: MOST_NAMED - 1], "…"]

@@ -13,13 +13,13 @@ LegendPlace = Literal["bottom", "right", "direct", "none"]
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 """vl-convert brings Liberation Sans along, which has the widths of Helvetica and Arial."""
 FAMILY = r'^[^"&<>;{}\\]+$'
-"""What a family of fonts may be called: the rest would end the attribute of the SVG in which vl-convert writes it as it
+"""A pattern for names of fonts: other characters would end the attribute of the SVG in which vl-convert writes it as it
 stands, and aborts on it."""
 DPI = 144.0
 """Dots per inch of a PNG; in all forms a pixel of a layout is a point, 1/72 inch."""
 LEAST_DPI, MOST_DPI = 36.0, 1200.0
 DIGIT_WIDTH = 0.556
-"""Of a digit in these fonts, in units of the font's size."""
+"""Width of a digit in these fonts, in units of the font's size."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Layout:
     legend: LegendPlace = "bottom"
     powers: Literal["drawn", "text"] = "drawn"
     dpi: float = DPI
-    """Of a PNG."""
+    """Dots per inch of a PNG."""
 
     def __post_init__(self) -> None:
         if re.match(FAMILY, self.font) is None:
@@ -78,12 +78,12 @@ VIRIDIS = (
     "#440154", "#481467", "#482576", "#453781", "#404688", "#39558c", "#33638d", "#2d718e", "#287d8e", "#238a8d",
     "#1f968b", "#20a386", "#29af7f", "#3dbc74", "#56c667", "#75d054", "#95d840", "#bade28", "#dde318", "#fde725",
 )  # fmt: skip
-"""Of Smith and van der Walt, at equal distances."""
+"""The ramp by Smith and van der Walt, at equal distances."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """`colours` are Okabe & Ito's, which colour-blind eyes tell apart too, and lighter ones for the dark theme."""
+    """`colours` are Okabe & Ito's, which colour-blind eyes can distinguish too, and lighter ones for the dark theme."""
 
     background: str
     ink: str
@@ -91,9 +91,9 @@ class Theme:
     grid: str
     colours: tuple[str, ...]
     boundary: str
-    """Of theory's boundaries on top of a map."""
+    """Colour of theory's boundaries on top of a map."""
     categories: tuple[str, ...]
-    """Fills that are told apart side by side: verdicts."""
+    """Fills that can be distinguished side by side: verdicts."""
 
     def scale(self, names: Sequence[str], last_first: bool = False) -> dict[str, Any]:
         """A colour for each name; the first one, which stands out, for the last name if `last_first`."""
@@ -102,7 +102,7 @@ class Theme:
 
     @property
     def _ends(self) -> tuple[float, float]:
-        """Of the ramp, without the end that fades into the background."""
+        """The ramp without the end that fades into the background."""
         return (0.0, 0.86) if self is THEMES["light"] else (0.25, 1.0)
 
     def ramp(self) -> dict[str, Any]:
@@ -139,6 +139,7 @@ class Theme:
                 "subtitleFontSize": layout.fontsize, "offset": 8,
             },
             "view": {"stroke": None},
+            "mark": {"aria": False},  # a label of each mark is an expression with titles in it; the whole has one
         }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def _columns(letter: str) -> int:
 
 
 def wrapped(text: str, columns: int, lines: int) -> list[str]:
-    """At most `lines` lines of so many columns, broken at blanks, a longer word anywhere; the last one shortened."""
+    """At most `lines` lines of `columns`, broken at blanks, a longer word anywhere; the last one shortened."""
     made = [""]
     for word in text.split():
         rest = word
@@ -46,7 +46,7 @@ def title_of(text: str, columns: int, lines: int) -> str | list[str]:
 
 
 def shortened(text: str, columns: int) -> str:
-    """The text in so many columns, its middle left out: names of a series of runs differ at their ends."""
+    """The text in at most `columns`, its middle left out: names of a series of runs differ at their ends."""
     if width(text) <= columns:
         return text
     tail = _head(text[::-1], (columns - 1) // 2)[::-1]

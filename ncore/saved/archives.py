@@ -13,9 +13,9 @@ from numpy.lib import format as npy
 from ncore.saved.contents import Contents, UnreadableError, check_size
 
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Those that numpy writes."""
+"""The compressions that numpy writes."""
 FIXED_BYTES = 64
-"""A header has at least so many."""
+"""Least bytes of a header."""
 
 
 def npz(source: Path | IO[bytes], limit_bytes: int) -> Contents:

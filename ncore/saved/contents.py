@@ -1,4 +1,4 @@
-"""What a file holds: its names, each read when it is asked for; and how it is refused."""
+"""The contents of a file: its names, each read when it is asked for; and the errors that refuse it."""
 
 from __future__ import annotations
 

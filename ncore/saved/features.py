@@ -95,7 +95,7 @@ def read(
 
 
 def read_bytes(body: bytes, keys: Mapping[str, str] | None = None, *, limit_bytes: int) -> SavedFeatures:
-    """As `read`, of the bytes of a `.npz` or `.safetensors` file."""
+    """The same as `read`, from the bytes of a `.npz` or `.safetensors` file."""
 
     def opened() -> Contents:
         if body.startswith(ZIP):

@@ -1,1 +1,1 @@
-"""Sweeps: which combinations of values a request asks for, what is said of each, and where an adaptive one goes on."""
+"""Sweeps: the combinations of values of a request, a summary of each, and the refinement of adaptive ones."""

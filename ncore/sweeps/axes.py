@@ -14,12 +14,12 @@ from ncore.kinds.fields import Int, Part, Real
 
 MAX_COMBINATIONS = 10_000
 DIGITS = 15
-"""Of a value between the ends of a range: so 0.1 + 0.2 is 0.3."""
+"""Digits of a value between the ends of a range: so 0.1 + 0.2 is 0.3."""
 Spacing = Literal["linear", "log"]
 
 
 class Interval(Part):
-    """From one number to another, evenly or by equal ratios."""
+    """An interval from one number to another, divided evenly or by equal ratios."""
 
     model_config = ConfigDict(populate_by_name=True)
     start: Real = Field(alias="from", description="the first value", examples=[0.001])
@@ -57,7 +57,7 @@ class Interval(Part):
 
 
 class Range(Interval):
-    """So many values from one number to another: {"from": 0.001, "to": 0.1, "points": 9, "spacing": "log"}."""
+    """A number of values from one number to another: {"from": 0.001, "to": 0.1, "points": 9, "spacing": "log"}."""
 
     points: Annotated[Int, Field(ge=2, le=MAX_COMBINATIONS, description="values, both ends among them")]
 
@@ -68,7 +68,7 @@ class Range(Interval):
 Axis = list[Any] | Range
 Choice = list[Any] | Interval
 Listed = Annotated[list[Any], Field(min_length=1, max_length=MAX_COMBINATIONS)]
-"""What the schema says of a list."""
+"""A list of values, as the schema describes it."""
 
 
 def axis_of(value: Any) -> Axis:
@@ -81,7 +81,7 @@ def axis_of(value: Any) -> Axis:
 
 
 def choice_of(value: Any) -> Choice:
-    """What a sample is drawn from: a list of values, or an interval."""
+    """The choice that a sample is drawn from: a list of values, or an interval."""
     if isinstance(value, Mapping):
         return _part(Interval, value)
     return _listed(value, "must be a list of values or an object with from, to and spacing")

@@ -13,9 +13,9 @@ from ncore.sweeps.ruler import Ruler
 from ncore.theory import Threshold, boundaries_of
 
 COLUMNS, ROWS = 41, 25
-"""Of the lattice on which crossings are looked for; each is then found by bisection."""
+"""Size of the lattice on which crossings are looked for; each is then found by bisection."""
 HALVINGS = 24
-"""To a millionth of a cell."""
+"""Bisections, to a millionth of a cell."""
 Place = tuple[float, float]
 
 

@@ -19,7 +19,7 @@ from ncore.sweeps.samples import Method, shares_of
 from ncore.text import escaped
 
 MAX_PATHS = 16
-"""That are varied, all together."""
+"""Most paths that are varied in all."""
 MAX_NAME = 200
 NAMED_PATHS = 6
 """Values that the name of a combination has."""

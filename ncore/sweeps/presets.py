@@ -189,7 +189,7 @@ def expanded(body: Any) -> Any:
 
 
 def _check_free(changes: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """What an axis moves cannot be set: give the axes in place of the preset's."""
+    """Refuses to set what an axis varies: give other axes in place of the preset's."""
     zips = made.get("zip", [])
     groups = [made.get("axes", {}), *(zips if isinstance(zips, list) else [zips])]
     moved = {path for group in groups if isinstance(group, Mapping) for path in group}

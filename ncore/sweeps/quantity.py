@@ -1,4 +1,4 @@
-"""What a picture of a sweep shows of each experiment: a final metric, the gap, the verdict, or steps to a threshold."""
+"""Quantities that a picture of a sweep shows: a final metric, the gap, the verdict, or steps to a threshold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_./:@+-]*)\s*<\s*([0-9.eE+-]+)")
 SHARE = re.compile(r"verdict\s*=\s*([a-z0-9_]+)")
 FAILED = "failed"
 ROUNDING = 1e-12
-"""Of the relative gap: a smaller one is 0, and no scale is stretched by it."""
+"""Rounding of the relative gap: a smaller one is 0, so that it stretches no scale."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Quantity:
 
     @classmethod
     def parsed(cls, text: str) -> Quantity:
-        """Of `nc1`, `gap`, `verdict`, `verdict=zero`, `nc1 < 1e-6`. Raises ValueError."""
+        """The quantity of a text such as `nc1`, `gap`, `verdict`, `verdict=zero`, `nc1 < 1e-6`. Raises ValueError."""
         share, steps = SHARE.fullmatch(text.strip()), STEPS.fullmatch(text.strip())
         if share is not None:
             return cls(VERDICT, verdict=share[1])
@@ -63,7 +63,7 @@ class Quantity:
         return self.metric == VERDICT and self.verdict is None
 
     def title(self, seeds: OverSeeds, layer: str = "") -> str:
-        """In words, for the head of a picture."""
+        """The quantity in words, for the head of a picture."""
         of = f" of {layer}" if layer else ""
         if self.bound is not None:
             what = f"{self.metric}{of} < {self.bound:g}"
@@ -84,7 +84,7 @@ class Quantity:
         self, experiment: str, point: Mapping[str, Any], summary: Summary | None, status: str, layer: str | None,
         seeds: OverSeeds, steps: Mapping[str, Sequence[int]],
     ) -> list[Cell]:  # fmt: skip
-        """What is known of one experiment; `steps` are those of `bound`, by experiment."""
+        """The known values of one experiment; `steps` are those of `bound`, by experiment."""
         if summary is None:
             failed = self.is_category and status == FAILED
             return [Cell(experiment, point, "", FAILED)] if failed else []

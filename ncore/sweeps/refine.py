@@ -1,4 +1,4 @@
-"""Where an adaptive sweep goes on: cells of its grid whose corners differ are divided, until they are small.
+"""Refinement of an adaptive sweep: cells of its grid whose corners differ are divided, until they are small.
 
 What is due is a function of what has come out, and of nothing else: it may be asked again at any time, by anybody.
 """
@@ -15,7 +15,7 @@ from ncore.sweeps.plan import Plan, Point, Refine
 from ncore.sweeps.summary import Summary
 
 SMALL = Fraction(1, 100)
-"""Of an axis: cells of this size are not divided."""
+"""Share of an axis: cells of this size are not divided."""
 AGREES = 1e-3
 """Gap below which a run counts as being at the prediction."""
 Place = tuple[Fraction, ...]
@@ -24,7 +24,7 @@ Label = str | float | None
 
 
 def label_of(metric: str, summary: Summary | None, status: str) -> Label:
-    """What is compared at the corners of a cell; an experiment that failed differs from all that did not."""
+    """The label to compare at the corners of a cell; a failed experiment differs from all others."""
     if summary is None:
         return status
     if metric == "gap":
@@ -55,21 +55,37 @@ class Refinement:
     def due(self, labels: Mapping[str, Label]) -> list[Point]:
         """Points that are to be added, by what is known: {key_of(point): label}. Empty at the end.
 
-        Larger cells come first; no more than the budget leaves.
+        Larger cells come first; no more than the budget leaves. In the last round only the sides of a cell are halved
+        along which the answer changes: that places the boundary as well as four cells would, with half the runs.
         """
         room, wanted = self._refine.budget - len(labels), dict[str, Point]()
         cells = [tuple(zip(low, high, strict=True)) for low, high in self._first_cells()]
         while cells and not wanted:
-            divided = []
+            divided, places = [], list[Place]()
             for cell in cells:
-                corners = [key_of(self.point(place)) for place in product(*cell)]
-                if len({labels.get(corner) for corner in corners}) > 1 and self._is_large(cell):
+                sides = self._changing_sides(cell, labels)
+                if not sides or not self._is_large(cell):
+                    continue
+                if all(high - low <= 2 * SMALL for low, high in cell):
+                    places += sides
+                else:
                     divided += list(product(*(_halves(side) for side in cell)))
             cells = divided
-            for cell in cells:
-                points = {key_of(point): point for point in map(self.point, product(*cell))}
-                wanted |= {key: point for key, point in points.items() if key not in labels}
+            places += [place for cell in cells for place in product(*cell)]
+            points = {key_of(point): point for point in map(self.point, places)}
+            wanted = {key: point for key, point in points.items() if key not in labels}
         return list(wanted.values())[: max(0, room)]
+
+    def _changing_sides(self, cell: Sequence[tuple[Fraction, Fraction]], labels: Mapping[str, Label]) -> list[Place]:
+        """The middles of the sides of a cell whose ends differ; none where its corners are alike."""
+        found = []
+        for axis, (low, high) in enumerate(cell):
+            across = [side if i != axis else ((low + high) / 2,) for i, side in enumerate(cell)]
+            for middle in product(*across):
+                ends = [(*middle[:axis], end, *middle[axis + 1 :]) for end in (low, high)]
+                if len({labels.get(key_of(self.point(end))) for end in ends}) > 1:
+                    found.append(middle)
+        return found
 
     def _first_cells(self) -> list[tuple[Place, Place]]:
         sides = [list(pairwise(shares)) for shares in self._grid]
@@ -88,5 +104,5 @@ def _halves(side: tuple[Fraction, Fraction]) -> list[tuple[Fraction, Fraction]]:
 
 
 def key_of(point: Point) -> str:
-    """What a combination is recognised by."""
+    """The key that recognises a combination."""
     return repr(sorted(point.items()))

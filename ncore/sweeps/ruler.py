@@ -70,7 +70,7 @@ class Ruler:
         return {path: interpolated(values, position - 0.5) for path, values in self.columns.items()}
 
     def position(self, value: float) -> float:
-        """Of a number on the first path: the inverse of `point`."""
+        """The position of a number on the first path: the inverse of `point`."""
         values = [float(one) for one in self.values]
         if values[0] > values[-1]:
             return len(values) - Ruler({self.path: values[::-1]}).position(value)
@@ -82,7 +82,7 @@ class Ruler:
 
 
 def interpolated(values: Sequence[float], at: float) -> float:
-    """Between neighbours, by equal ratios where the values are such; beyond the ends as between the last two.
+    """The value between neighbours, by equal ratios where the values are such; beyond the ends as between the last two.
 
     At the values themselves as they are: whole numbers stay whole.
     """

@@ -9,7 +9,7 @@ Method = Literal["random", "sobol"]
 
 
 def shares_of(method: Method, points: int, dimensions: int, seed: int) -> list[list[float]]:
-    """So many points as columns, a list for each dimension, each share in [0, 1); the same for the same seed."""
+    """Points as columns, a list of shares in [0, 1) for each dimension; the same for the same seed."""
     import numpy as np  # both take long to import, and few sweeps are samples
 
     if method == "random":

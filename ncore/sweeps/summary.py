@@ -1,4 +1,4 @@
-"""What is kept of an experiment for tables and pictures of a sweep: final values over the seeds, predictions, verdicts.
+"""Summaries of experiments for tables and pictures of a sweep: final values over the seeds, predictions, verdicts.
 
 It is made once, when the experiment ends, so that neither predictions nor means are computed at each look.
 """
@@ -18,7 +18,7 @@ from ncore.theory.comparison import predicted_series
 
 Summary = dict[str, Any]
 COLUMNS = ("mean", "low", "high", "median", "predicted")
-"""Of the list that `levels` has for each metric and layer, in this order; null where undefined."""
+"""Names of the entries that `levels` has for each metric and layer, in this order; null where undefined."""
 UFM_LEVEL = re.compile(r"h(\d+)")
 
 

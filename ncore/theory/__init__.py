@@ -1,4 +1,4 @@
-"""What is known about an experiment before it runs (Tirer & Bruna 2022, Zhu et al. 2021 and later; docs/theory.md).
+"""Predictions of an experiment's result from its spec (Tirer & Bruna 2022, Zhu et al. 2021 and later; docs/theory.md).
 
 No torch: the API serves it.
 """

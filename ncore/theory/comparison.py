@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
+from ncore.series import Series
 from ncore.theory import Prediction
 
 
@@ -43,7 +43,7 @@ def _mean(value: float | list[float]) -> float:
     return sum(value) / len(value) if isinstance(value, list) else value
 
 
-def compare(prediction: Prediction, series: list[dict[str, Any]]) -> list[Comparison]:
+def compare(prediction: Prediction, series: Sequence[Series]) -> list[Comparison]:
     """One row for each predicted series that has been measured, in the order of the prediction."""
     last = {(one["metric"], one["layer"], one["seed"]): (one["steps"][-1], one["values"][-1]) for one in series}
     seeds = sorted({one["seed"] for one in series})

@@ -37,7 +37,7 @@ class Candidate:
 
 
 def candidates(classes: int, levels: int, scale: float, width: int | None = None) -> list[Candidate]:
-    """Those away from zero that fit into the least width, and zero, best first; `scale` is c̃ > 0."""
+    """Minima away from zero that fit into the least width, and zero, best first; `scale` is c̃ > 0."""
     width = classes if width is None else width
     found = [Candidate("zero", math.log(classes), 0)]
     if width >= classes - 1:

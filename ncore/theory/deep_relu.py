@@ -27,7 +27,7 @@ from ncore.theory.prediction import BetterKnown
 
 Array = NDArray[np.float64]
 MAX_CLASSES = 128
-"""Packings are searched up to so many classes."""
+"""Packings are searched up to this many classes."""
 BLOCK_OF_THREE = "block of three"
 MARGIN = 1e-7
 """A value counts as better when it is lower by this share."""
@@ -89,7 +89,7 @@ def best_known(classes: int, levels: int, gamma: float, widths: tuple[int, ...] 
 
 
 def _fill(blocks: list[Block], classes: int, limits: tuple[int, int]) -> Packing | None:
-    """As many as fit of the block that is best by class, and orthogonal frames for the rest: an upper bound too."""
+    """A packing of the block that is best per class, with orthogonal frames for the rest: an upper bound too."""
     single = blocks[0]
     best = min(blocks, key=lambda block: block.value / block.classes)
     count = min(classes // best.classes, *(limit // t for limit, t in zip(limits, best.takes, strict=True) if t))

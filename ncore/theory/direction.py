@@ -50,21 +50,21 @@ class Direction:
 
     @property
     def at_zero(self) -> float:
-        """What the direction adds to the objective with s = 0."""
+        """The direction's term of the objective at s = 0."""
         return self.samples / self.total * self.kappa / 2
 
     @property
     def value(self) -> float:
-        """What it adds with s at its local minimum: κ m/N (1−s)(1+Ms)/2."""
+        """The direction's term at its local minimum: κ m/N (1−s)(1+Ms)/2."""
         return self.at_zero * self.rest * (1 + self.levels * self.size)
 
     @property
     def gain(self) -> float:
-        """Of s over zero; negative between γ_c and the end of the root."""
+        """The gain of s over zero; negative between γ_c and the end of the root."""
         return self.at_zero - self.value
 
     def factor(self, decay: float) -> float:
-        """Its singular value in the factor that `decay` holds down: √(Λ/λ) (√m s)^{1/(M+1)}."""
+        """The singular value in the factor that `decay` regularises: √(Λ/λ) (√m s)^{1/(M+1)}."""
         return math.sqrt(self.scale / decay) * (math.sqrt(self.samples) * self.size) ** (1 / (self.levels + 1))
 
 

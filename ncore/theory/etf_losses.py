@@ -23,7 +23,7 @@ from ncore.kinds.losses import Profile
 from ncore.theory.roots import root
 
 GRID = 4000
-"""Gaps tried for stationary points; focal loss has at most two of them, which the grid tells apart."""
+"""Gaps tried for stationary points; focal loss has at most two of them, which the grid separates."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What stands beside an experiment that is measured elsewhere: the prediction for the UFM that its owner names."""
+"""Predictions for an experiment that is measured elsewhere: those of the UFM that its owner names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def beside_external(spec: ExternalSpec, predict: Callable[[UfmSpec], Prediction]
         return unknown("No model was named to stand beside this experiment (field theory).")
     found = predict(spec.theory)
     names = _beside(spec)
-    told = [f"{level} of the model stands beside layer {layer}." for level, layer in names.items() if level != layer]
+    notes = [f"{level} of the model stands beside layer {layer}." for level, layer in names.items() if level != layer]
     changes = {
         "levels": {metric: _renamed(values, names) for metric, values in found.levels.items()},
         "feature_norm_sq": found.feature_norm_sq and _renamed(found.feature_norm_sq, names),
@@ -26,7 +26,7 @@ def beside_external(spec: ExternalSpec, predict: Callable[[UfmSpec], Prediction]
             name: {metric: _renamed(values, names) for metric, values in levels.items()}
             for name, levels in found.limits.items()
         },
-        "notes": [*told, *found.notes],
+        "notes": [*notes, *found.notes],
     }
     return found.model_copy(update=changes)
 

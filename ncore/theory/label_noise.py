@@ -58,6 +58,10 @@ EVEN = "By the true labels nothing collapses: features sit at the mean of the la
 def with_label_noise(spec: UfmSpec, predict: Callable[[UfmSpec], Prediction]) -> Prediction:
     """The prediction for the labels as given, its metrics as the true labels see them (and …_given as those do)."""
     model = spec.model
+    if all(row[k] == size for k, (row, size) in enumerate(zip(model.given_labels, model.class_sizes, strict=True))):
+        note = f"model.label_noise = {model.label_noise:g} flips no label of so few samples a class."
+        known = predict(spec.model_copy(update={"model": model.model_copy(update={"label_noise": 0.0})}))
+        return known.model_copy(update={"notes": [note, *known.notes]})
     clean = model.model_copy(update={"label_noise": 0.0, "samples_per_class": model.given_sizes})
     known = predict(spec.model_copy(update={"model": clean}))
     layered = {name: values for name, values in known.levels.items() if "" not in values}

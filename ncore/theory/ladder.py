@@ -16,7 +16,7 @@ from ncore.theory.targets import solve_spec
 from ncore.theory.unequal import MAX_CLASSES, unequal_directions
 
 ALL_SUBSETS = 10
-"""Up to so many unequal classes every choice of r directions is listed, above that only the best one."""
+"""Up to this many unequal classes every choice of r directions is listed, above that only the best one."""
 
 
 def local_minima(spec: UfmSpec) -> list[tuple[int, float]]:

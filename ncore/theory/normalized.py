@@ -59,13 +59,13 @@ def polygon_value(classes: int, temperature: float) -> float:
 
 
 def simplex_value(size: int, classes: int, temperature: float) -> float:
-    """What a simplex of m of the K classes adds: (m/K) log(1 + (m−1)e^{−τm/(m−1)} + (K−m)e^{−τ})."""
+    """The term of a simplex of m of the K classes: (m/K) log(1 + (m−1)e^{−τm/(m−1)} + (K−m)e^{−τ})."""
     inside = (size - 1) * math.exp(-temperature * size / (size - 1))
     return size / classes * math.log1p(inside + (classes - size) * math.exp(-temperature))
 
 
 def predict_normalized(spec: UfmSpec) -> Prediction:
-    """For a model that is normalised: nothing but the frame is left to learn."""
+    """The prediction for a normalised model, which has nothing but the frame to learn."""
     classes, width = spec.model.classes, spec.model.widths[0]
     temperature = spec.model.logit_scale
     if not is_balanced(spec):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from ncore.spec import UfmSpec
 from ncore.theory.boundaries import Threshold
 
 __all__ = ["BetterKnown", "Prediction", "Threshold", "is_balanced", "unknown"]
+
+STRUCTURES = {"orthogonal_frame": "OF", "simplex_etf": "ETF", "k_gon": "K-gon"}
+"""Short names of regimes, for labels; the others go by their own."""
 
 
 class BetterKnown(BaseModel):
@@ -27,7 +30,8 @@ class Prediction(BaseModel):
     too large to write out. `levels`: what the series of the metrics tend to, {metric: {layer, or "": value}}.
     `global_minimum`: proven, disproven (`better_known` has a lower value), or not known. `certificate`: how far a
     minimum that was solved for is from the conditions of a global one, relative. `boundaries`: where theory changes its
-    answer. `limits`: geometries that the minimum tends to, by name, each like `levels`.
+    answer. `limits`: geometries that the minimum tends to, by name, each like `levels`. `objective_name`: what
+    `objective` is called in pictures, "f*" for a proven minimum only.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +52,19 @@ class Prediction(BaseModel):
     boundaries: list[Threshold] = Field(default_factory=list)
     limits: dict[str, dict[str, dict[str, float]]] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
+
+    @property
+    def structure(self) -> str:
+        """The structure that is predicted, in a few letters."""
+        return STRUCTURES.get(self.regime, self.regime.replace("_", " "))
+
+    @computed_field  # type: ignore[prop-decorator] # as pydantic documents it
+    @property
+    def objective_name(self) -> str:
+        """f* for the proven minimum, inf f where it is not attained, else the f of a structure."""
+        if self.global_minimum:
+            return "f*"
+        return "inf f" if self.regime == "unregularised" else f"f of {self.structure}"
 
 
 def unknown(note: str, **known: object) -> Prediction:

@@ -44,9 +44,9 @@ def predict_relu(spec: UfmSpec) -> Prediction:
     if linear.regime == "zero":
         zero = "Zero has a lower objective than the orthogonal frame."
         return linear.model_copy(update=standing | {"notes": [zero, why]})
-    free = {"nc2_of", "nc2_etf", "nc3", "nc3_centered", "norm_cv_h", "norm_cv_w", "angle_std", "angle_gap"}
+    of_any_frame = {"nc1", "nc1_trace", "cdnv"}
     series = {
-        name: {layer: value for layer, value in values.items() if layer != "h1" or name not in free}
+        name: {layer: value for layer, value in values.items() if layer != "h1" or name in of_any_frame}
         for name, values in linear.levels.items()
     }
     return linear.model_copy(

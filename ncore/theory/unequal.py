@@ -19,7 +19,7 @@ from ncore.theory.linear import INFIMUM, LOCAL_MINIMA, threshold_name
 from ncore.theory.prediction import Prediction, Threshold, unknown
 
 MAX_CLASSES = 512
-"""Beyond so many classes K x K matrices take too long for an answer to a request."""
+"""Above this many classes K x K matrices take too long for an answer to a request."""
 
 
 def unequal_directions(spec: UfmSpec) -> list[Direction]:

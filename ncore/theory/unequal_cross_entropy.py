@@ -19,7 +19,7 @@ from ncore.theory.frames import GRAM_CLASSES, frame_metrics
 from ncore.theory.prediction import Prediction, unknown
 
 MAX_SIZES = 128
-"""So many different class sizes are solved for within a second or so."""
+"""Most different class sizes: these are solved for within a second or so."""
 MAX_CLASSES = 512
 SHAPE = ("nc2_of", "nc2_etf", "norm_cv_h", "norm_cv_w", "angle_std", "angle_gap")
 """Metrics that a geometry known up to a factor has."""

@@ -67,7 +67,7 @@ class Batch:
         return self.trained() | {name: tensor for name, tensor in static.items() if tensor is not None}
 
     def trained(self) -> dict[str, Tensor]:
-        """What gradient descent changes, by name: columns, W_1, …, W_M, b."""
+        """The trained tensors by name: columns, W_1, …, W_M, b."""
         layers = {f"W_{j + 1}": w for j, w in enumerate(self.weights)}
         return {"columns": self.columns} | layers | {"b": self.bias}
 

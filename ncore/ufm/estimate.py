@@ -1,4 +1,4 @@
-"""What a UFM will need: numbers drawn, floating-point operations of a step."""
+"""Estimates for a UFM: numbers drawn, floating-point operations of a step."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from ncore.spec import UfmSpec
 
 NUMBER_BYTES = 8
 MAX_DRAWN_NUMBERS = 2**23
-"""Beyond so many numbers in H₁ the sample-free form draws EXPLICIT samples a class, the others by mean and scatter."""
+"""Above this many entries of H₁ only EXPLICIT samples per class are drawn one by one, the rest as mean and scatter."""
 EXPLICIT = 1000
 GPU_STEP_FLOPS = 3e7
-"""A step of so many operations takes two cores about a millisecond (22 GFLOP/s in float64 at K=10 d=512 n=500, `make
+"""A step of this many operations takes two cores about a millisecond (22 GFLOP/s in float64 at K=10 d=512 n=500, `make
 bench`). That a GPU gains from there on is an assumption: none has been timed."""
 
 

@@ -14,7 +14,11 @@ from torch import Tensor
 
 from ncore.geometry import packed
 from ncore.metrics import level_metrics
-from ncore.metrics.rank import numerical_rank
+from ncore.metrics.balance import balance
+from ncore.metrics.central_path import CentralPath
+from ncore.metrics.margin import MOST_CLASSES as MARGIN_CLASSES
+from ncore.metrics.margin import margin
+from ncore.metrics.rank import numerical_rank, ranks_before
 from ncore.metrics.statistics import ClassStatistics
 from ncore.run import Series
 from ncore.spec import UfmSpec
@@ -28,6 +32,8 @@ MAX_SLOTS = 16
 """Steps measured as one batch: 16 take 2.4 ms at K=4 d=20 n=50, one alone takes 1.1."""
 MEASURED_NUMBERS = 2**16
 """Numbers in the largest tensor of all slots together, about what stays in a core's cache."""
+MOST_WIDTH = 64
+"""Of wider levels what needs a d x d matrix is not measured: it would take longer than all the rest."""
 
 
 @dataclass(frozen=True)
@@ -118,25 +124,28 @@ class UfmMeasurer:
             before = w @ columns[-1]
             columns.append(self._activate(before))
             if self.spec.model.activation == "relu":
-                values["rank_before", f"h{j + 2}"] = numerical_rank(self._means(before, self.indicator, self.counts))
-                values["rank", f"h{j + 2}"] = numerical_rank(self._means(columns[-1], self.indicator, self.counts))
+                ranks = ranks_before(self._means(before, self.indicator, self.counts))
+                values |= {(name, f"h{j + 2}"): value for name, value in ranks.items()}
         passed = self._of_classes(weights[-1])
         means: dict[str, Tensor] = {}
         for j in reversed(range(len(columns))):
             level = self.level(columns[j])
             means[f"h{j + 1}"] = level.means
             statistics = ClassStatistics.from_root(self.counts, level.means, level.root, level.within)
-            for name, value in level_metrics(statistics, passed).items():
-                values[name, f"h{j + 1}"] = value
-            if self.given is not None:
-                values |= self._by_given_labels(columns[j], passed, f"h{j + 1}")
+            found = level_metrics(statistics, passed)
+            del found["nc0"]  # of the classifier alone, below
+            values |= {(name, f"h{j + 1}"): value for name, value in found.items()}
             values["feature_norm_sq", f"h{j + 1}"] = level.means.square().sum(1).mean(-1)
             if j == len(columns) - 1:
                 values |= self._of_logits(level, weights[-1], b)
+                values |= self._of_classifier(statistics, level, weights[-1], b) if self.given is None else {}
+            if self.given is not None:
+                values |= self._by_given_labels(columns[j], passed, b, j)
             passed = passed @ weights[j - 1] if j else passed
         self._class_means = dict(reversed(means.items()))
         logits = self.logit_scale[:, None, None] * (weights[-1] @ columns[-1]) + b[:, :, None] * state.ones[:, None, :]
         values |= self._of_objective(columns, weights, b, logits)
+        values |= self._balances(columns[0], weights)
         values["nc0", None] = weights[-1].sum(1).norm(dim=-1)
         if self.spec.model.activation == "relu" and len(columns) > 1:
             dead = torch.stack([(h <= 0).all(dim=1) for h in columns[1:]]).any(dim=0)
@@ -153,13 +162,46 @@ class UfmMeasurer:
         """A row for each class of what has one for each output (S, t, …): t_kᵀ times it where targets are given."""
         return matrix if self.readout is None else self.readout.mT @ matrix
 
-    def _by_given_labels(self, h: Tensor, weight: Tensor, layer: str) -> dict[Series, Tensor]:
-        """The metrics of a level as the labels that were given see it, their names with _given behind."""
+    def _by_given_labels(self, h: Tensor, weight: Tensor, b: Tensor, j: int) -> dict[Series, Tensor]:
+        """The metrics of level j as the labels that were given see it, their names with _given behind."""
         assert self.given is not None  # noqa: S101
         counts = self.given.sum(1)
         level = self._level_of(h, self.given, counts)
         statistics = ClassStatistics.from_root(counts, level.means, level.root, level.within)
-        return {(f"{name}_given", layer): value for name, value in level_metrics(statistics, weight).items()}
+        found = level_metrics(statistics, weight)
+        del found["nc0"]
+        values: dict[Series, Tensor] = {(name, f"h{j + 1}"): value for name, value in found.items()}
+        if j == len(self.spec.model.widths) - 1:
+            values |= self._of_classifier(statistics, level, weight, b)
+        return {(f"{name}_given", layer): value for (name, layer), value in values.items()}
+
+    def _of_classifier(
+        self, statistics: ClassStatistics, level: Level, weight: Tensor, b: Tensor
+    ) -> dict[Series, Tensor]:
+        """The central path of the last level (MSE towards one-hot targets), and the margin of normalized models."""
+        model, layer, d = self.spec.model, f"h{len(self.spec.model.widths)}", weight.shape[-1]
+        if model.normalized and d + 1 < self.classes <= MARGIN_CLASSES:
+            return {("margin", layer): torch.stack([margin(one) for one in weight]).to(weight.device)}
+        plain = self.loss.linear_gradient and self.readout is None and model.classifier == "free"
+        if not plain or d > MOST_WIDTH:
+            return {}
+        scatter, decay = level.root @ level.root.mT, self.decays[:, -1]
+        path = CentralPath(statistics, scatter, weight, b if model.bias else None, decay, self.bias_decay, regular=True)
+        known = decay > 0
+        return {(name, layer): torch.where(known, value, torch.nan) for name, value in path.losses.items()}
+
+    def _balances(self, features: Tensor, weights: tuple[Tensor, ...]) -> dict[Series, Tensor]:
+        """How far each trained weight of a linear model is from balance with what is below it."""
+        model = self.spec.model
+        trained = weights if model.classifier == "free" else weights[:-1]
+        if model.normalized or (model.activation == "relu" and len(weights) > 1) or max(model.widths) > MOST_WIDTH:
+            return {}
+        values: dict[Series, Tensor] = {}
+        for j, weight in enumerate(trained):
+            lower, decay = (weights[j - 1], self.decays[:, j - 1]) if j else (features, self.feature_decay)
+            ratio = torch.where(decay > 0, self.decays[:, j] / decay, torch.nan)
+            values["balance", f"h{j + 1}"] = balance(weight, lower @ lower.mT, ratio[:, None, None])
+        return values
 
     def _vanished(self, h: Tensor) -> Tensor:
         """Samples that no unit of their own class answers to: not dead by the letter, but pulled to zero for good."""

@@ -92,7 +92,7 @@ def make_start(spec: UfmSpec, seed: int, given: Mapping[str, Any] | None = None,
 
 
 def class_targets(spec: UfmSpec) -> Tensor:
-    """What samples of each class are trained towards, a column each: (K, K), or (t, K) where targets are given."""
+    """The targets of each class's samples, a column each: (K, K), or (t, K) where targets are given."""
     if spec.model.targets is not None:
         return torch.tensor(spec.model.targets, dtype=torch.float64)
     return spec.criterion.targets(torch.eye(spec.model.classes, dtype=torch.float64), 0)

@@ -22,15 +22,15 @@ from ncore.ufm.batch import Batch
 from ncore.ufm.operations import Factor, Operation, Operations, TorchOperations, number
 
 BLOCK_BYTES = 2**20
-"""Of the columns of X that a step goes through at a time."""
+"""Bytes of the columns of X that a step goes through at a time."""
 LEAST_COLUMNS = 64
 TINY = 1e-30
-"""What stands in for the length of a vector of zeros (padding)."""
+"""The length that stands for a vector of zeros (padding)."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What multiplies what; N is the number of samples (of which the columns of X may be a shorter form)."""
+    """The factors of a step; N is the number of samples (of which the columns of X may be a shorter form)."""
 
     samples: Factor
     learning_rate: Factor
@@ -67,7 +67,7 @@ class Rates:
 
     @property
     def of_residual(self) -> Factor:
-        """What R is multiplied by where it differs between replicas, since a product has one factor for all; else 1.
+        """Factor of R where it differs between replicas, since a product has one factor for all; else 1.
 
         Every gradient is linear in R: so that is 1/N with velocities, and η/N without.
         """
@@ -79,7 +79,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a step changes: a matrix θ (…, rows, columns), its decay λ, and its velocity where rates need one."""
+    """A parameter of a step: a matrix θ (…, rows, columns), its decay λ, and its velocity where rates need one."""
 
     theta: Tensor
     decay: Factor
@@ -239,7 +239,7 @@ def build_layered(
 def build_one_layer(
     program: Program, with_bias: bool, loss: Loss, outputs: int, fixed_classifier: bool = False
 ) -> None:
-    """As `build_layered` for M = 1, a block of columns after the other: each of X is read once a step from memory.
+    """The step of `build_layered` for M = 1, block by block of columns: each of X is read from memory once a step.
 
     At K=10 d=512 n=500 in float32 its three products take 3.5 ms in blocks, 5.1 as a whole.
     """

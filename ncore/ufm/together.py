@@ -21,15 +21,15 @@ APART = {
 }
 """Fields that may differ, beside the names, seeds and regularisers: numbers that a step multiplies by."""
 SHARED = ("position", "arithmetic")
-"""What a checkpoint holds once for all replicas; all else has a row for each."""
+"""Entries that a checkpoint holds once for all replicas; all others have a row for each."""
 VELOCITY = "velocity."
-"""What stands before the name of a parameter in that of its velocity."""
+"""Prefix of a parameter's name in that of its velocity."""
 OF_SAMPLES = ("labels", "q", "H")
-"""What has a column for each sample known one by one; those of the smaller sets are padded in a batch."""
+"""Tensors with a column for each sample known one by one; in a batch those of smaller sets are padded."""
 
 
 def kin(spec: UfmSpec | NetworkSpec) -> dict[str, Any] | None:
-    """What must be equal in experiments that are trained as one batch; None for what is trained alone.
+    """The part of a spec that must be equal within a batch; None for an experiment that is trained alone.
 
     Class sizes may differ in the sample-free form, whose matrices do not grow with them.
     """
@@ -52,8 +52,8 @@ def kin(spec: UfmSpec | NetworkSpec) -> dict[str, Any] | None:
 
 
 def split(state: Mapping[str, Tensor], replicas: Sequence[int]) -> list[dict[str, Tensor]]:
-    """The part of each experiment, of so many replicas each, in what a run of all of them has made: a checkpoint, or
-    a final state."""
+    """Splits what a run of several experiments has made (a checkpoint, a final state) into each one's part, of
+    `replicas` seeds each."""
     if len(replicas) == 1:
         return [dict(state)]
     ends = [sum(replicas[:i]) for i in range(len(replicas) + 1)]

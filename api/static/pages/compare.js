@@ -120,7 +120,7 @@ export async function show({ node: page, signal, search }) {
       if (!signal.aborted && mine === asked) fill(picture, problem(/** @type {Error} */ (error)));
     }
   };
-  /** What is seen: without what is hidden. */
+  /** The visible part, without what is hidden. */
   const seen = () => sides.items.filter(({ label }) => !hidden.has(label)).map(({ id }) => id);
 
   const offer = async (/** @type {string} */ q) => {

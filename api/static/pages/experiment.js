@@ -131,7 +131,7 @@ export async function show({ node: page, signal, search, id }) {
     picture.compared(found.comparison);
     theory.show(found);
   };
-  /** What cannot be drawn or predicted is said, and the rest of the page stays. */
+  /** Says what cannot be drawn or predicted; the rest of the page is not changed. */
   const drawAll = async () => {
     const failed = (await Promise.allSettled([compareTheory(), redraw()])).find((one) => one.status === "rejected");
     if (failed && !signal.aborted) fill(note, problem(failed.reason));

@@ -40,7 +40,7 @@ const byState = (all) => Object.fromEntries(STATES.map((state) => [state, all.fi
 /** @param {import("../app.js").Place} place */
 export async function show({ node: page, signal, search, top }) {
   title("Experiments");
-  const state = { q: search.get("q") ?? "", where: search.get("where") ?? (search.get("tag") ? `tag:"${search.get("tag")}"` : ""), status: search.get("status") ?? "", archived: search.get("archived") ?? "",
+  const state = { q: search.get("q") ?? "", where: search.get("where") ?? (search.get("tag") ? `tag:"${search.get("tag")?.replaceAll('"', '""')}"` : ""), status: search.get("status") ?? "", archived: search.get("archived") ?? "",
     sort: search.get("sort") ?? "", group: search.get("group") ?? "", open: search.getAll("open"),
     columns: search.get("columns")?.split(",") ?? STANDARD };
   const remember = () => keep({ ...state, columns: state.columns.join() === STANDARD.join() ? "" : state.columns.join() });
@@ -116,7 +116,7 @@ export async function show({ node: page, signal, search, top }) {
         anew();
       } }, name));
     }));
-  /** Puts what is known onto the screen. */
+  /** Shows the current state on the screen. */
   const draw = () => {
     const items = store.items();
     lines = GROUPS[state.group] ? grouped(items, state.group).flatMap((group) => [group, ...(state.open.includes(group.key) ? group.runs : [])]) : items;
@@ -134,7 +134,7 @@ export async function show({ node: page, signal, search, top }) {
     draw();
     if (state.group) await store.all(draw).catch(() => {});
   };
-  /** A query that cannot be understood is said so at its box, and what was there stays. */
+  /** Shows the fault of a query at its box; the list is not changed. */
   let asked = 0;
   const anew = async () => {
     remember();

@@ -16,7 +16,7 @@ import { axesOf, bar, counts } from "../parts/sweeps.js";
 /** What a picture may show beside the metrics. */
 const OF_SEEDS = ["verdict", "gap"];
 const MOST_ROWS = 2000, MOST_IN_A_CELL = 20;
-/** While a sweep goes on, its picture is drawn again after REST times what it took to draw it: a large one takes seconds. */
+/** While a sweep runs, its picture is drawn again after REST times the time that drawing took: seconds for a large one. */
 const REST = 3;
 
 /** @typedef {import("../parts/sweeps.js").Sweep & { base: any, request: any, selected: number, measured: Record<string, string[]>, items: import("../parts/sweep_table.js").Item[] }} Sweep */

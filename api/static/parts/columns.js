@@ -1,5 +1,5 @@
 // @ts-check
-// The columns of the table of experiments: what is always known, parameters, and final values; each by the API's name of it.
+// The columns of the table of experiments: fields, parameters, and final values, each by its name in the API.
 
 import { ask } from "../server/api.js";
 import { element, tags } from "./element.js";
@@ -28,7 +28,7 @@ const KNOWN = [
   column("curve", "NC1", "", (run) => spark(run.curve), "wide"),
   column("submitted", "Submitted", "created", (run) => time(run.created_at), "wide"),
   column("tags", "Tags", "", (run) => [run.archived ? element("span", { class: "tag archived" }, "archived") : null, ...tags(run.tags)], "wide"),
-  column("gap", "Gap to f*", "gap", (run) => number(run.values.gap), "number"),
+  column("gap", "Gap to prediction", "gap", (run) => number(run.values.gap), "number"),
   column("duration", "Duration", "duration", (run) => duration(run.values.duration), "number"),
   column("seeds", "Number of seeds", "seeds", (run) => run.values.seeds ?? "", "number"),
   column("priority", "Priority", "priority", (run) => run.values.priority, "number"),

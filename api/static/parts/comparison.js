@@ -2,7 +2,8 @@
 // The table predicted beside measured: for each quantity the seed with the largest gap, or all seeds.
 
 import { choice, element, fill, table } from "./element.js";
-import { number, words } from "./format.js";
+import { number } from "./format.js";
+import { facts } from "./prediction.js";
 
 /** @typedef {{ quantity: string, layer: string | null, seed: number | bigint, measured: number | null, predicted: number, gap: number | null }} Row */
 
@@ -31,7 +32,7 @@ const line = (row) => element("tr", {},
   [number(row.measured, 8), number(row.predicted, 8), number(row.gap)].map((text) => element("td", { class: "number" }, text)));
 
 export function comparison() {
-  const regime = element("p"), place = element("div"), notes = element("ul", { class: "quiet" });
+  const known = element("div"), place = element("div"), notes = element("ul", { class: "quiet" });
   /** @type {Row[]} */
   let rows = [];
   let seeds = "";
@@ -48,12 +49,12 @@ export function comparison() {
         : element("p", { class: "quiet" }, "No measurement with a prediction yet."));
   };
   return {
-    node: element("div", {}, regime, element("div", { class: "bar" }, seedChoice), place, notes),
-    /** @param {{ comparison?: Row[], prediction: { regime?: string, notes?: string[] } }} theory */
+    node: element("div", {}, known, element("div", { class: "bar" }, seedChoice), place, notes),
+    /** @param {{ comparison?: Row[], prediction: { notes?: string[] } }} theory */
     show({ comparison: found, prediction }) {
       rows = found ?? [];
       predicted = predictedOf(prediction);
-      fill(regime, `Regime: ${prediction.regime ? words(prediction.regime) : "unknown"}.`);
+      fill(known, facts(prediction));
       fill(notes, (prediction.notes ?? []).map((note) => element("li", {}, note)));
       fillTable();
     },

@@ -1,11 +1,11 @@
 // @ts-check
-// What every page is built of. Text is put in with every character of it seen (see json.js): there is no other way in.
+// Elements of pages. All text goes through here, with odd characters made visible (see json.js).
 
 import { hasInk, visible } from "../server/json.js";
 
 const READ_ALOUD = ["aria-label", "title", "placeholder"];
 
-/** @typedef {Node | string | number | bigint | boolean | null | undefined} Child what is null or undefined is left out */
+/** @typedef {Node | string | number | bigint | boolean | null | undefined} Child null and undefined are left out */
 /** @typedef {Child | (Child | Child[])[]} Children */
 
 /** @param {Children[]} children @returns {(Node | string)[]} */
@@ -36,7 +36,7 @@ export function element(tag, attributes = {}, ...children) {
 /** @param {Element} node @param {...Children} children */
 export const fill = (node, ...children) => node.replaceChildren(...shown(children));
 
-/** As `fill`; what is replaced does not take the keyboard's place with it. @param {Element} node @param {...Children} children */
+/** The same as `fill`, but the keyboard's focus is kept. @param {Element} node @param {...Children} children */
 export function refill(node, ...children) {
   const held = node.contains(document.activeElement) ? document.activeElement?.id : "";
   fill(node, ...children);

@@ -11,7 +11,7 @@ const RETRIED = ["failed", "cancelled"];
 /** @param {string} state */
 export const ended = (state) => ENDED.includes(state);
 
-/** @param {string} state Whether it can be asked to go on. */
+/** @param {string} state Whether a retry is possible. */
 export const retried = (state) => RETRIED.includes(state);
 
 /** @param {unknown} value @param {number} [digits] */

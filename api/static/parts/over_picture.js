@@ -27,7 +27,7 @@ export function lowerSubscripts(svg) {
   }
 }
 
-/** A click on an entry of a legend; what is hidden stays there, pale. @param {Element} svg @param {Set<string>} hidden
+/** Handles a click on an entry of a legend; a hidden curve's entry is kept, pale. @param {Element} svg @param {Set<string>} hidden
  * @param {(value: string) => void} toggle */
 export function hideByLegend(svg, hidden, toggle) {
   for (const mark of svg.querySelectorAll(".role-legend-label text, .role-legend-symbol path")) {

@@ -70,7 +70,7 @@ function zoomable(panel) {
 
 const NAMED = ["experiment", "shade", "depth", "layer", "metric"];
 
-/** Without what is called by one of the names. @param {VegaLite} picture @param {Set<string>} hidden */
+/** The picture without the parts of these names. @param {VegaLite} picture @param {Set<string>} hidden */
 function hide(picture, hidden) {
   for (const [name, rows] of Object.entries(picture.datasets ?? {})) {
     picture.datasets[name] = rows.filter((/** @type {any} */ row) => !NAMED.some((field) => hidden.has(row[field])));

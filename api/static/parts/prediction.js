@@ -7,6 +7,18 @@ import { bytes, duration, number, words } from "./format.js";
 
 const WAIT_MS = 300;
 
+/** What is known of the objective, as a list of facts: the predicted value by its name, whether it is the minimum, and the best known one; then `more`.
+ * @param {any} found @param {[string, import("./element.js").Child][]} [more] */
+export function facts(found, more = []) {
+  const { regime, objective, objective_name: name, threshold, global_minimum: global, better_known: better } = found;
+  /** @type {[string, import("./element.js").Child][]} */
+  const known = [["Regime", regime ? words(regime) : "unknown"]];
+  if (objective !== null && objective !== undefined) known.push([`Predicted objective, ${name}`, number(objective, 8)], ["Global minimum", { true: "yes", false: "no" }[String(global)] ?? "not known"]);
+  if (better) known.push(["Best known objective", `${number(better.objective, 8)} (${words(better.structure)}; ${better.source})`]);
+  if (threshold) known.push([`Threshold ${threshold.name}`, `${number(threshold.value)} (critical ${number(threshold.critical)})`]);
+  return element("dl", { class: "facts" }, [...known, ...more].map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))));
+}
+
 /** @param {any} needs as POST /estimate answers @returns {[string, import("./element.js").Child][]} */
 const needed = ({ memory_bytes: memory, memory_limit_bytes: limit, queue, seconds }) => (queue === null ? [] : [
   ["Memory", Number(memory) > Number(limit) ? element("strong", { class: "bad" }, `${bytes(Number(memory))}, the limit is ${bytes(Number(limit))}`) : bytes(Number(memory))],
@@ -22,14 +34,7 @@ export function prediction(signal, judged, name = "Prediction") {
   let timer;
   let latest = 0;
   const show = (/** @type {any} */ found, /** @type {any} */ needs) => {
-    const { regime, objective, threshold, global_minimum: global, notes } = found;
-    /** @type {[string, import("./element.js").Child][]} */
-    const facts = [["Regime", regime ? words(regime) : "unknown"], ["Predicted objective", number(objective, 8)]];
-    if (threshold) facts.push([`Threshold ${threshold.name}`, `${number(threshold.value)} (critical ${number(threshold.critical)})`]);
-    if (global !== null && global !== undefined) facts.push(["Global minimum", global ? "yes" : "no"]);
-    facts.push(...needed(needs));
-    fill(node, heading, element("dl", { class: "facts" }, facts.map(([key, value]) => element("div", {}, element("dt", {}, key), element("dd", {}, value)))),
-      element("ul", { class: "quiet" }, (notes ?? []).map((/** @type {string} */ note) => element("li", {}, note))));
+    fill(node, heading, facts(found, needed(needs)), element("ul", { class: "quiet" }, (found.notes ?? []).map((/** @type {string} */ note) => element("li", {}, note))));
   };
   signal.addEventListener("abort", () => clearTimeout(timer));
   return {

@@ -8,8 +8,8 @@ const AROUND = 12;
 /**
  * @param {string} label @param {number} height of a line in pixels
  * @param {(index: number) => HTMLTableRowElement} line
- * @param {(index: number) => string} mark what a line shows: one with the same mark stays, so that a click on it is not lost
- * @param {(first: number, last: number) => void} seen called with what is in sight
+ * @param {(index: number) => string} mark the content of a line: an element with the same mark is kept, so that a click on it is not lost
+ * @param {(first: number, last: number) => void} seen called with the range in sight
  */
 export function longTable(label, height, line, mark, seen) {
   const head = element("thead"), body = element("tbody");

@@ -6,11 +6,11 @@ import { SENT } from "./columns.js";
 import { ended } from "./format.js";
 
 const PAGE = 50, LARGEST_PAGE = 200;
-/** Every so many turns all of the first page is asked for, else only whether there is a newer experiment. */
+/** Turns after which the whole first page is fetched; in between only the newest experiment is looked at. */
 const WHOLE_TURN = 10;
 
 /** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result" | "error" | "attempt"> & { archived: boolean, values: Record<string, any>,
- *   curve?: { steps: number[], values: (number | null)[] } | null }} Run what is kept of an experiment */
+ *   curve?: { steps: number[], values: (number | null)[] } | null }} Run the stored part of an experiment */
 /** @typedef {{ cursor: string | null, limit: number, items: Run[], next: string | null }} Page */
 
 /** @param {Record<string, string>} filters and order, as the API has them @param {string[]} columns what is asked for @param {AbortSignal} signal */
@@ -36,7 +36,7 @@ export function runs(filters, columns, signal) {
     if (isComplete()) return Promise.resolve();
     return (loading ??= fetchPage(pages.at(-1)?.next ?? null, limit).then((page) => { pages.push(page); }).finally(() => { loading = null; }));
   };
-  /** Looks at a page again. What has moved on from it to the next one since stays; where nothing is left of it, all begins anew. */
+  /** Fetches a page again. Rows that have moved to the next page since are kept; if none is left of it, the list is reset. */
   const again = async (/** @type {Page} */ page) => {
     const fresh = await fetchPage(page.cursor, page.limit);
     const at = (/** @type {string | undefined} */ id, /** @type {Run[]} */ items) => items.findIndex((one) => one.id === id);

@@ -33,7 +33,7 @@ export function verdictList(verdicts) {
     meaning,
     element("details", {}, element("summary", {}, seeds.length === 1 ? `seed ${seeds[0].seed}` : "each seed"),
       element("ul", {}, seeds.map((one) => element("li", {}, `seed ${one.seed}: ${words(one.reached)}`,
-        one.gap === null || one.gap === undefined ? "" : `, objective ${number(one.gap)} (relative) above the predicted minimum`,
+        one.gap === null || one.gap === undefined ? "" : `, objective ${number(Math.abs(one.gap))} (relative) ${one.gap < 0 ? "below" : "above"} the predicted value`,
         one.note ? ` (${one.note})` : "")))))));
 }
 

@@ -69,7 +69,7 @@ export async function ask(path, options = {}) {
   }
 }
 
-/** A text is sent as it is: what a user has typed is for the server to judge.
+/** A text is sent unchanged: the server judges what a user has typed.
  * @param {string} method @param {string} path @param {unknown} [body] @param {Options} [options] */
 export const send = (method, path, body, options = {}) => ask(path, {
   ...options,
@@ -99,7 +99,7 @@ const event = (block) => Object.fromEntries(block.split("\n").map((line) => {
   return [line.slice(0, at), line.slice(at + 1).trim()];
 }));
 
-/** Server-sent events by fetch, since EventSource cannot send a token; goes on after `Last-Event-ID` by itself.
+/** Server-sent events by fetch, since EventSource cannot send a token; resumes after `Last-Event-ID` by itself.
  * @param {string} path @param {AbortSignal} signal @param {(type: string, data: any) => void} receive */
 export async function listen(path, signal, receive) {
   /** @type {string | undefined} */

@@ -25,7 +25,7 @@ const escaped = (odd) => odd.split("").map((unit) => `\\u${unit.charCodeAt(0).to
 
 /** Whether it joins letters or emoji, as in Persian and in families.
  * @param {string} text @param {number} at */
-const joins = (text, at) => /[\p{L}\p{M}\p{Extended_Pictographic}\ufe0f]$/u.test(text.slice(Math.max(0, at - 2), at))
+const joins = (text, at) => /^[\p{L}\p{M}\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f]$/u.test(Array.from(text.slice(Math.max(0, at - 2), at)).at(-1) ?? "")
   && /^[\p{L}\p{Extended_Pictographic}]/u.test(text.slice(at + 1, at + 3));
 
 /** The text with its odd characters written as JSON writes them. @param {string} text */

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from ncore.network.convolution.toom_cook import INPUTS, OUTPUTS, toom_cook
 
 TILED_SIZE = 8
-"""On 16 × 16 maps the traffic takes what the products gain."""
+"""Largest size of maps in tiles: on 16 × 16 the traffic costs what the products gain."""
 LEAST_CHANNELS = 128
 
 
