@@ -305,7 +305,7 @@ _adapter: TypeAdapter[AnySpec] = TypeAdapter(ExperimentSpec)
 
 def stored_spec(body: Any) -> AnySpec:
     """The spec of a row, which may be older than the rule that texts are plain: odd characters are replaced."""
-    return parse_spec(plain_texts(body))
+    return _checked(plain_texts(body))
 
 
 def parse_spec(body: Any) -> AnySpec:
@@ -321,6 +321,11 @@ def parse_spec(body: Any) -> AnySpec:
         raise SpecError([{"field": error.field, "message": error.message}]) from None
     except RecursionError:
         raise SpecError([{"field": "", "message": "is nested too deeply"}]) from None
+    return _checked(body)
+
+
+def _checked(body: Any) -> AnySpec:
+    """The spec in a JSON value."""
     if not isinstance(body, Mapping):
         raise SpecError([{"field": "", "message": f"must be an object; got {shortened(body)}"}])
     if _kind(body) is None:

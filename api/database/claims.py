@@ -8,6 +8,7 @@ this is its last attempt is trained alone, so that it takes no others with it in
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, true
@@ -118,11 +119,12 @@ def _others(session: Session, first: Experiment, kind: str) -> list[str]:
     )
     shared, workers = kin(spec), _workers(session, kind)
     shares = min(MOST_SHARES, max(FEWEST_SHARES, workers))
-    found = [
+    fit = (
         experiment_id
         for experiment_id, body in session.execute(query.limit(shares * most))
         if (other := _spec(body)) is not None and kin(other) == shared and most_together(other, on_gpu) >= fitting
-    ]
+    )
+    found = list(islice(fit, most * max(1, workers) - 1))  # a share of more would not be taken
     share = math.ceil((len(found) + 1) / max(1, workers))
     free = query.with_only_columns(Experiment.id).where(Experiment.id.in_(found)).with_for_update(skip_locked=True)
     return list(session.scalars(free.limit(min(most, share) - 1)))

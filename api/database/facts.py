@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from api.database.measurements import last_rows
 from api.database.tables import Experiment, Fact
-from ncore.series import metric_and_layer
+from ncore.series import key_of, metric_and_layer
 
 CONFIG, FINAL = "config.", "final."
 OWN_COLUMNS = ("name", "tags", "priority")
@@ -115,10 +116,32 @@ def as_row(experiment_id: str, fact: Values) -> Values:
     return {"experiment_id": experiment_id, "number": None, "text": None, "low": None, "high": None, **fact}
 
 
-def note_end(session: Session, experiment_id: str, verdicts: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the final values anew; those of an end before, which a retry has gone on from, are replaced."""
+def note_ends(session: Session, results: Mapping[str, Mapping[str, Any] | None], *, has_last: bool) -> None:
+    """Writes the final values of experiments anew; those of an end before a retry are replaced.
+
+    `has_last`: the results have the last measurement of every seed; else, and where there is none, it is read.
+    """
     is_of_end = Fact.name.startswith(FINAL) | (Fact.name == "verdict")
-    session.execute(delete(Fact).where(Fact.experiment_id == experiment_id, is_of_end))
-    found = of_end([values for _, _, values in last_rows(session, experiment_id)], verdicts)
-    if found:
-        session.connection().execute(insert(Fact), [as_row(experiment_id, fact) for fact in found])
+    session.execute(delete(Fact).where(Fact.experiment_id.in_(results), is_of_end))
+    rows = []
+    for experiment_id, result in results.items():
+        found = result or {}
+        last = _last(found) if has_last and found.get("final") else _read_last(session, experiment_id)
+        rows += [as_row(experiment_id, fact) for fact in of_end(last, found.get("verdict", ()))]
+    if rows:
+        session.connection().execute(insert(Fact), rows)
+
+
+def _last(result: Mapping[str, Any]) -> list[dict[str, float | None]]:
+    return [
+        {key_of(one["metric"], one["layer"]): _finite(one["value"]) for one in final["metrics"]}
+        for final in result["final"]
+    ]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _read_last(session: Session, experiment_id: str) -> list[dict[str, float | None]]:
+    return [values for _, _, values in last_rows(session, experiment_id)]

@@ -162,12 +162,14 @@ def finish(session: Session, ends: Mapping[str, End]) -> set[str]:
         _each(session, some, ("status", "result", "error", "summary"), lease_until=None, eta_seconds=None, **ended)
     columns = (Experiment.id, Experiment.worker, Experiment.last_seq)
     rows = {row.id: row for row in session.execute(select(*columns).where(Experiment.id.in_(own)))}
+    measured = {}
     for experiment_id, end in own.items():
         event = end.status if end.status in ENDED else "given back"
         row, detail = rows[experiment_id], end.detail or end.error
         journal.write(session, experiment_id, event, attempt=end.attempt, worker=row.worker, detail=detail)
         if end.status in ENDED and row.last_seq:
-            facts.note_end(session, experiment_id, (end.result or {}).get("verdict", ()))
+            measured[experiment_id] = end.result
+    facts.note_ends(session, measured, has_last=True)
     return set(own)
 
 
@@ -309,7 +311,8 @@ def _requeue(session: Session, lost: ColumnElement[bool], cause: str) -> int:
 def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, list[str]]:
     """Queued experiments without a recent wake-up call, by kind of worker, in the order of `claim`.
 
-    Kinds of workers that are `called` already are left out: any call wakes a worker for any row.
+    Of the first WAKE_UPS in each queue: while those have had their calls, what is behind them needs none. Kinds of
+    workers that are `called` already are left out: any call wakes a worker for any row.
     A call of the future was sent before the clock was set back, and counts as none.
     """
     # read once: the database would ask this process for its clock at every row
@@ -320,14 +323,13 @@ def to_send_again(session: Session, called: Collection[str] = ()) -> dict[str, l
         kind = queue_of(session, queue)
         if kind in called:
             continue
-        query = (
-            select(Experiment.id)
+        first = (
+            select(Experiment.id, lately.is_(True).label("lately"))
             .where(Experiment.status == "queued", Experiment.queue == queue, VISIBLE)
-            .where(or_(Experiment.sent_at.is_(None), ~lately))
             .order_by(*IN_ORDER)
             .limit(WAKE_UPS)
         )
-        due.setdefault(kind, []).extend(session.scalars(query))
+        due.setdefault(kind, []).extend(row.id for row in session.execute(first) if not row.lately)
     return due
 
 
@@ -366,8 +368,8 @@ def _changed(session: Session, change: Update, event: str, detail: str | None = 
     """The rows that the change has changed, each with a line in its log."""
     columns = (Experiment.id, Experiment.attempt, Experiment.worker, Experiment.last_seq, Experiment.result)
     rows = session.execute(change.returning(*columns).execution_options(synchronize_session=False)).all()
-    for experiment_id, attempt, worker, last_seq, result in rows:
+    for experiment_id, attempt, worker, *_ in rows:
         journal.write(session, experiment_id, event, attempt=attempt, worker=worker, detail=detail)
-        if event in ENDED and last_seq:
-            facts.note_end(session, experiment_id, (result or {}).get("verdict", ()))
+    if event in ENDED:
+        facts.note_ends(session, {one.id: one.result for one in rows if one.last_seq}, has_last=False)
     return [experiment_id for experiment_id, *_ in rows]

@@ -11,13 +11,14 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from ncore.client.bodies import Given, body_of, sweep_body
 from ncore.client.resources import Experiment, Sweep
 from ncore.client.transport import ApiError, NotReached, Transport
+
+if TYPE_CHECKING:
+    import httpx
 
 NEWEST = 10
 """Experiments that a notebook shows of a service."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import httpx
 import orjson
 
 from ncore.client.transport import ApiError, NotReached
@@ -88,6 +87,8 @@ class Resource(ABC):
 
     def _repr_html_(self) -> str:
         """Name and state, with the curves so far; only those while the service is away."""
+        import httpx
+
         title = html.escape(self.data["name"] or self.id)
         head = f"<p><b>{title}</b> ({self.noun} <code>{self.id}</code>): {html.escape(self.state)}</p>"
         try:
@@ -163,6 +164,8 @@ class Experiment(Resource):
 
         A stream that breaks off is resumed where it was, without a gap or a repeat. Raises ApiError, NotReached.
         """
+        import httpx
+
         transport = self._client.transport
         until = time.monotonic() + transport.patience_seconds
         while True:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
+if TYPE_CHECKING:  # imported where a request is made: a tenth of a second that `ncore run` does without
+    import httpx
 
 RETRY_SECONDS = 0.3
 
@@ -39,6 +40,8 @@ class Transport:
 
     def send(self, method: str, path: str, *, repeatable: bool | None = None, **options: Any) -> httpx.Response:
         """The answer; GET is repeatable, others only where said. Raises ApiError for a refusal, NotReached."""
+        import httpx
+
         repeatable = method == "GET" if repeatable is None else repeatable
         until = time.monotonic() + (self.patience_seconds if repeatable else 0.0)
         while True:
@@ -70,6 +73,8 @@ class Transport:
 
     def save(self, path: str, target: Path, params: Mapping[str, Any] | None = None) -> Path:
         """Writes an answer of any size to a file, which is there only once it is whole. Raises as `send` does."""
+        import httpx
+
         part = target.with_name(f"{target.name}.part")
         until = time.monotonic() + self.patience_seconds
         while True:
@@ -84,6 +89,8 @@ class Transport:
 
     def wait_a_little(self, error: httpx.TransportError, until: float) -> None:
         """Before the next try. Raises NotReached when there is none: too late, or nothing has ever been here."""
+        import httpx
+
         is_absent = isinstance(error, httpx.ConnectError) and not self._was_reached
         if is_absent or time.monotonic() > until:
             raise NotReached(f"no service answers at {self.url} ({error}); start one with `ncore up`") from error
@@ -102,6 +109,7 @@ def is_loopback(host: str) -> bool:
 
 def _http_client(url: str, token: str | None, timeout_seconds: float) -> httpx.Client:
     """The environment's proxies are for other machines, never for this one. Raises ValueError."""
+    import httpx
 
     headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
     try:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ncore.metrics.arrays import as_features, as_labels, as_weight
 from ncore.metrics.asked import Asked, Classes, as_floats
+from ncore.metrics.chunks import chunk_rows
 from ncore.metrics.level import level_metrics
-from ncore.metrics.samples import chunk_rows
 from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import ClassMeans, ClassStatistics
 from ncore.metrics.sums import ClassSums, add_by_class
@@ -42,6 +42,7 @@ class Accumulator:
             raise ValueError(f"classes is {classes!r}, must be a whole number ≥ 1")
         self.counts = torch.zeros(self.classes, dtype=torch.int64)
         self._begun = False
+        self._has_all = False
         self._known: ClassMeans | None = None
 
     def update(self, features: Any, labels: Any) -> None:
@@ -55,28 +56,31 @@ class Accumulator:
         self.add(x, y)
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """The same as `update`, for tensors that have been checked."""
+        """As `update`, of tensors that are known to be right."""
+        if not self._begun:
+            self._begin(x)
+        self._known = None
+        self._sums.add(x, y)
         size = chunk_rows(x, x.shape[1])
         for part, labels in zip(x.split(size), y.split(size), strict=True):
             self._add_chunk(part, labels)
 
     def _add_chunk(self, x: Tensor, y: Tensor) -> None:
-        if not self._begun:
-            self._begin(x)
-        self._known = None
         rows = self._space.take("rows", x.shape).copy_(x)
         points = torch.index_select(self._anchors, 0, y, out=self._space.take("points", x.shape))
         self._anchor(rows, y, points)
         torch.sub(rows, points, out=points)
         self._scatter.add(points)
         add_by_class(self._squares, y, torch.linalg.vector_norm(points, dim=1).square())
-        self._sums.add(rows, y)
         self.counts.index_add_(0, y, torch.ones_like(y))  # bincount would wait for a GPU
 
     def _anchor(self, rows: Tensor, y: Tensor, points: Tensor) -> None:
         """Takes the first sample of each class that is new as its anchor, in `points` too."""
+        if self._has_all:
+            return
         new = (self.counts == 0)[y]
         if new.device.type == "cpu" and not bool(new.any()):  # a GPU is not waited for
+            self._has_all = bool(self.counts.all())
             return
         places = torch.arange(len(y), device=y.device)
         first = torch.full_like(self.counts, len(y)).scatter_reduce_(0, y, places, "amin")

@@ -80,7 +80,7 @@ def _measured(
     scatter = Scatter(x.shape[1], x.device) if asked.needs_scatter else None
     decisions = None
     if w is not None:
-        decisions = Decisions(samples.class_means, w, None if b is None else b * factor)
+        decisions = Decisions(samples.class_means, w, None if b is None else b * factor, x.dtype)
     statistics = samples.survey(decisions, scatter)
     values = level_metrics(statistics, w)
     if decisions is not None:

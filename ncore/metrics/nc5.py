@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ncore.metrics.samples import chunk_rows
+from ncore.metrics.chunks import chunk_rows
 from ncore.metrics.statistics import ClassStatistics, power_of_two
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ncore.metrics.chunks import chunk_rows, part_rows
 from ncore.metrics.statistics import ClassMeans, ClassStatistics
 from ncore.metrics.sums import ClassSums, add_by_class
 from ncore.metrics.workspace import Workspace
@@ -16,15 +17,6 @@ from ncore.metrics.workspace import Workspace
 if TYPE_CHECKING:
     from ncore.metrics.nc4 import Decisions
     from ncore.metrics.scatter import Scatter
-
-CHUNK_NUMBERS = 2**18
-"""Numbers that are turned into float64 at a time: 512 rows of 512 stay near a core."""
-CHUNK_NUMBERS_GPU = 2**25
-
-
-def chunk_rows(like: Tensor, numbers: int) -> int:
-    """Rows of `numbers` numbers each that are taken at a time."""
-    return max(16, (CHUNK_NUMBERS_GPU if like.is_cuda else CHUNK_NUMBERS) // numbers)
 
 
 class Samples:
@@ -37,8 +29,7 @@ class Samples:
     @cached_property
     def class_means(self) -> ClassMeans:
         total = ClassSums(self.classes, self.features)
-        for rows, labels in self._chunks():
-            total.add(rows, labels)
+        total.add(self.features, self.labels)
         return ClassMeans.of(total, self.counts)
 
     @property
@@ -52,32 +43,49 @@ class Samples:
 
     def survey(self, decisions: Decisions | None, scatter: Scatter | None = None) -> ClassStatistics:
         """The statistics; in the same pass `decisions` looks at every sample, and `scatter` takes h − h̄_y in."""
-        means, space = self.class_means, Workspace(self.features.device)
-        inverse, exact = means.inverse, means.exact_inverse
-        squares, projected = inverse.new_zeros(self.classes), inverse.new_zeros(())
-        for rows, labels in self._chunks(0 if decisions is None else decisions.numbers):
-            rows.sub_(torch.index_select(means.high, 0, labels, out=space.take("means", rows.shape)))
-            lengths = torch.linalg.vector_norm(rows, dim=1)
+        means = self.class_means
+        squares, projected = means.high.new_zeros(self.classes), means.high.new_zeros(())
+        around = _Around(means, scatter)
+        for x, labels in self._parts(0 if decisions is None else decisions.numbers):
+            lengths, products = around.take(x, labels)
             add_by_class(squares, labels, lengths.square())
-            # the long side last: half the time of (n, d) @ (d, r)
-            products = torch.mm(inverse, rows.mT, out=space.take("products", (len(inverse), len(rows))))
-            flat = (products if exact is inverse else exact @ rows.mT).view(-1)
+            flat = products.view(-1)
             projected += flat @ flat
-            if scatter is not None:
-                scatter.add(rows)
             if decisions is not None:
-                decisions.look(rows, labels, lengths, products)
-        return means.statistics(self.counts, squares, projected, means.low)
+                decisions.look(x, labels, lengths, products)
+        return means.statistics(self.counts, squares, projected if around.exact is None else around.exact, means.low)
 
-    def _chunks(self, scores: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """A float64 copy of some rows, which is overwritten by the next one, and their labels.
-
-        Fewer rows where each has many scores, but never so few that products with a large matrix only read it.
-        """
-        size = chunk_rows(self.features, self.features.shape[1])
+    def _parts(self, scores: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features and labels of some rows: fewer where each has many scores, but not so few that to begin costs."""
+        size = part_rows(self.features)
         if scores:
             size = min(size, max(256, chunk_rows(self.features, scores)))
-        size = min(size, len(self.features))
-        copy = self.features.new_empty(size, self.features.shape[1], dtype=torch.float64)
-        for part, labels in zip(self.features.split(size), self.labels.split(size), strict=True):
-            yield copy[: len(part)].copy_(part), labels
+        return zip(self.features.split(size), self.labels.split(size), strict=True)
+
+
+class _Around:
+    """Samples around their class means, in float64 a chunk at a time."""
+
+    def __init__(self, means: ClassMeans, scatter: Scatter | None) -> None:
+        self.means, self.scatter = means, scatter
+        self.space = Workspace(means.high.device)
+        self.exact = None if means.exact_inverse is means.inverse else means.high.new_zeros(())
+        """Σ‖C⁺(h − h̄_y)‖² by `exact_inverse`, where it is not the same as `inverse`."""
+
+    def take(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """‖h − h̄_y‖ (n,) and C⁺(h − h̄_y) (r, n), overwritten by the next ones, of features (n, d)."""
+        inverse, size = self.means.inverse, chunk_rows(x, x.shape[1])
+        lengths = self.space.take("lengths", labels.shape)
+        products = self.space.take("products", (len(inverse), len(x)))
+        for first in range(0, len(x), size):
+            chunk = slice(first, first + size)
+            rows = self.space.take("rows", x[chunk].shape).copy_(x[chunk])
+            rows -= torch.index_select(self.means.high, 0, labels[chunk], out=self.space.take("means", rows.shape))
+            torch.linalg.vector_norm(rows, dim=1, out=lengths[chunk])
+            # the long side last: half the time of (n, d) @ (d, r)
+            torch.mm(inverse, rows.mT, out=products[:, chunk])
+            if self.exact is not None:
+                self.exact += (self.means.exact_inverse @ rows.mT).square().sum()
+            if self.scatter is not None:
+                self.scatter.add(rows)
+        return lengths, products

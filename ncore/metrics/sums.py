@@ -1,7 +1,7 @@
 """Sums that lose nothing: a number is held as the unevaluated sum of two of float64, the larger one first.
 
 The metrics look at small differences of class means. A mean with an error of one unit in its last place would decide
-them; so sums over classes are exact to some 90 bits, whatever the order of the samples and their division in batches.
+them; so sums over classes are exact to some 80 bits, whatever the order of the samples and their division in batches.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from ncore.metrics.chunks import chunk_rows, part_rows
 from ncore.metrics.workspace import Workspace
 
 SPLITTER = 2.0**27 + 1
@@ -44,16 +45,11 @@ class ClassSums:
         self.low = torch.zeros_like(self.high)
         self._space = Workspace(like.device)
 
-    def add(self, rows: Tensor, labels: Tensor) -> None:
-        """Adds float64 rows (n, d), which are overwritten."""
-        buffer = self._space.take("high", rows.shape)
-        largest = torch.abs(rows, out=buffer).amax(0)
-        exponent = torch.frexp(largest).exponent + math.ceil(math.log2(len(rows))) + 1
-        # what is left of a number after adding and taking away so large a one is a multiple of the latter's last bit:
-        # sums of n such multiples are exact
-        shift = torch.exp2(exponent.clamp(-900, 1020).double()) * 1.5
-        torch.add(rows, shift, out=buffer).sub_(shift)
-        self._add_parts(buffer, rows.sub_(buffer), labels)
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Adds features (n, d) of any float type."""
+        size = part_rows(features)
+        for part, of_part in zip(features.split(size), labels.split(size), strict=True):
+            self._add_part(part, of_part)
 
     def merge(self, other: ClassSums) -> None:
         self.high, error = two_sum(self.high, other.high.to(self.high.device))
@@ -65,22 +61,35 @@ class ClassSums:
         few.high, few.low = self.high[classes], self.low[classes]
         return few
 
-    def _add_parts(self, high: Tensor, low: Tensor, labels: Tensor) -> None:
-        """`high` sums exactly, `low` is small."""
+    def _add_part(self, x: Tensor, labels: Tensor) -> None:
+        """Sums multiples of one number of each column, which is exact, and what is left of each x, which is small."""
         if len(self.high) <= len(labels) or labels.device.type != "cpu":  # to ask which there are, a GPU is waited for
             touched = torch.arange(len(self.high), device=labels.device)
         else:
             touched, labels = torch.unique(labels, return_inverse=True)
-        sums = self._space.take("sums", (len(touched), high.shape[1])).zero_()
-        add_by_class(sums, labels, high)
-        total, error = two_sum(self.high[touched], sums)
-        add_by_class(error, labels, low)
-        self.high[touched] = total
-        self.low[touched] += error
+        shift, size = _shift(x), chunk_rows(x, x.shape[1])
+        sums, rests = self._space.take("sums", (2, len(touched), x.shape[1])).zero_()
+        for chunk, of_chunk in zip(x.split(size), labels.split(size), strict=True):
+            rest = self._space.take("rest", chunk.shape).copy_(chunk)
+            high = torch.add(rest, shift, out=self._space.take("high", chunk.shape)).sub_(shift)
+            add_by_class(sums, of_chunk, high)
+            add_by_class(rests, of_chunk, rest.sub_(high))
+        self.high[touched], error = two_sum(self.high[touched], sums)
+        self.low[touched] += error.add_(rests)
 
     def means(self, counts: Tensor) -> tuple[Tensor, Tensor]:
         """The class means (K, d), high and low; NaN for a class without samples."""
         return quotient(self.high, self.low, counts[:, None].double())
+
+
+def _shift(x: Tensor) -> Tensor:
+    """For each column of x (n, d) a number (d,) so large that x + it − it is a multiple of its last bit.
+
+    Sums of n such multiples are exact.
+    """
+    largest = torch.maximum(x.amax(0), -x.amin(0)).double()
+    exponent = torch.frexp(largest).exponent + math.ceil(math.log2(len(x))) + 1
+    return torch.exp2(exponent.clamp(-900, 1020).double()) * 1.5
 
 
 def quotient(high: Tensor, low: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +113,7 @@ def centred(high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
     low = low - low[:1] + error
     total = ClassSums(1, high)
     labels = torch.zeros(len(high), dtype=torch.int64, device=high.device)
-    total.add(high.clone(), labels)
+    total.add(high, labels)
     total.low += low.sum(0)
     mean, rest = quotient(total.high, total.low, high.new_full((), len(high)))
     high, error = two_sum(high, -mean)

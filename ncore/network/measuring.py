@@ -166,7 +166,7 @@ class NetworkMeasurer:
             seen.statistics.setdefault(layer, statistics)
             yield
             if is_last:
-                decisions = Decisions(accumulator.class_means, weight, bias)
+                decisions = Decisions(accumulator.class_means, weight, bias, found[layer].dtype)
                 yield from self._look(network, data, data.labellings[suffix], accumulator, decisions)
                 values["nc4"] = decisions.share(statistics)
                 if self._scatter(data.labellings[suffix], data, weight) is not None:
@@ -199,7 +199,7 @@ class NetworkMeasurer:
             x, some = network.features(images, (last,))[0][last], labels[rows]
             deviations = sums.deviations(x, some)
             lengths = torch.linalg.vector_norm(deviations, dim=1)
-            decisions.look(deviations, some, lengths, sums.class_means.inverse @ deviations.mT)
+            decisions.look(x, some, lengths, sums.class_means.inverse @ deviations.mT)
             yield
 
     def _outside(self, network: Network, ood: Images, seen: Seen) -> Generator[None, None, dict[Series, Tensor]]:
