@@ -17,8 +17,8 @@ class Miss(NamedTuple):
 
 _TO_MEMORY = (
     "X leaves the caches between the last two sizes (3 MB, then 32 MB, as large as the last cache), and a step reads "
-    "or writes it four times; in place on one thread this machine goes through 177 GB/s of an array of 3 MB and 43 GB/s "
-    "of one of 32 MB, which alone adds 0.6 to an exponent. The arithmetic is linear"
+    "or writes it four times; in place on one thread this machine goes through 177 GB/s of an array of 3 MB and 43 "
+    "GB/s of one of 32 MB, which alone adds 0.6 to an exponent. The arithmetic is linear"
 )
 
 MISSES: dict[str, Miss] = {

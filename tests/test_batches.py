@@ -81,11 +81,10 @@ ALIKE = {
         {"model__activation": "relu", "model__widths": [6, 5], "regularization__weights": 0.001 * i} for i in range(4)
     ],
     "smoothing": [{"loss": {"kind": "cross_entropy", "label_smoothing": 0.02 * i}} for i in range(4)],
-    "temperature": [
-        {"loss": "cross_entropy", "model__normalized": True, "model__temperature": 1 + i}
-        | {"optimizer__learning_rate": 1 + i}
-        for i in range(4)
-    ],
+    "focal": [{"loss": {"kind": "focal", "gamma": 0.7 * i}, "optimizer__learning_rate": 0.3} for i in range(17)],
+    "focal, two levels": [{"loss": {"kind": "focal", "gamma": 0.5 + i}, "model__widths": [6, 5]} for i in range(4)],
+    "temperature": [{"loss": "cross_entropy", "model__normalized": True, "model__temperature": 1 + i,
+                     "optimizer__learning_rate": 1 + i} for i in range(4)],
     "a fixed classifier": [{"model__classifier": "etf", "model__classifier_norm": 1 + i / 4} for i in range(4)],
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
@@ -74,6 +74,11 @@ class Loss(Part):
     @abstractmethod
     def residual(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         """The derivative of each sample's data term by its logits."""
+
+    @classmethod
+    def together(cls, losses: Sequence[Loss]) -> Loss:
+        """One loss for replicas (S, K, C) of which each has its own; by default they differ in the targets at most."""
+        return losses[0]
 
     def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:  # noqa: ARG002
         """Operations that turn a buffer of logits (…, K, C) into the residual, in place; `bound` has the arithmetic."""
@@ -199,10 +204,32 @@ class Focal(Loss):
 
         return Profile(classes, value, slope, convex=gamma == 0)
 
+    @classmethod
+    def together(cls, losses: Sequence[Loss]) -> Loss:
+        import torch
+
+        gammas = [loss.gamma for loss in losses if isinstance(loss, Focal)]
+        if len(set(gammas)) == 1:
+            return losses[0]
+        return cls._of_replicas(torch.tensor(gammas, dtype=torch.float64)[:, None, None])
+
+    @classmethod
+    def _of_replicas(cls, gamma: Tensor) -> Focal:
+        return cls.model_construct(gamma=gamma)  # type: ignore[arg-type] # one for each
+
+    def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:
+        gamma = self._power(logits)  # where the logits are, before a step is recorded for a GPU
+        placed = self if isinstance(gamma, int | float) else self._of_replicas(gamma)
+        return super(Focal, placed).operations(bound, logits, targets)
+
+    def _power(self, like: Tensor) -> float | Tensor:
+        """γ, of replicas each one's own (S, 1, 1)."""
+        return self.gamma if isinstance(self.gamma, int | float) else self.gamma.to(like)
+
     def values(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         log_shares = logits.log_softmax(dim)
-        miss = (log_shares.exp() * (1 - targets)).sum(dim)  # 1 − p, with its digits where p is near 1
-        return -(miss**self.gamma) * (targets * log_shares).sum(dim)
+        miss = (log_shares.exp() * (1 - targets)).sum(dim, keepdim=True)  # 1 − p, with its digits where p is near 1
+        return (-(miss ** self._power(miss)) * (targets * log_shares).sum(dim, keepdim=True)).squeeze(dim)
 
     def residual(self, logits: Tensor, targets: Tensor, dim: int) -> Tensor:
         """[q^g − g p q^{g−1} log p] (softmax z − y) with q = 1 − p."""
@@ -211,7 +238,8 @@ class Focal(Loss):
         miss = (shares * (1 - targets)).sum(dim, keepdim=True)
         log_p = (targets * log_shares).sum(dim, keepdim=True)
         per_miss = (log_p / miss).where(miss > 0, -1.0)  # log p/q tends to −1
-        factor = miss**self.gamma * (1 - self.gamma * log_p.exp() * per_miss)
+        gamma = self._power(miss)
+        factor = miss**gamma * (1 - gamma * log_p.exp() * per_miss)
         return factor * (shares - targets)
 
 

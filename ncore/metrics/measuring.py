@@ -17,8 +17,6 @@ from ncore.metrics.scatter import Scatter
 from ncore.metrics.statistics import power_of_two
 
 EXTREME = 1e-60
-MOST_CLASSES = 2**31
-"""A label beyond is a hash or an overflow, not the number of a class."""
 
 
 def measure(
@@ -55,8 +53,6 @@ def measure(
     y = as_labels(labels, x, None if w is None else len(w))
     asked = Asked.of(classes, ood, weight_decay, feature_decay, margin, x, weight=w is not None)
     number = len(w) if w is not None else int(y.max()) + 1
-    if number > MOST_CLASSES and asked.classes == "all":
-        raise ValueError(f'labels has values up to {number - 1}, must be below 2^31 (any value with classes="present")')
     values: dict[str, Tensor] = {}
     if asked.classes == "present":
         present, y = torch.unique(y, return_inverse=True)

@@ -23,6 +23,8 @@ FORMS: dict[str, Callable[[Path, int], Contents]] = {
     ".parquet": tables.parquet,
 }
 """How a file is read, by the end of its name."""
+MOST_CLASSES = 2**31
+"""A label beyond is a hash or an overflow, not the number of a class."""
 ZIP, HEADER = b"PK", slice(8, 9)
 """How an archive begins; where the header of safetensors begins."""
 
@@ -56,6 +58,10 @@ class SavedFeatures:
             except ValueError as error:
                 raise UnreadableError(f"{self.name}: {'' if layer is None else f'{layer}: '}{error}") from None
             found |= {(metric, layer): value for metric, value in values.items()}
+        largest = int(self.labels.max())
+        if largest >= MOST_CLASSES and classes == "all":
+            message = f'labels has values up to {largest}, must be below 2^31 (any value with classes="present")'
+            raise UnreadableError(f"{self.name}: {message}")
         if bool((self.labels == self.labels[0]).all()):
             raise UnreadableError(f"{self.name}: labels: all are {int(self.labels[0])}, must be of two or more classes")
         return found

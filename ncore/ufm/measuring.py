@@ -25,6 +25,7 @@ from ncore.spec import UfmSpec
 from ncore.ufm.batch import Batch
 from ncore.ufm.start import class_targets
 from ncore.ufm.steps import tangent
+from ncore.ufm.together import loss_of
 
 VANISHED = 1e-2
 """A sample has vanished when its last features are shorter than this share of the root mean square length."""
@@ -60,13 +61,14 @@ class UfmMeasurer:
     """
 
     def __init__(self, batch: Batch, specs: Sequence[UfmSpec]) -> None:
-        self.spec, self.loss = specs[0], specs[0].criterion
+        self.spec = specs[0]
         self.batch = batch
         self.classes = self.spec.model.classes
         self.replicas = len(specs)
         largest = max(tensor.numel() for tensor in batch.named().values())
         self.slots = max(1, min(MAX_SLOTS, MEASURED_NUMBERS // largest))
         specs = list(specs) * self.slots
+        self.loss = loss_of(specs)
         self._state = _float64(batch, self.slots)
         self.counts = self._per_replica([spec.model.class_sizes for spec in specs])
         self.samples = self.counts.sum(-1)

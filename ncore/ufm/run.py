@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ncore.geometry import kept_steps
 from ncore.graphs import Capture, Repeated, capture_for
+from ncore.kinds.losses import Loss
 from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec
@@ -33,7 +34,7 @@ from ncore.ufm.operations import (
 )
 from ncore.ufm.start import make_start
 from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized, build_one_layer
-from ncore.ufm.together import VELOCITY
+from ncore.ufm.together import VELOCITY, loss_of
 
 CHUNK = 64
 """Steps between two looks at the clock and at whether the numbers are still finite; on a GPU, those of a graph."""
@@ -183,14 +184,14 @@ class UfmRun:
         if any(rate.need_velocities for rate in rates):
             self._velocities = {name: torch.zeros_like(theta) for name, theta in trained.trained().items()}
         programs = []
-        for i, ((_, batch), rate) in enumerate(zip(parts, rates, strict=True)):
+        for i, ((specs, batch), rate) in enumerate(zip(parts, rates, strict=True)):
             whole = batch.columns.ndim == 3
             velocities = {name: v if whole else v[i] for name, v in self._velocities.items()}
-            programs.append(self._program(Program(batch, rate, operations, velocities)))
+            programs.append(self._program(Program(batch, rate, operations, velocities), loss_of(specs)))
         return programs
 
-    def _program(self, program: Program) -> Program:
-        model, loss = self.spec.model, self.spec.criterion
+    def _program(self, program: Program, loss: Loss) -> Program:
+        model = self.spec.model
         if model.normalized:
             build_normalized(program, loss, model.classes)
         elif self.spec.linear_mse:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ncore.kinds.losses import Loss
 from ncore.spec import NetworkSpec, UfmSpec
 
 if TYPE_CHECKING:
@@ -42,13 +43,19 @@ def kin(spec: UfmSpec | NetworkSpec) -> dict[str, Any] | None:
     return {
         "seeds": len(spec.seeds),
         "model": model,
-        "loss": spec.criterion.model_dump(exclude={"label_smoothing"}),
+        "loss": spec.criterion.model_dump(exclude={"label_smoothing", "gamma"}),
         "optimizer": spec.optimizer.model_dump(exclude=APART["optimizer"]),
         "sample_free": spec.sample_free,
         "measure": spec.measure.model_dump(),
         "precision": spec.precision,
         "device": spec.device,
     }
+
+
+def loss_of(specs: Sequence[UfmSpec]) -> Loss:
+    """The loss of replicas that are trained together, one spec each."""
+    losses = [spec.criterion for spec in specs]
+    return losses[0].together(losses)
 
 
 def split(state: Mapping[str, Tensor], replicas: Sequence[int]) -> list[dict[str, Tensor]]:
