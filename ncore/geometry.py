@@ -33,7 +33,7 @@ KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
 
 @dataclass(frozen=True)
 class Shape:
-    """A matrix of the geometry at a step, in float64, and singular values, largest first.
+    """A matrix of the geometry at a step, in float64, and singular values, largest first; maybe of several runs (S, …).
 
     The name of a level: H̄ᵀH̄ (K × K) and the singular values of H̄. `W`: W Wᵀ and those of W. `W H`: itself, W H̄.
     """
@@ -64,12 +64,12 @@ class SingularValues(BaseModel):
 
 
 def shapes_of(means: Mapping[str, Array], weight: Array, last: str) -> list[Shape]:
-    """The geometry of class means (d, K) by level, and of `weight` (K, d), which meets the level `last`.
+    """The geometry of class means (…, d, K) by level, and of `weight` (…, K, d), which meets the level `last`.
 
     `W H` is left out where the means of that level are not given.
     """
-    found = [Shape(level, one.T @ one, _singular_values(one)) for level, one in means.items()]
-    found.append(Shape("W", weight @ weight.T, _singular_values(weight)))
+    found = [Shape(level, np.swapaxes(one, -1, -2) @ one, _singular_values(one)) for level, one in means.items()]
+    found.append(Shape("W", weight @ np.swapaxes(weight, -1, -2), _singular_values(weight)))
     if last in means:
         product = weight @ means[last]
         found.append(Shape("W H", product, _singular_values(product)))
@@ -131,17 +131,34 @@ def kept_steps(measured: Sequence[int], seeds: int, classes: int, outputs: int, 
     return frozenset(measured[place] for place in places)
 
 
-def packed(means: Mapping[str, Array], weight: Array, last: str) -> bytes | None:
-    """The geometry as bytes of safetensors, which `unpacked` reads; None where not all is finite."""
-    from safetensors.numpy import save
+def packed(means: Mapping[str, Array], weights: Array, last: str) -> list[bytes | None]:
+    """The geometry of each of several runs, of class means (S, d, K) by level and weights (S, K, d), as bytes of
+    safetensors, which `unpacked` reads; None where not all is finite.
 
-    if not all(bool(np.isfinite(one).all()) for one in (*means.values(), weight)):
-        return None
-    tensors = {}
-    for i, one in enumerate(shapes_of(means, weight, last)):
-        tensors[f"{i} {one.name}"] = one.matrix
-        tensors[str(i)] = one.singular_values
-    return save({name: np.ascontiguousarray(one) for name, one in tensors.items()})
+    Written here, all at once, since it is done between the steps of runs that take a tenth of a second.
+    """
+    finite = np.all([np.isfinite(one).all(axis=(1, 2)) for one in (*means.values(), weights)], axis=0)
+    if not finite.all():
+        means = {level: np.where(finite[:, None, None], one, 0) for level, one in means.items()}
+        weights = np.where(finite[:, None, None], weights, 0)
+    arrays = dict[str, Array]()
+    for i, shape in enumerate(shapes_of(means, weights, last)):
+        arrays |= {f"{i} {shape.name}": shape.matrix, str(i): shape.singular_values}
+    head = _header({name: one.shape[1:] for name, one in arrays.items()})
+    return [
+        b"".join((head, *(one[run].tobytes() for one in arrays.values()))) if is_finite else None
+        for run, is_finite in enumerate(finite)
+    ]
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """What stands before the numbers of tensors in float64, one behind the other."""
+    header, end = dict[str, Any](), 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 8 * math.prod(shape)
+        header[name] = {"dtype": "F64", "shape": shape, "data_offsets": [begin, end]}
+    described = orjson.dumps(header)
+    return len(described).to_bytes(8, "little") + described
 
 
 def unpacked(data: bytes) -> list[Shape]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load, save_file
 from sqlalchemy import func, select
 
 from api.database import claims, parts, sessions
@@ -122,8 +122,8 @@ def test_neither_pieces_nor_a_batch_nor_a_checkpoint_change_a_byte():
 @pytest.mark.parametrize("seeds", [1, 30, 1000])
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_what_is_kept_is_bounded_and_has_the_first_and_the_last_step(classes, seeds, levels):
-    means = {f"h{j + 1}": np.eye(classes) for j in range(levels)}
-    size = seeds * len(packed(means, np.eye(classes), f"h{levels}"))
+    means = {f"h{j + 1}": np.eye(classes)[None] for j in range(levels)}
+    size = seeds * len(packed(means, np.eye(classes)[None], f"h{levels}")[0])
     for points in (2, 49, 3000):
         due = measuring_steps(10_000, points, "log")
         kept = sorted(kept_steps(due, seeds, classes, classes, levels))
@@ -136,10 +136,24 @@ def test_what_is_kept_is_bounded_and_has_the_first_and_the_last_step(classes, se
     assert not kept_steps([0, 1], 1, 101, 101, 1)
 
 
-def test_numbers_that_are_not_finite_are_not_kept():
-    for bad in (np.nan, np.inf):
-        assert packed({"h1": np.array([[1.0, bad]])}, np.eye(2), "h1") is None
-        assert packed({"h1": np.eye(2)}, np.array([[1.0, bad]]), "h1") is None
+def test_what_is_packed_is_read_by_the_library_of_its_form():
+    means, weight = {"h1": np.arange(12.0).reshape(4, 3), "h2": np.eye(5, 3)}, np.ones((3, 5)).T[::-1].T
+    (data,) = packed({level: one[None] for level, one in means.items()}, weight[None], "h2")
+    found = load(data)
+    assert [one.name for one in unpacked(data)] == ["h1", "h2", "W", "W H"]
+    for i, one in enumerate(unpacked(data)):
+        assert np.array_equal(found[f"{i} {one.name}"], one.matrix)
+        assert np.array_equal(found[str(i)], one.singular_values)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_kept_and_leaves_the_others_as_they_are(bad):
+    means, weights = np.random.default_rng(0).normal(size=(2, 4, 5, 3)), np.ones((4, 3, 5))
+    alone = packed({"h1": means[0, 1:2], "h2": means[1, 1:2]}, weights[1:2], "h2")
+    means[1, 0, 2, 2] = weights[2, 0, 0] = bad
+    found = packed({"h1": means[0], "h2": means[1]}, weights, "h2")
+    assert [one is None for one in found] == [True, False, True, False]
+    assert found[1:2] == alone
 
 
 def test_a_zero_mean_has_no_cosine_and_samples_that_are_left_out_leave_out_what_needs_them():

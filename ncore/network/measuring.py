@@ -95,8 +95,8 @@ class NetworkMeasurer:
 
     def geometry(self, network: Network) -> bytes | None:
         """Packed, of the network as it was measured last."""
-        means = {layer: one.cpu().numpy() for layer, one in self._class_means.items()}
-        return packed(means, network.weight.detach().double().cpu().numpy(), network.names[-1])
+        means = {layer: one[None].cpu().numpy() for layer, one in self._class_means.items()}
+        return packed(means, network.weight.detach()[None].double().cpu().numpy(), network.names[-1])[0]
 
     def _decays(self, network: Network, seen: Seen) -> Tensor:
         """The terms of weight decay and feature decay in the objective."""

@@ -102,14 +102,14 @@ class UfmMeasurer:
         split = torch.stack(list(values.values())).unflatten(1, (self.slots, self.replicas))
         return [dict(zip(values, split[:, slot], strict=True)) for slot in range(self.slots)]
 
-    def geometry(self, slot: int) -> list[bytes | None]:
-        """Each replica's, packed, of a slot that was measured: matrix by matrix, so that the batch changes no digit."""
-        where = slice(slot * self.replicas, (slot + 1) * self.replicas)
-        levels = {layer: means[where].cpu().numpy() for layer, means in self._class_means.items()}
-        weights, last = self._state.weights[-1][where].cpu().numpy(), f"h{len(levels)}"
-        return [
-            packed({layer: means[i] for layer, means in levels.items()}, weights[i], last) for i in range(self.replicas)
-        ]
+    def geometry(self, slots: Sequence[int]) -> dict[int, list[bytes | None]]:
+        """Each replica's, packed, of these slots as they were measured; how many they are changes no digit."""
+        if not slots:
+            return {}
+        rows = torch.tensor([slot * self.replicas + i for slot in slots for i in range(self.replicas)])
+        levels = {layer: means[rows].cpu().numpy() for layer, means in self._class_means.items()}
+        shapes = packed(levels, self._state.weights[-1][rows].cpu().numpy(), f"h{len(levels)}")
+        return {slot: shapes[i * self.replicas : (i + 1) * self.replicas] for i, slot in enumerate(slots)}
 
     def first_level(self) -> Level:
         """H₁ of the batch as it is now, in float64."""

@@ -248,12 +248,13 @@ class UfmRun:
         if not held:
             return []
         slots, found = self._measurer.measure(), []
+        geometry = self._measurer.geometry([i % len(slots) for i in held if self._due[i] in self._kept])
         ends = [self.diverged[owner].step if owner in self.diverged else math.inf for owner in self._owners]
         for i in held:
             slot, step = i % len(slots), self._due[i]
             values = slots[slot]
             rows = torch.stack(list(values.values()), dim=1).tolist()
-            shapes = self._measurer.geometry(slot) if step in self._kept else [None] * len(rows)
+            shapes = geometry.get(slot, [None] * len(rows))
             found += [
                 Measurement(seed, step, dict(zip(values, row, strict=True)), owner, shape)
                 for seed, row, owner, end, shape in zip(self.seeds, rows, self._owners, ends, shapes, strict=True)

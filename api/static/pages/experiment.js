@@ -124,7 +124,6 @@ export async function show({ node: page, signal, search, id }) {
   const redraw = async () => {
     const style = await picture.redraw();
     await layers.refresh(picture.layersOf(), style);
-    shape.refresh(ended(item.status));
   };
   const compareTheory = async () => {
     const found = await ask(`${path}/theory`, { signal });
@@ -150,7 +149,10 @@ export async function show({ node: page, signal, search, id }) {
     drawing = false;
   };
   const follow = () => listen(`${path}/events`, signal, async (type, data) => {
-    if (type === "measurement") later();
+    if (type === "measurement") {
+      later();
+      shape.refresh();
+    }
     if (type === "status") {
       if (data.status !== item.status) log.refresh();
       if (data.updated_at !== /** @type {any} */ (item).updated_at) item = await ask(path, { signal }).catch(() => item);
@@ -161,6 +163,7 @@ export async function show({ node: page, signal, search, id }) {
       item = await ask(path, { signal }).catch(() => item);
       header();
       later();
+      shape.refresh(true);
       log.refresh();
       files.refresh();
     }
