@@ -243,8 +243,17 @@ def test_workers_are_shown_with_what_they_run(service, client):
     wait_for("the start", lambda: made.refresh().status == "running")
     items = httpx.get(f"{service.url}/workers").json()["items"]
     one = next(item for item in items if item["id"] == made.data["worker"])
-    assert (one["experiment"], one["kind"], one["alive"]) == (made.id, "cpu", True)
+    assert (one["experiment"], one["running"], one["kind"], one["alive"]) == (made.id, 1, "cpu", True)
     assert 0 < one["used_bytes"] < one["memory_bytes"]
+    made.cancel()
+
+
+def test_a_worker_that_runs_a_batch_is_shown_once(service, client):
+    made = client.sweep("fig1", {"seeds": [[i] for i in range(5)]}, ENDLESS)
+    wait_for("the start", lambda: made.refresh().data["statuses"] == {"running": 5})
+    items = httpx.get(f"{service.url}/workers").json()["items"]
+    assert len({item["id"] for item in items}) == len(items)
+    assert [item["running"] for item in items if item["running"]] == [5]
     made.cancel()
 
 

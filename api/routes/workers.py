@@ -6,7 +6,7 @@ from datetime import datetime
 
 from fastapi import APIRouter
 from pydantic import BaseModel
-from sqlalchemy import and_, select
+from sqlalchemy import func, select
 
 from api.database.sessions import reading
 from api.database.tables import Experiment, WorkerRow
@@ -17,7 +17,7 @@ router = APIRouter(tags=["workers"], responses=PROBLEMS)
 
 
 class WorkerOut(BaseModel):
-    """A process that trains one experiment at a time. `alive`: heard of within a lease."""
+    """A process that trains an experiment, or a batch of them, at a time. `alive`: heard of within a lease."""
 
     id: str
     kind: str
@@ -33,7 +33,9 @@ class WorkerOut(BaseModel):
     seen_at: datetime
     alive: bool
     experiment: str | None
-    """Id of the experiment that it runs."""
+    """Id of the experiment that it runs, the first one of a batch."""
+    running: int
+    """How many it runs: 0, 1, or the members of a batch."""
 
 
 class Workers(BaseModel):
@@ -43,18 +45,23 @@ class Workers(BaseModel):
 @router.get("/workers", response_model=Workers)
 def list_workers() -> Workers:
     """Every worker heard of in the last hour, the GPU workers first; what runs on it, if anything."""
-    runs = and_(Experiment.worker == WorkerRow.id, Experiment.status == "running")
+    runs = (
+        select(Experiment.worker, func.min(Experiment.id).label("first"), func.count().label("count"))
+        .where(Experiment.status == "running", Experiment.source != "external")
+        .group_by(Experiment.worker)
+        .subquery()
+    )
     query = (
-        select(WorkerRow, is_alive(), Experiment.id)
-        .outerjoin(Experiment, runs)
+        select(WorkerRow, is_alive(), runs.c.first, func.coalesce(runs.c.count, 0))
+        .outerjoin(runs, runs.c.worker == WorkerRow.id)
         .order_by(WorkerRow.kind.desc(), WorkerRow.started_at, WorkerRow.id)
     )
     with reading() as session:
         found = session.execute(query).all()
-    own = [name for name in WorkerOut.model_fields if name not in ("alive", "experiment")]
+    own = [name for name in WorkerOut.model_fields if name not in ("alive", "experiment", "running")]
     return Workers(
         items=[
-            WorkerOut(**{name: getattr(row, name) for name in own}, alive=alive, experiment=experiment)
-            for row, alive, experiment in found
+            WorkerOut(**{name: getattr(row, name) for name in own}, alive=alive, experiment=first, running=count)
+            for row, alive, first, count in found
         ]
     )

@@ -5,10 +5,10 @@ import { ask } from "../server/api.js";
 import { element, refill } from "./element.js";
 import { bytes } from "./format.js";
 
-/** @param {{ id: string, device: string, used_bytes: number, memory_bytes: number, experiment: string | null }} one */
+/** @param {{ id: string, device: string, used_bytes: number, memory_bytes: number, experiment: string | null, running: number }} one */
 const line = (one) => element("li", {}, `${one.id}: ${one.device} `,
   element("span", { class: "quiet" }, `(${bytes(one.used_bytes)} of ${bytes(one.memory_bytes)} in use) `),
-  one.experiment ? element("a", { id: `runs-${one.id}`, href: `#/experiments/${one.experiment}` }, "running an experiment") : "idle");
+  one.experiment ? element("a", { id: `runs-${one.id}`, href: `#/experiments/${one.experiment}` }, one.running > 1 ? `running ${one.running} experiments` : "running an experiment") : "idle");
 
 /** @param {HTMLElement} place @param {AbortSignal} signal */
 export async function workers(place, signal) {
