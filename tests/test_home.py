@@ -157,7 +157,7 @@ def test_a_damaged_database_is_named_at_the_start(whole, tmp_path, how):
 
 
 def test_a_database_that_is_damaged_under_a_running_service_is_reported_within_seconds(request, tmp_path):
-    with running(settings_for("sqlite", tmp_path, request), with_workers=False) as service:
+    with running(settings_for("sqlite", tmp_path, request)) as service:
         assert ready(service).status_code == 200
         with (tmp_path / "ncore.db").open("r+b") as file:
             file.write(os.urandom(20_000))
