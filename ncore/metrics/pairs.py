@@ -133,10 +133,14 @@ class _Pairs:
         """log(1/‖m̂_k − m̂_l‖), less its value at a simplex ETF, from the cosines less theirs."""
         at_etf = 2 * self.classes / max(self.classes - 1, 1)
         chords = at_etf - 2 * cosines  # ‖m̂_k − m̂_l‖²
-        close = (chords < CLOSE).nonzero()
-        for where in close.split(TILE):
-            *leading, k, l = where.unbind(1)  # noqa: E741 (the formula's letter)
-            chords[(*leading, k, l)] = self._chord((*leading, k + rows.start), (*leading, l + columns.start))
+        if chords.device.type == "cpu" or self.classes > DIRECT:
+            for where in (chords < CLOSE).nonzero().split(TILE):
+                *leading, k, l = where.unbind(1)  # noqa: E741 (the formula's letter)
+                chords[(*leading, k, l)] = self._chord((*leading, k + rows.start), (*leading, l + columns.start))
+        else:  # all of a few, lest a GPU is waited for: how many are close is read from it
+            sizes = (torch.arange(size, device=chords.device) for size in chords.shape)
+            *leading, k, l = (index.flatten() for index in torch.meshgrid(*sizes, indexing="ij"))  # noqa: E741
+            chords = torch.where(chords < CLOSE, self._chord((*leading, k), (*leading, l)).view_as(chords), chords)
         chords = torch.where(squared.isfinite() & (chords > 0), chords, torch.nan)
         return chords.div_(at_etf).log_().mul_(-0.5)
 
