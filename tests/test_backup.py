@@ -54,7 +54,8 @@ def shown(client: Client, experiment_id: str) -> tuple:
     return experiment.data, experiment.series(), client.request("GET", f"{path}/final.safetensors").content
 
 
-@pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_backup_taken_while_an_experiment_runs_is_a_whole_service_again(database, request, tmp_path):
     first, second, backup = (tmp_path / name for name in ("first", "second", "backup"))
     settings = settings_for(database, first, request)

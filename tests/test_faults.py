@@ -136,6 +136,7 @@ def test_a_worker_whose_parent_is_killed_leaves_no_pool_behind(breakable):
     made.cancel()
 
 
+@pytest.mark.nightly
 def test_a_flushed_broker_loses_no_experiment(breakable):
     service, client = breakable
     busy = [client.submit("fig1", {**ENDLESS, "model.widths": [20 + i]}) for i in range(2)]  # of two shapes: no batch

@@ -80,7 +80,7 @@ print(peak() - before)
 @pytest.mark.parametrize(
     ("model", "samples", "batch"),
     [
-        pytest.param({"kind": "mlp", "widths": [1024, 1024]}, 300, 500, id="mlp"),
+        pytest.param({"kind": "mlp", "widths": [1024, 1024]}, 300, 500, id="mlp", marks=pytest.mark.nightly),
         pytest.param({"kind": "convnet", "channels": [64, 64]}, 100, 400, id="convnet", marks=pytest.mark.nightly),
     ],
 )

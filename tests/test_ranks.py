@@ -49,6 +49,7 @@ def values_of(found):
     ]
 
 
+@pytest.mark.nightly
 def test_several_processes_give_the_numbers_of_one_though_one_is_killed():
     expected = values_of(finish(begin(spec_of())))
     run, found, killed, pids = begin(spec_of(devices=2)), [], False, set()

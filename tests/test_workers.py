@@ -257,6 +257,7 @@ def test_a_worker_that_runs_a_batch_is_shown_once(service, client):
     made.cancel()
 
 
+@pytest.mark.nightly
 def test_a_killed_child_costs_no_waiting_for_the_lease_and_its_end_is_reported(request, tmp_path):
     still = {"max_attempts": 2, "checkpoint_seconds": 1000.0}
     settings = settings_for("sqlite", tmp_path, request, workers=2, lease_seconds=60.0, **still)
