@@ -177,6 +177,12 @@ def test_a_name_with_backslashes_and_quotes_is_drawn_as_it_is(name):
         assert name in html.unescape(vl_convert.vegalite_to_svg(made))
 
 
+def test_a_line_break_in_an_old_name_is_drawn():
+    assert "value" in vl_convert.vegalite_to_svg(
+        figure([one_series([1.0, 2.0], "a\nb")], PictureSetting("x"), ["a\nb"])
+    )
+
+
 @given(st.integers(1, 400), st.integers(0, 399), st.integers(0, 2), st.sampled_from([1e9, 1e-9]), st.integers(4, 130))
 def test_thinned_curves_keep_ends_and_spikes_of_every_seed_with_all_seeds_of_their_step(count, at, seed, spike, points):
     at %= count

@@ -43,10 +43,14 @@ def tooltip_of(columns: Mapping[str, str], rows: Sequence[Row]) -> list[Channel]
         field(name, "quantitative", title=title, format=",d" if kinds <= {int} else ".5~g")
         if kinds and kinds <= {int, float}
         else field(name, "nominal", title=title)
-        # Vega-Lite writes titles into expressions, where it escapes quotes but not backslashes: `\xi` would end it all
-        for name, title in ((name, title.replace("\\", "\\\\")) for name, title in columns.items())
+        for name, title in ((name, _in_expression(title)) for name, title in columns.items())
         for kinds in [{type(row[name]) for row in rows} - {type(None)}]
     ]
+
+
+def _in_expression(title: str) -> str:
+    r"""The title as Vega-Lite can write it into an expression: it escapes quotes, but no backslashes and line breaks."""
+    return title.replace("\\", "\\\\").replace("\n", " ").replace("\r", " ")
 
 
 def curves(
