@@ -49,7 +49,7 @@ def tooltip_of(columns: Mapping[str, str], rows: Sequence[Row]) -> list[Channel]
 
 
 def _in_expression(title: str) -> str:
-    r"""The title as Vega-Lite can write it into an expression: it escapes quotes, but no backslashes and line breaks."""
+    r"""The title as Vega-Lite can write it into an expression: it escapes quotes, no backslashes, no line breaks."""
     return title.replace("\\", "\\\\").replace("\n", " ").replace("\r", " ")
 
 
