@@ -243,7 +243,7 @@ def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_onc
         client.sweep("fig1", {"seeds": [[i] for i in range(120)]}, {**LONG, "name": "many"})
     page.goto(f"{served.url}/#/?q=many")
     expect(page.get_by_text(re.compile(r"^\d+\+ experiments"))).to_be_visible()
-    down, whole = "scrollTo(0, document.body.scrollHeight)", page.get_by_text("120 experiments")
+    down, whole = "scrollTo(0, document.body.scrollHeight)", page.get_by_text("120 experiments", exact=True)
     wait_for("the end of the list", lambda: page.evaluate(down) or whole.count())
     assert page.locator("tbody tr").count() < 60
     addresses = page.locator("tbody a").evaluate_all("links => links.map((link) => link.getAttribute('href'))")
@@ -253,7 +253,7 @@ def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_onc
     late.click()
     expect(page.get_by_role("heading", name="many: ")).to_be_visible()
     page.go_back()
-    expect(page.get_by_text("120 experiments")).to_be_visible()
+    expect(page.get_by_text("120 experiments", exact=True)).to_be_visible()
     wait_for("the place in the list", lambda: abs(page.evaluate("scrollY") - depth) < 300)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("choose all").check()
