@@ -260,7 +260,9 @@ def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_onc
     expect(page.get_by_text("120 chosen")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("120 cancelled.")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("120 experiments", exact=True)).to_be_visible()  # read anew
     page.get_by_label("choose all").check()
+    expect(page.get_by_text("120 chosen")).to_be_visible()
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("No experiment matches these filters.")).to_be_visible(timeout=60_000)
 
