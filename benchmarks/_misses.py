@@ -73,7 +73,12 @@ MISSES: dict[str, Miss] = {
     "ufm: ReLU, M=2, one of 64": Miss(
         0.96,
         "the 20 µs that were asked for are kept (17.8). The ratio was made of them when compiled vmap took 31.5 µs; "
-        "with this torch it takes 17.1: it fuses ReLU and updates into generated C++, where ours is products of BLAS.",
+        "with this torch it takes 17.1, generated code of fewer passes, where ours is products of BLAS.",
+    ),
+    "ufm: ReLU, M=4, one of 64": Miss(
+        1.14,
+        "the 45 µs that were asked for lie within the spread (46 and 51 in two runs of a day); ours is products of BLAS, "
+        "where compiled vmap, which took 54 and 58, fuses ReLU and updates.",
     ),
     "ufm: large cross-entropy, float32": Miss(
         0.96,
