@@ -77,7 +77,7 @@ MISSES: dict[str, Miss] = {
     ),
     "ufm: ReLU, M=4, one of 64": Miss(
         1.14,
-        "the 45 µs that were asked for lie within the spread (46 and 51 in two runs of a day); ours is products of BLAS, "
+        "the 45 µs that were asked for are near the spread (46 and 51 in two runs of a day); ours is products of BLAS, "
         "where compiled vmap, which took 54 and 58, fuses ReLU and updates.",
     ),
     "ufm: large cross-entropy, float32": Miss(
