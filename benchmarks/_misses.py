@@ -18,7 +18,7 @@ class Miss(NamedTuple):
 _TO_MEMORY = (
     "X leaves the caches between the last two sizes (3 MB, then 32 MB, as large as the last cache), and a step reads "
     "or writes it four times; in place on one thread this machine goes through 177 GB/s of an array of 3 MB and 43 "
-    "GB/s of one of 32 MB, which alone adds 0.6 to an exponent. The arithmetic is linear"
+    "GB/s of one of 32 MB, as measured once on a busy machine; the arithmetic is linear"
 )
 
 _SCATTER = (
@@ -66,7 +66,7 @@ MISSES: dict[str, Miss] = {
     ),
     "tracking: p95 of GET /experiments (10,000)": Miss(
         5.12,
-        "a page of 50 rows takes 2.2 ms of CPU time, mostly the query and the making of 50 rows by SQLAlchemy, where "
+        "a page of 50 rows takes 2.2 ms of CPU time, query and rows included (not told apart by a profile), where "
         "/healthz touches no database; the quartiles (4.7 … 5.4) lie on both sides of the goal.",
     ),
     "ufm: ReLU, M=2, one of 64": Miss(
@@ -77,7 +77,7 @@ MISSES: dict[str, Miss] = {
     "ufm: ReLU, M=4, one of 64": Miss(
         1.14,
         "the 45 µs that were asked for are near the spread (46 and 51 in two runs of a day); ours is products of BLAS, "
-        "where compiled vmap, which took 54 and 58, fuses ReLU and updates.",
+        "compiled vmap took 54 and 58. No profile says where the last 6 µs go.",
     ),
     "ufm: large cross-entropy, float32": Miss(
         0.96,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from conftest import ncore, wait_for
 
+from api.routes.logs import MAX_LINES
 from ncore.client import Client
 
 QUICK = {"optimizer.steps": 50, "measure.points": 5}
@@ -51,6 +52,9 @@ def test_prune_takes_what_fell_silent_long_ago_only_when_asked(service):
         wait_for("their loss", lambda: [old.refresh().status, new.refresh().status] == ["lost", "lost"])
         with sqlite3.connect(service.settings.home / "ncore.db") as connection:
             connection.execute("UPDATE log_lines SET at = '2020-01-01 00:00:00' WHERE experiment_id = ?", (old.id,))
+            line = "INSERT INTO log_lines (experiment_id, at, level, event, attempt) VALUES (?, ?, 'info', ?, 1)"
+            before = [(new.id, "2020-01-01 00:00:00", "heard again")] * MAX_LINES  # one answer does not hold all
+            connection.executemany(line, [*before, (new.id, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", "lost")])
         assert old.id not in ncore("prune", "--days", "30", env=at).stdout
         assert "1 experiments deleted" in ncore("prune", "--days", "30", "--status", "lost", env=at).stdout
         lost = {one.id for one in client.experiments(status="lost")}

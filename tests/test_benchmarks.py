@@ -81,14 +81,14 @@ def test_unknown_names_and_options_are_named(capsys):
 
 
 @pytest.mark.nightly
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the benchmark itself runs")
 def test_without_a_gpu_a_line_says_so(capsys):
     assert main(["gpu"]) == 0
     assert capsys.readouterr().out.split("\n", 1)[1].strip() == "gpu: all of it: not run: torch sees no GPU here"
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(900)  # a minute of CPU time: five modules, a service started twice
+@pytest.mark.timeout(900)  # minutes of CPU time: every module, services among them
 def test_every_benchmark_runs_at_its_smallest_size():
     command = [sys.executable, "-m", "benchmarks", "--smallest"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=800)

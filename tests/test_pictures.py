@@ -173,12 +173,13 @@ def test_a_single_point_is_seen():
 def test_a_name_with_backslashes_and_quotes_is_drawn_as_it_is(name):
     setting = PictureSetting("one", layers=(name,))
     series = [one_series([1.0, 2.0, 3.0], name, name)]
-    for made in (figure(series, setting, [name]), comparison([Compared(setting, curves_of(series))], [name])):
+    compared = [Compared(setting, curves_of(series))]
+    for made in (figure(series, setting, [name], hover=True), comparison(compared, [name], hover=True)):
         assert name in html.unescape(vl_convert.vegalite_to_svg(made))
 
 
 def test_a_line_break_in_an_old_name_is_drawn():
-    made = figure([one_series([1.0, 2.0], "a\nb")], PictureSetting("x"), ["a\nb"])
+    made = figure([one_series([1.0, 2.0], "a\nb")], PictureSetting("x"), ["a\nb"], hover=True)
     assert "mark-line" in vl_convert.vegalite_to_svg(made)
 
 

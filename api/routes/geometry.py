@@ -31,7 +31,7 @@ from ncore.geometry import (
 )
 from ncore.pictures.files import Form
 from ncore.pictures.geometry import geometry_figure, singular_values_figure
-from ncore.pictures.setting import setting_of
+from ncore.pictures.setting import bare_setting
 from ncore.pictures.themes import ThemeName
 from ncore.spec import AnySpec, ExternalSpec, UfmSpec, stored_spec
 
@@ -130,7 +130,7 @@ def plot_singular_values(
 ) -> Response:
     """The singular values over the steps, the predicted ones dotted."""
     kept = _kept(experiment_id, seed, list)
-    found, over = _spectra(kept, layer), setting_of(kept.spec, kept.row.total).over
+    found, over = _spectra(kept, layer), bare_setting(kept.spec, kept.row.total).over
     title = f"{kept.row.name or kept.row.id}, seed {found.seed}"
     chart = singular_values_figure(found.items, found.steps, title, over, theme, layout, columns, form == "json")
     return picture(request, chart, form, layout)

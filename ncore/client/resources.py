@@ -156,8 +156,12 @@ class Experiment(Resource):
 
     def logs(self) -> list[dict[str, Any]]:
         """The events of its log, a dict each: submitted, started, lost, ended."""
-        items: list[dict[str, Any]] = self._client.request("GET", f"{self._path}/logs").json()["items"]
-        return items
+        found: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"items": [None], "next": 0}
+        while page["items"]:  # long lines end an answer early
+            page = self._client.request("GET", f"{self._path}/logs", params={"since": page["next"]}).json()
+            found += page["items"]
+        return found
 
     def events(self, last_event_id: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         """("measurement" | "status" | "end", data) as they happen, until the end.

@@ -224,6 +224,7 @@ class _Svhn(_Published):
             found = loadmat(file, variable_names=("X", "y"))
             labels = found["y"].astype(np.int64).ravel()
             return found["X"].astype(np.uint8).reshape(32, 32, 3, -1).transpose(3, 2, 0, 1), labels % 10
+        # SciPy raises NotImplementedError for MATLAB 7.3, which is HDF5
         except (MatReadError, LookupError, TypeError, ValueError, NotImplementedError, zlib.error) as error:
             raise ValueError(f"it is no MATLAB file of X and y: {error}") from error
 

@@ -68,7 +68,7 @@ def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] =
     Networks that are measured each few epochs are drawn over epochs.
     """
     prediction = predict(spec)
-    found = _without_prediction(spec, total, name, seeds)
+    found = bare_setting(spec, total, name, seeds)
     proven = prediction.global_minimum or prediction.objective is None
     return replace(
         found,
@@ -85,7 +85,8 @@ def _references(prediction: Prediction) -> Lines:
     return lines if better is None else {**lines, "best known": {OBJECTIVE: better.objective}}
 
 
-def _without_prediction(spec: AnySpec, total: int, name: str, seeds: Sequence[int]) -> PictureSetting:
+def bare_setting(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:
+    """`setting_of` without what is predicted, which may take a second to find."""
     name, text = name or spec.name, caption(spec, seeds)
     if isinstance(spec, UfmSpec):
         layers = tuple(f"h{j + 1}" for j in range(len(spec.model.widths)))

@@ -22,7 +22,7 @@ def npz(source: Path | IO[bytes], limit_bytes: int) -> Contents:
     """The arrays of an archive; `limit_bytes` bounds all that are read together."""
     try:
         archive = zipfile.ZipFile(source)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:  # not implemented: a later version
         raise UnreadableError(f"is no .npz archive, or was cut off: {error}") from None
     entries = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
     if any(name.rpartition("/")[2] == "data.pkl" for name in entries):
@@ -59,6 +59,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Any:
             return npy.read_array(file, allow_pickle=False)
     except UnreadableError:
         raise
+    # of zipfile: RuntimeError where it is encrypted, NotImplementedError where it is patched or of a later version
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise UnreadableError(_reason(name, error)) from None
 

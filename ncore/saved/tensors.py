@@ -68,7 +68,7 @@ def _check_records(source: Path) -> None:
         with zipfile.ZipFile(source) as archive:
             packed = [one.filename for one in archive.infolist() if one.compress_type != zipfile.ZIP_STORED]
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return  # of an old version, or none: torch says so
+        return  # no archive (torch before 1.6), or one that zipfile does not know: torch reads it or says why not
     if packed:
         raise UnreadableError(f"holds {packed[0][:64]!r} compressed, which torch.save never does")
 
