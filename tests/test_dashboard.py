@@ -65,7 +65,9 @@ def test_figure_1_is_submitted_and_its_curves_and_table_agree_with_the_theory(pa
 
 def test_curves_grow_through_a_reload_and_a_lost_server_and_runs_are_cancelled(page, served, provoked):
     with Client(served.url) as client:
-        made, second = (client.submit("fig1", {**LONG, "name": name}) for name in ("long", "second"))
+        made = client.submit("fig1", {**LONG, "name": "long"})
+        wait_for("the first", lambda: made.refresh().status == "running")  # or both were trained as one batch
+        second = client.submit("fig1", {**LONG, "name": "second"})
         page.goto(f"{served.url}/#/experiments/{second.id}")
         expect(status_of(page)).to_have_text("queued")
         expect(page.locator("dl.facts", has_text="Predicted objective, f*")).to_contain_text("orthogonal frame")

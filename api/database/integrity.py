@@ -61,9 +61,13 @@ def _code(error: BaseException | None) -> int:
 
 
 def damaged_is_away(context: ExceptionContext) -> OperationalError | None:
-    """Makes of the error of a damaged file one of a database that cannot be used now, as all who call expect it."""
+    """Makes of the error of a damaged file one of a database that cannot be used now, as all who call expect it.
+
+    The damage is known from then on, though another connection may not have met it yet.
+    """
     if not _is_damage(context.original_exception):
         return None
+    watch.damage = _explained(context.original_exception)
     return OperationalError(context.statement, None, context.original_exception)
 
 
@@ -73,7 +77,11 @@ def _is_damage(error: BaseException | None) -> bool:
 
 def explain(error: Exception) -> str:
     """The reason why a statement failed, in words."""
-    origin = getattr(error, "orig", None)
+    return _explained(getattr(error, "orig", None))
+
+
+def _explained(origin: BaseException | None) -> str:
+    """The same of the error of the database's driver."""
     path = _file_of(get_settings().database)
     if path is not None and _is_damage(origin):
         return _damaged(path, str(origin))
@@ -98,7 +106,7 @@ def why_not_writable(session: Session) -> str | None:
 
 
 class Watch:
-    """Looks at a file of SQLite again and again; `damage` is what the last look has found."""
+    """Looks at a file of SQLite again and again; `damage` is what the last look, or a statement since, has found."""
 
     def __init__(self) -> None:
         self.damage: str | None = None
