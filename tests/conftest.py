@@ -50,7 +50,10 @@ STARTERS = (
 
 @pytest.hookimpl(tryfirst=True)  # before the runner reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes of the tests one has all of a service on one database, so that it is started once."""
+    """Of several processes of the tests one has all of a service on one database, so that it is started once.
+
+    Long forms have more time, as they are for a machine that may do other things besides.
+    """
     for item in items:
         called = getattr(item, "callspec", None)
         database = called.params.get("service", DATABASES[0]) if called else DATABASES[0]
@@ -58,6 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(f"service on {database}" if shared else item.path.name))
         if shared or any(word in _text_of(item.path) for word in STARTERS):
             item.add_marker(pytest.mark.process)
+        if "nightly" in item.keywords and "timeout" not in item.keywords:
+            item.add_marker(pytest.mark.timeout(900))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

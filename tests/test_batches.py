@@ -374,7 +374,7 @@ def test_a_thousand_whose_worker_is_killed_lose_and_double_nothing(kind, request
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_three_workers_share_ten_thousand_on_postgresql_and_a_real_broker(request, tmp_path):
     settings = settings_for("postgresql", tmp_path, request, workers=3, threads=1, lease_seconds=10.0)
     base = with_changes(BASE, {"optimizer.steps": 200, "measure.points": 3})
@@ -382,7 +382,7 @@ def test_three_workers_share_ten_thousand_on_postgresql_and_a_real_broker(reques
     with running(settings) as service, Client(service.url) as client:
         wait_for("three workers", lambda: len(client.request("GET", "/workers").json()["items"]) == 3)
         made = client.sweep(base, {"regularization.weights": decays, "regularization.features": decays})
-        made.wait(progress=False, timeout_seconds=900)
+        made.wait(progress=False, timeout_seconds=1500)
         engine = sessions.make_engine(settings.database)
         try:
             with Session(engine) as session:

@@ -68,6 +68,18 @@ def test_a_service_that_never_answered_is_reported_at_once_with_what_to_do():
     assert time.monotonic() - began < 5
 
 
+def test_a_service_that_is_silent_is_named_and_a_sweep_is_waited_for_and_sent_once(wire):
+    wire.delay_seconds = 1.0
+    with Client(wire.url, timeout_seconds=0.4, patience_seconds=0) as hasty:
+        with pytest.raises(NotReached, match=f"what is at {wire.url} has not answered in time"):
+            hasty.presets()
+        before = wire.connections
+        made = hasty.sweep("fig1", {"regularization.weights": [0.01, 0.02]}, SHORT)
+        assert made.data["total"] == 2
+        made.cancel()
+    assert wire.connections == before + 1
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "nowhere", "http://127.0.0.1:port"])
 def test_an_address_that_is_none_is_named(url):
     with pytest.raises(ValueError, match="must be like"):

@@ -163,7 +163,7 @@ def test_a_host_that_is_cut_off_and_joined_again_loses_and_doubles_nothing(tmp_p
             wait_for("the leases to be taken back", lambda: not runs_on(client, SPOKES[0]))
             ip("-n", HUB, "link", "set", SPOKES[0], "up")
             for one in made:
-                wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=120)
+                wait_for(f"the end of {one.id}", lambda one=one: one.refresh().status == "succeeded", seconds=600)
                 assert_whole(one)
             assert all(client.experiment(one).data["attempt"] > 1 for one in lost)
             wait_for(f"{SPOKES[0]} at work again", lambda: runs_on(client, SPOKES[0]) or fed(client), seconds=90)

@@ -1,8 +1,9 @@
-"""A port of this machine that passes bytes on to a service, and cuts the connection when told to."""
+"""A port of this machine that passes bytes on to a service, late or with the connection cut when asked to."""
 
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 
 
@@ -13,6 +14,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.cut_answers = 0
+        self.delay_seconds = 0.0
         self.cut_after_bytes: int | None = None
         self.connections = 0
         self._threads = [threading.Thread(target=self._accept)]
@@ -42,6 +44,7 @@ class Wire:
                     answered += len(data) if source is far else 0
                     if not data or (source is far and self._cuts(answered)):
                         return
+                    time.sleep(self.delay_seconds if source is far else 0)
                     (near if source is far else far).sendall(data)
 
     def _cuts(self, answered: int) -> bool:

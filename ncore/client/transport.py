@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # imported where a request is made: a tenth of a second that 
     import httpx
 
 RETRY_SECONDS = 0.3
+SWEEP_SECONDS = 600.0
+"""What changes a whole sweep may take: 10,000 combinations are written in parts, in about half a minute when quiet."""
 
 
 class ApiError(RuntimeError):
@@ -31,7 +33,7 @@ class Transport:
     """HTTP to one service. What may be sent twice is sent again for `patience_seconds` while nothing answers."""
 
     def __init__(self, url: str, token: str | None, timeout_seconds: float, patience_seconds: float) -> None:
-        self.url, self.patience_seconds = url, patience_seconds
+        self.url, self.patience_seconds, self._timeout_seconds = url, patience_seconds, timeout_seconds
         self._was_reached = False
         self._http = _http_client(url, token, timeout_seconds)
 
@@ -42,6 +44,9 @@ class Transport:
         """The answer; GET is repeatable, others only where said. Raises ApiError for a refusal, NotReached."""
         import httpx
 
+        if method != "GET" and path.startswith("/sweeps"):  # sent again meanwhile, all of it would be written again
+            longest = max(SWEEP_SECONDS, self._timeout_seconds)
+            options.setdefault("timeout", httpx.Timeout(self._timeout_seconds, read=longest))
         repeatable = method == "GET" if repeatable is None else repeatable
         until = time.monotonic() + (self.patience_seconds if repeatable else 0.0)
         while True:
@@ -93,7 +98,9 @@ class Transport:
 
         is_absent = isinstance(error, httpx.ConnectError) and not self._was_reached
         if is_absent or time.monotonic() > until:
-            raise NotReached(f"no service answers at {self.url} ({error}); start one with `ncore up`") from error
+            hint = f"no service answers at {self.url} ({error}); start one with `ncore up`"
+            silent = f"what is at {self.url} has not answered in time ({error}): it may be busy, or stopped"
+            raise NotReached(silent if isinstance(error, httpx.ReadTimeout) else hint) from error
         time.sleep(RETRY_SECONDS)
 
 
