@@ -1,9 +1,11 @@
 """Everything is killed or harmed at random while experiments run: `make soak` is long, `test_soak.py` short.
 
-Every experiment must end `succeeded` with the very numbers of an undisturbed run, none missing and none twice.
+Every experiment must end `succeeded` with the numbers of an undisturbed run, none missing and none twice: the very
+numbers of a network, those of a UFM but for the rounding of a batch, whose members change with every loss.
 """
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -166,9 +168,19 @@ def _soak(
 
 def assert_equal(experiment: Experiment, found: Series, expected: Series) -> None:
     assert found.keys() == expected.keys(), f"{experiment.id}: other series"
+    is_batched = experiment.data["spec"]["model"]["kind"] == "ufm"
     for key, (steps, values) in expected.items():
         assert found[key][0] == steps, f"{experiment.id} {key}: steps missing or twice"
-        assert found[key][1] == values, f"{experiment.id} {key}: other values"
+        pairs = list(zip(found[key][1], values, strict=True))
+        other = [pair for pair in pairs if pair[0] != pair[1] and not (is_batched and are_close(*pair))]
+        assert not other, f"{experiment.id} {key}: other values, {other[:3]}"
+
+
+def are_close(found: float | None, expected: float | None) -> bool:
+    """Whether they differ by rounding only, which is all of NC1 at the end."""
+    if found is None or expected is None:
+        return found is expected
+    return math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def main() -> None:
