@@ -93,10 +93,10 @@ def test_comparing_and_drawing(runs, tmp_path):
     assert both.returncode == 0, both.stderr
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
     assert orjson.loads((tmp_path / "b.json").read_bytes())
-    gram = ["figure", ids[0], "--geometry", "--out", tmp_path / "gram.json"]
+    gram = ["figure", "--geometry", "--out", tmp_path / "gram.json", ids[0]]
     shown = ncore(*gram, "--step", "0", "--layer", "W", "--seed", "0", env=at)
     assert (shown.returncode, "step 0" in (tmp_path / "gram.json").read_text()) == (0, True), shown.stderr
-    assert ncore(*gram[:2], "--singular-values", "--out", tmp_path / "s.svg", env=at).returncode == 0
+    assert ncore("figure", ids[0], "--singular-values", "--out", tmp_path / "s.svg", env=at).returncode == 0
     for more, words in (
         (["--panels", "nc1"], "--panels: cannot be given with --geometry"),
         (["--seed", "0", "--seed", "1"], "--seed: must be given once with --geometry; got 0, 1"),
