@@ -212,7 +212,32 @@ def test_only_a_proven_minimum_is_called_predicted(preset, changes, name):
     assert (known.matrix_name, {"W", "W H"} <= known.matrices.keys()) == (name, True)
     shapes = [Shape(one, np.array(matrix), np.ones(3)) for one, matrix in known.matrices.items()]
     titles = [one["title"] for one in geometry_figure(shown(shapes, known.matrices), "", predicted=name)["concat"]]
-    assert titles[-2:] == [words := "W H̄, relative to its largest entry", f"{words}, {name}"]
+    assert titles[-2:] == ["W × class means, largest entry 1", f"W × class means, {name}"]
+
+
+SMALL = {
+    "model": {"classes": 3, "widths": [5]},
+    "regularization": {"weights": 0.01, "features": 0.01},
+    "optimizer": {"steps": 4000, "learning_rate": 0.2},
+    "measure": {"points": 2},
+    "device": "cpu",
+}
+
+
+@pytest.mark.parametrize(
+    ("loss", "model"),
+    [
+        ("mse", {"samples_per_class": 4, "targets": [[1, 0, 0.5], [0, 1, 0.3]]}),
+        ("cross_entropy", {"samples_per_class": [6, 3, 3]}),
+    ],
+)
+def test_training_ends_at_the_predicted_matrices(loss, model):
+    spec = parse_spec({**SMALL, "loss": loss, "model": {**SMALL["model"], **model}})
+    *_, (last, _) = steps_of(begin(spec, geometry=True))
+    known = predict(spec).matrices
+    assert list(known) == ["h1", "W", "W H"]
+    for one in unpacked(last.geometry):
+        assert np.allclose(one.matrix, known[one.name], atol=1e-4 * np.abs(one.matrix).max()), one.name
 
 
 def test_a_file_of_several_steps_gives_back_what_was_written():

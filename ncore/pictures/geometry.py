@@ -15,8 +15,10 @@ from ncore.pictures.curves import SCREEN, Canvas, panel_chart, sizes_of, whole
 from ncore.pictures.panels import Panel
 from ncore.pictures.themes import THEMES, Layout
 
-WORDS = {WEIGHT: "rows of the last weight W", PRODUCT: "W H̄, relative to its largest entry"}
-FACTORS = {WEIGHT: "last weight W", PRODUCT: "W H̄"}
+WORDS = {WEIGHT: "rows of the last weight W", PRODUCT: "W × class means"}
+FACTORS = {WEIGHT: "last weight W", PRODUCT: "W × class means"}
+SCALES = {PRODUCT: ", largest entry 1"}
+"""What the colours mean where they are no cosines."""
 ROUNDING = 2.0**-52
 """Singular values below this share of the largest are rounding, and drawn there."""
 
@@ -37,7 +39,7 @@ def geometry_figure(
     charts = []
     for one in matrices:
         words = WORDS.get(one.name, f"class means, {one.name}")
-        charts.append(_map(one.cosines, words, canvas))
+        charts.append(_map(one.cosines, words + SCALES.get(one.name, ""), canvas))
         if one.predicted is not None:
             charts.append(_map(cosines_of(one.name, np.array(one.predicted)), f"{words}, {predicted}", canvas))
     return {**whole(charts, canvas, layout.title or title, "", columns), "description": f"Cosines of {title}"}
