@@ -28,6 +28,10 @@ HEADER_BYTES = 80
 """About what names, types and places of one matrix take, beside its numbers."""
 MOST_HEADER, MOST_BYTES = 1 << 24, 1 << 28
 """Most bytes of a file's header, and of a tensor that is read; samples beyond are left out."""
+WEIGHT, PRODUCT = "W", "W H"
+"""The names of W Wᵀ and of W H̄ beside those of the levels."""
+ROUNDING = 2.0**-44
+"""Eigenvalues of a Gram matrix below this share of the largest are rounding."""
 KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8"}
 
 
@@ -44,8 +48,9 @@ class Shape:
 
 
 class Matrix(BaseModel):
-    """A Gram matrix (K × K), its entries over the norms of row and column, and the predicted ones: null where theory
-    does not say them. `singular_values`: of the class means H̄, of W, of W H̄; largest first."""
+    """A Gram matrix (K × K; W H itself), its entries over the norms of row and column (of W H over the largest of all),
+    and the predicted matrix: null where theory does not say it. `singular_values`: of the class means H̄, of W, of W H̄;
+    largest first."""
 
     name: str
     gram: list[list[float]]
@@ -63,16 +68,18 @@ class SingularValues(BaseModel):
     predicted: list[float] | None
 
 
-def shapes_of(means: Mapping[str, Array], weight: Array, last: str) -> list[Shape]:
+def shapes_of(means: Mapping[str, Array], weight: Array | None, last: str | None) -> list[Shape]:
     """The geometry of class means (…, d, K) by level, and of `weight` (…, K, d), which meets the level `last`.
 
-    `W H` is left out where the means of that level are not given.
+    `W H` is left out where the means of that level are not given, `W` where there is no weight.
     """
     found = [Shape(level, np.swapaxes(one, -1, -2) @ one, _singular_values(one)) for level, one in means.items()]
-    found.append(Shape("W", weight @ np.swapaxes(weight, -1, -2), _singular_values(weight)))
-    if last in means:
+    if weight is None:
+        return found
+    found.append(Shape(WEIGHT, weight @ np.swapaxes(weight, -1, -2), _singular_values(weight)))
+    if last is not None and last in means:
         product = weight @ means[last]
-        found.append(Shape("W H", product, _singular_values(product)))
+        found.append(Shape(PRODUCT, product, _singular_values(product)))
     return found
 
 
@@ -81,13 +88,13 @@ def _singular_values(matrix: Array) -> Array:
 
 
 def shown(shapes: Sequence[Shape], predicted: Mapping[str, list[list[float]]]) -> list[Matrix]:
-    """As the API answers; `predicted`: H̄_jᵀH̄_j by level."""
+    """As the API answers; `predicted`: matrices by name (`Prediction.matrices`)."""
     return [
         Matrix(
             name=one.name,
             gram=one.matrix.tolist(),
-            cosines=_cosines(one),
-            predicted=predicted.get(one.name),
+            cosines=cosines_of(one.name, one.matrix),
+            predicted=_fitting(predicted, one),
             singular_values=one.singular_values.tolist(),
         )
         for one in shapes
@@ -95,25 +102,38 @@ def shown(shapes: Sequence[Shape], predicted: Mapping[str, list[list[float]]]) -
 
 
 def spectra(shapes: Sequence[Sequence[Shape]], predicted: Mapping[str, list[list[float]]]) -> list[SingularValues]:
-    """The singular values of the geometry at several steps; `predicted`: H̄_jᵀH̄_j by level."""
+    """The singular values of the geometry at several steps; `predicted`: matrices by name (`Prediction.matrices`)."""
     found = []
     for over_steps in zip(*shapes, strict=True):
-        name = over_steps[0].name
-        gram = predicted.get(name)
-        known = None if gram is None else np.sqrt(np.linalg.eigvalsh(gram)[::-1].clip(min=0)).tolist()
+        name, gram = over_steps[0].name, _fitting(predicted, over_steps[-1])
+        known = None if gram is None else factor_values(name, np.array(gram)).tolist()
         values = [one.singular_values.tolist() for one in over_steps]
         found.append(SingularValues(name=name, values=values, predicted=known))
     return found
 
 
-def _cosines(shape: Shape) -> list[list[float | None]]:
+def _fitting(predicted: Mapping[str, list[list[float]]], shape: Shape) -> list[list[float]] | None:
+    """The predicted matrix of this name: the model beside an experiment from outside may have other classes."""
+    found = predicted.get(shape.name)
+    return found if found is not None and np.shape(found) == shape.matrix.shape else None
+
+
+def factor_values(name: str, matrix: Array) -> Array:
+    """The singular values (K,), largest first, of what the matrix is made of: of H̄ or W; of W H̄ its own."""
+    values = np.linalg.svd(matrix, compute_uv=False)
+    if name == PRODUCT:
+        return np.asarray(values)
+    return np.sqrt(np.where(values > ROUNDING * values[0], values, 0))
+
+
+def cosines_of(name: str, matrix: Array) -> list[list[float | None]]:
     """Entries over the norms of row and column; those of W H̄, which is no Gram matrix, over the largest of all."""
-    if shape.name == "W H":
-        cosines = shape.matrix / max(np.abs(shape.matrix).max(), math.ulp(0))
+    if name == PRODUCT:
+        cosines = matrix / max(np.abs(matrix).max(), math.ulp(0))
     else:
-        norms = np.sqrt(np.diag(shape.matrix))
+        norms = np.sqrt(np.diag(matrix))
         with np.errstate(divide="ignore", invalid="ignore"):
-            cosines = shape.matrix / np.outer(norms, norms)
+            cosines = matrix / np.outer(norms, norms)
     return [[value if math.isfinite(value) else None for value in row] for row in cosines.tolist()]
 
 
@@ -141,14 +161,27 @@ def packed(means: Mapping[str, Array], weights: Array, last: str) -> list[bytes 
     if not finite.all():
         means = {level: np.where(finite[:, None, None], one, 0) for level, one in means.items()}
         weights = np.where(finite[:, None, None], weights, 0)
-    arrays = dict[str, Array]()
-    for i, shape in enumerate(shapes_of(means, weights, last)):
-        arrays |= {f"{i} {shape.name}": shape.matrix, str(i): shape.singular_values}
+    arrays = _arrays_of(shapes_of(means, weights, last))
     head = _header({name: one.shape[1:] for name, one in arrays.items()})
     return [
         b"".join((head, *(one[run].tobytes() for one in arrays.values()))) if is_finite else None
         for run, is_finite in enumerate(finite)
     ]
+
+
+def packed_shapes(shapes: Sequence[Shape]) -> bytes:
+    """The geometry of one run as `unpacked` reads it."""
+    arrays = _arrays_of(shapes)
+    head = _header({name: one.shape for name, one in arrays.items()})
+    return b"".join((head, *(one.tobytes() for one in arrays.values())))
+
+
+def _arrays_of(shapes: Sequence[Shape]) -> dict[str, Array]:
+    """Under names that say their order, too."""
+    arrays = dict[str, Array]()
+    for i, shape in enumerate(shapes):
+        arrays |= {f"{i} {shape.name}": shape.matrix, str(i): shape.singular_values}
+    return arrays
 
 
 def _header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:

@@ -2,6 +2,7 @@
 
 >>> probe = ncore.Probe(model, layers=["layer3", "layer4"], classifier="fc", classes=10)
 >>> probe(train_loader)     # {("nc1", "layer4"): …, ("nc3", "layer4"): …, ("accuracy", None): …}
+>>> probe(train_loader).geometry    # Gram matrices of class means and of W, W H̄, up to 100 classes
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ncore.geometry import MOST_CLASSES, Shape
 from ncore.hooks import Pool, Taken, meeting, vectors
 from ncore.metrics import Accumulator
+from ncore.probed import Probed, geometry_of
 
 Layer = str | nn.Module
 LABEL_KEYS = ("labels", "label", "targets", "target", "y")
@@ -27,7 +30,7 @@ SHOWN_NAMES = 20
 
 
 class Probe:
-    """Measures `model` where it stands: `probe(batches)` gives {(metric, layer): value}.
+    """Measures `model` where it stands: `probe(batches)` gives {(metric, layer): value}, with its `geometry`.
 
     `layers`: names of modules (as in `named_modules()`), patterns with `*`, or modules; their outputs are measured.
     None: the input of the classifier, as layer `features`. `classifier`: the last linear map, by name or itself; None:
@@ -69,7 +72,7 @@ class Probe:
         self._pool, self._to_inputs, self._missing = pool, batch_to_inputs, missing
         self._max_batches = max_batches
 
-    def __call__(self, batches: Iterable[Any]) -> dict[tuple[str, str | None], float]:
+    def __call__(self, batches: Iterable[Any]) -> Probed:
         """One pass over `batches`. Raises ValueError for labels that are no classes and for a class without samples."""
         sums: dict[str, Accumulator] = {}
         correct = torch.zeros((), dtype=torch.int64, device=_device(self.model))
@@ -93,9 +96,7 @@ class Probe:
             sums, correct = _over_ranks(sums, correct)
         return self._values(sums, meets, correct)
 
-    def _values(
-        self, sums: Mapping[str, Accumulator], meets: str | None, correct: Tensor
-    ) -> dict[tuple[str, str | None], float]:
+    def _values(self, sums: Mapping[str, Accumulator], meets: str | None, correct: Tensor) -> Probed:
         counts = next(iter(sums.values())).counts
         absent = (counts == 0).nonzero()[:, 0].tolist()
         if absent and self._missing == "error":
@@ -103,14 +104,23 @@ class Probe:
                 f"labels: no sample of class {', '.join(map(str, absent[:SHOWN_NAMES]))} of {self.classes}; "
                 "missing='present' measures the others"
             )
-        values: dict[tuple[str, str | None], float] = {}
+        values = Probed()
         for layer, one in sums.items():
             weight, bias = self._weights() if layer == meets else (None, None)
             found = one.result(weight, bias, classes="present" if self._missing == "present" else "all")
             values |= {(metric, layer): value for metric, value in found.items()}
         if self._classifier is not None:
             values["accuracy", None] = int(correct) / int(counts.sum())
+        if self.classes <= MOST_CLASSES and not absent:
+            values.geometry = self._geometry(sums, meets)
         return values
+
+    def _geometry(self, sums: Mapping[str, Accumulator], meets: str | None) -> tuple[Shape, ...]:
+        means = {layer: one.class_means.high.mT.cpu().numpy() for layer, one in sums.items()}
+        weight, _ = self._weights()
+        if weight is None or len(weight) != self.classes:
+            return geometry_of(means, None, None)
+        return geometry_of(means, weight.detach().cpu().double().numpy(), meets)
 
     def _weights(self) -> tuple[Tensor | None, Tensor | None]:
         weight, bias = (getattr(self._classifier, name, None) for name in ("weight", "bias"))

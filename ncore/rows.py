@@ -3,12 +3,13 @@
     {"columns": ["loss", ["nc1", "layer4"]], "rows": [[0, 100, 0.31, 0.012], [0, 200, 0.22, null]]}
 
 A row is seed, step, and a value for each column (null: undefined). A column is a metric's name, or [metric, layer].
+`geometry` may stand beside them (`ncore.sent_geometry`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,7 +21,7 @@ from ncore.series import key_of
 MAX_ROWS = 10_000
 MAX_COLUMNS = 1_000
 MAX_SEED = 2**63 - 1
-FIELDS = ("columns", "rows", "on_conflict")
+FIELDS = ("columns", "rows", "on_conflict", "geometry")
 KEPT, REFUSED = "keep", "refuse"
 NUMBERS = {int, float, type(None)}
 Key = tuple[int, int]
@@ -35,6 +36,8 @@ class Rows:
     values: dict[Key, list[float | None]]
     keeps: bool = False
     """Whether what is stored already stays where other values come for it; else that is refused."""
+    geometry: Mapping[Key, bytes] = field(default_factory=dict)
+    """What `ncore.geometry.unpacked` reads, of some of the seeds and steps."""
 
     @property
     def keys(self) -> list[str]:
@@ -70,7 +73,14 @@ def parse_rows(body: Any) -> Rows:
     faults = [] if _are_sound(rows, len(names)) else _faults_of(rows, len(names))
     if faults:
         raise SpecError(faults)
-    return Rows(names, _by_key(rows, wish == KEPT), wish == KEPT)
+    values = _by_key(rows, wish == KEPT)
+    return Rows(names, values, wish == KEPT, _geometry(body["geometry"], values) if "geometry" in body else {})
+
+
+def _geometry(given: Any, keys: Collection[Key]) -> dict[Key, bytes]:
+    from ncore.sent_geometry import parse_geometry  # with NumPy, for which others need not wait
+
+    return parse_geometry(given, keys)
 
 
 def _names(columns: Sequence[Any]) -> tuple[tuple[str, str | None], ...]:

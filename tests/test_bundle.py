@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from api.drawing import Drawing
 from api.routes import export
 from ncore.client import ApiError, Client, ExperimentFailed
+from ncore.geometry_file import read_geometry
 from ncore.pictures.panels import NETWORK_PANELS, UFM_PANELS
 
 SHORT = {"optimizer.steps": 300, "measure.points": 400, "measure.spacing": "linear", "seeds": [0, 3]}
@@ -56,12 +57,22 @@ def test_running_the_spec_of_a_bundle_gives_the_same_numbers_to_the_last_digit(s
     with Client(service.url) as client:
         made = client.submit(spec, SHORT if spec == "fig4" else {}).wait(progress=False, timeout_seconds=120)
         folder = opened(made, tmp_path)
+        asked = made.geometry(layer=["W"])
     threads = json.loads((folder / "versions.json").read_text())["run"]["threads"]
     run_ncore("run", folder / "spec.json", "--out", tmp_path / "again", cwd=tmp_path, threads=threads)
     assert len(rows_of(folder / "series.csv")) > 50
     assert rows_of(folder / "series.csv") == rows_of(tmp_path / "again" / "metrics.csv")
     again = json.loads((tmp_path / "again" / "result.json").read_text())
     assert json.loads((folder / "result.json").read_text())["final"] == again["final"]
+    of_weight = [one for one in read_geometry(folder / "geometry.npz") if one.layer == "W"]
+    assert (
+        [one.seed for one in of_weight]
+        == [one.seed for one in asked]
+        == json.loads((folder / "spec.json").read_text())["seeds"]
+    )
+    for one, other in zip(of_weight, asked, strict=True):
+        assert one.matrices.tobytes() == other.matrices.tobytes()
+        assert one.steps[-1] == again["final"][0]["step"]
     assert {f"{name}.{form}" for name in panels for form in ("svg", "pdf")} <= {
         path.name for path in (folder / "pictures").iterdir()
     }

@@ -44,7 +44,7 @@ def test_export_saves_everything_and_run_repeats_the_numbers(at, tmp_path):
     assert ncore("export", experiment_id, "--out", str(tmp_path / "a"), env=at).returncode == 0
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
         "experiment.json", "theory.json", "spec.json", "metrics.csv", "metrics.json", "metrics.parquet",
-        "picture.svg", "picture.png", "picture.pdf",
+        "picture.svg", "picture.png", "picture.pdf", "geometry.npz",
     }  # fmt: skip
     again = ncore("run", str(tmp_path / "a" / "spec.json"), "--out", str(tmp_path / "b"))
     assert again.returncode == 0, again.stderr

@@ -93,6 +93,17 @@ def test_comparing_and_drawing(runs, tmp_path):
     assert both.returncode == 0, both.stderr
     assert (tmp_path / "a.svg").read_text().startswith("<svg")
     assert orjson.loads((tmp_path / "b.json").read_bytes())
+    gram = ["figure", "--geometry", "--out", tmp_path / "gram.json", ids[0]]
+    shown = ncore(*gram, "--step", "0", "--layer", "W", "--seed", "0", env=at)
+    assert (shown.returncode, "step 0" in (tmp_path / "gram.json").read_text()) == (0, True), shown.stderr
+    assert ncore("figure", ids[0], "--singular-values", "--out", tmp_path / "s.svg", env=at).returncode == 0
+    for more, words in (
+        (["--panels", "nc1"], "--panels: cannot be given with --geometry"),
+        (["--seed", "0", "--seed", "1"], "--seed: must be given once with --geometry; got 0, 1"),
+        ([ids[1]], "--geometry: is for one experiment; got 2"),
+    ):
+        assert words in ncore(*gram, *more, env=at).stderr
+    assert "--step: is for --geometry" in ncore("figure", ids[0], "--step", "1", "--out", "x.svg", env=at).stderr
     assert "--metric: is for several" in ncore("figure", ids[0], "--out", "x.svg", "--metric", "nc1", env=at).stderr
     assert "panel" in ncore("figure", ids[0], "--out", tmp_path / "c.svg", "--panels", "nc9", env=at).stderr
 

@@ -1,5 +1,7 @@
 """The geometry at measured steps: class means by the slow obvious way, bounds on what is kept, answers of the API."""
 
+import io
+
 import numpy as np
 import pytest
 from safetensors.numpy import load, save_file
@@ -8,16 +10,19 @@ from sqlalchemy import func, select
 from api.database import claims, parts, sessions
 from api.database.tables import Experiment, MeasurementRow, Sweep
 from api.routes.geometry import get_geometry, get_singular_values
+from api.shapes import write_archive
 from api.submission import row_of
 from api.web.errors import Problem
 from ncore.geometry import MOST_KEPT_BYTES as BYTES
 from ncore.geometry import MOST_KEPT_STEPS as STEPS
-from ncore.geometry import arrays_in, class_means, kept_steps, packed, shapes_at_end, shown, state_of, unpacked
+from ncore.geometry import Shape, arrays_in, class_means, kept_steps, packed, shapes_at_end, shown, state_of, unpacked
+from ncore.geometry_file import over_steps, read_geometry, write_geometry
 from ncore.pictures.files import rendered
 from ncore.pictures.geometry import geometry_figure
 from ncore.presets import spec_of
 from ncore.schedule import measuring_steps
 from ncore.spec import parse_spec
+from ncore.theory import predict
 from ncore.train import begin, begin_together
 from worker.job import Job
 
@@ -186,6 +191,78 @@ def trained(*specs, **values) -> list[str]:
     return [row.id for row in rows]
 
 
+def archive_of(experiment_id, seed=(), layer=()):
+    file = io.BytesIO()
+    with sessions.reading() as session:
+        write_archive(session, session.get(Experiment, experiment_id), file, seed, layer)
+    file.seek(0)
+    return read_geometry(file)
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "name"),
+    [
+        ("fig1", {}, "predicted"),
+        ("fig4", {}, "best known"),
+        ("fig4", {"model.widths": [8] * 4, "model.classes": 3, "regularization.weights": 0.005}, "OF"),
+    ],
+)
+def test_only_a_proven_minimum_is_called_predicted(preset, changes, name):
+    known = predict(spec_of({"preset": preset, "set": changes}))
+    assert (known.matrix_name, {"W", "W H"} <= known.matrices.keys()) == (name, True)
+    shapes = [Shape(one, np.array(matrix), np.ones(3)) for one, matrix in known.matrices.items()]
+    titles = [one["title"] for one in geometry_figure(shown(shapes, known.matrices), "", predicted=name)["concat"]]
+    assert titles[-2:] == ["W × class means, largest entry 1", f"W × class means, {name}"]
+
+
+SMALL = {
+    "model": {"classes": 3, "widths": [5]},
+    "regularization": {"weights": 0.01, "features": 0.01},
+    "optimizer": {"steps": 4000, "learning_rate": 0.2},
+    "measure": {"points": 2},
+    "device": "cpu",
+}
+
+
+@pytest.mark.parametrize(
+    ("loss", "model"),
+    [
+        ("mse", {"samples_per_class": 4, "targets": [[1, 0, 0.5], [0, 1, 0.3]]}),
+        ("cross_entropy", {"samples_per_class": [6, 3, 3]}),
+    ],
+)
+def test_training_ends_at_the_predicted_matrices(loss, model):
+    spec = parse_spec({**SMALL, "loss": loss, "model": {**SMALL["model"], **model}})
+    *_, (last, _) = steps_of(begin(spec, geometry=True))
+    known = predict(spec).matrices
+    assert list(known) == ["h1", "W", "W H"]
+    for one in unpacked(last.geometry):
+        assert np.allclose(one.matrix, known[one.name], atol=1e-4 * np.abs(one.matrix).max()), one.name
+
+
+def test_a_file_of_several_steps_gives_back_what_was_written():
+    rng = np.random.default_rng(0)
+
+    def shape(name, size=4):
+        return Shape(name, rng.normal(size=(size, size)), rng.random(3))
+
+    kept = {step: [shape("a/b ü"), shape("W")] for step in (0, 5, 9)} | {12: [shape("W")]}
+    kept[0][1] = shape("W", 5)  # the loop has changed its classes since
+    file = io.BytesIO()
+    write_geometry(file, over_steps(7, kept), {"a/b ü": np.eye(4), "h2": np.eye(4)})
+    first = file.getvalue()
+    found = {one.layer: one for one in read_geometry(io.BytesIO(first))}
+    assert {name: one.steps.tolist() for name, one in found.items()} == {"a/b ü": [0, 5, 9], "W": [5, 9, 12]}
+    assert np.array_equal(found["a/b ü"].matrices[1], kept[5][0].matrix)
+    assert np.array_equal(found["W"].singular_values[2], kept[12][0].singular_values)
+    assert (found["W"].seed, found["W"].predicted, found["a/b ü"].predicted.tolist()) == (7, None, np.eye(4).tolist())
+    write_geometry(again := io.BytesIO(), over_steps(7, kept), {"a/b ü": np.eye(4)})
+    assert again.getvalue() == first
+    for content in (b"", b"PK", first[:-60]):
+        with pytest.raises(ValueError):  # noqa: PT011 (of NumPy, of the zip, of the names)
+            read_geometry(io.BytesIO(content))
+
+
 def test_a_run_has_its_geometry_at_kept_steps_and_a_member_of_a_sweep_at_its_end(tables):
     spec = short("fig1", measure__points=80, optimizer__steps=8000)
     first, second = trained(spec, spec)
@@ -193,21 +270,34 @@ def test_a_run_has_its_geometry_at_kept_steps_and_a_member_of_a_sweep_at_its_end
     assert (steps[0], steps[-1], len(steps)) == (0, 8000, STEPS)
     for asked, nearest in ((None, 8000), (0, 0), (10**6, 8000), (steps[20] + 1, steps[20])):
         assert get_geometry(first, step=asked).step == nearest
-    later = get_geometry(second, seed=4, step=8000, layer=["h1", "W H"])
-    assert [one.name for one in later.items] == ["h1", "W H"]
-    assert np.allclose(later.items[0].gram, later.items[0].predicted, atol=0.05)
+    later = get_geometry(second, seed=4, step=8000)
+    assert [(one.name, later.predicted_name) for one in later.items] == [(n, "predicted") for n in ("h1", "W", "W H")]
+    assert all(np.allclose(one.gram, one.predicted, atol=0.05) for one in later.items)
+    assert [one.name for one in get_geometry(second, layer=["h1", "W H"]).items] == ["h1", "W H"]
     over = get_singular_values(first, seed=3, layer=["h1"])
     assert over.steps == steps
     assert over.items[0].values[-1] == get_geometry(first).items[0].singular_values
     assert over.items[0].predicted == pytest.approx(np.linalg.svd(later.items[0].predicted)[1] ** 0.5)
-    with pytest.raises(Problem, match="layer: must be one of h1, W, W H"):
-        get_geometry(first, layer=["h2"])
+    for ask in (get_geometry, archive_of):
+        with pytest.raises(Problem, match="layer: must be one of h1, W, W H"):
+            ask(first, layer=["h2"])
+    series = archive_of(first)
+    assert [(one.seed, one.layer) for one in series] == [(s, name) for s in (3, 4) for name in ("h1", "W", "W H")]
+    for one in series:
+        for place in (0, 20, -1):
+            item = get_geometry(first, one.seed, int(one.steps[place]), [one.layer]).items[0]
+            assert np.array_equal(one.matrices[place], item.gram)
+            assert one.singular_values[place].tolist() == item.singular_values
+            assert np.array_equal(one.predicted, item.predicted)
+        assert one.steps.tolist() == steps
+    assert [(one.seed, one.layer) for one in archive_of(first, [4], ["W"])] == [(4, "W")]
 
     with sessions.writing() as session:
         session.add(Sweep(id="s", name="", base={}, axes={}, total=1))
     (member,) = trained(spec, sweep_id="s")
     assert get_geometry(member).steps == [8000]
     assert np.allclose(get_geometry(member).items[0].gram, get_geometry(first).items[0].gram)
+    assert [(one.steps.tolist(), len(one.predicted)) for one in archive_of(member)] == [([8000], 4)] * 6
 
     with sessions.writing() as session:
         parts.take_out(session, Experiment.id == first)
@@ -220,12 +310,12 @@ def test_a_run_has_its_geometry_at_kept_steps_and_a_member_of_a_sweep_at_its_end
 def test_who_has_no_geometry_is_told_why(tables):
     with sessions.writing() as session:
         ids = {name: row_of(session, spec).id for name, spec in (
-            ("measured elsewhere", parse_spec(EXTERNAL)),
+            ("measured elsewhere, and its loop has sent none", parse_spec(EXTERNAL)),
             ("is not measured yet", parse_spec(CONVNET)),
             ("is queued and has left no final state", short("fig1")),
             ("101 classes; at most 100 are shown", short("fig1", model__classes=101, model__widths=[101])),
         )}  # fmt: skip
     for words, experiment_id in ids.items():
-        for ask in (get_geometry, get_singular_values):
+        for ask in (get_geometry, get_singular_values, archive_of):
             with pytest.raises(Problem, match=words):
                 ask(experiment_id)

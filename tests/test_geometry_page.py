@@ -51,4 +51,4 @@ def test_the_geometry_is_shown_at_each_kept_step_and_its_address_brings_it_again
         page.reload()
     provoked.append("409")
     page.goto(f"{served.url}/#/experiments/{other.id}?geometry=last")
-    expect(section).to_contain_text("is measured elsewhere; its class means and weights are not sent here")
+    expect(section).to_contain_text("is measured elsewhere, and its loop has sent none")

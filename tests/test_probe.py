@@ -7,6 +7,7 @@ import socket
 import numpy as np
 import pytest
 import torch
+from test_geometry import assert_geometry
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -57,6 +58,13 @@ def by_hand(net):
     }, (net.fc(last).argmax(1) == LABELS).double().mean().item()
 
 
+def features_of(net):
+    """By layer, (d, N)."""
+    with torch.no_grad():
+        maps = net.body(IMAGES)
+        return {name: x.double().mean((2, 3)).T.numpy() for name, x in (("body", maps), ("deep", net.deep(maps)))}
+
+
 def test_it_gives_what_saved_features_give():
     net = Net()
     found = Probe(net, ["body", "deep"], "fc", classes=3)(batches())
@@ -69,6 +77,10 @@ def test_it_gives_what_saved_features_give():
     assert found["accuracy", None] == accuracy
     assert ("nc3", "deep") in found
     assert ("nc3", "body") not in found
+    assert_geometry(found.geometry, features_of(net), LABELS.numpy(), net.fc.weight.detach().numpy(), rtol=1e-5)
+    few = DataLoader(TensorDataset(IMAGES[LABELS > 0], LABELS[LABELS > 0]), batch_size=20)
+    assert Probe(net, ["body", "deep"], "fc", classes=3, missing="present")(few).geometry == ()
+    assert [one.name for one in Probe(net, ["body"], "fc", classes=3)(batches()).geometry] == ["body", "W"]
 
 
 @pytest.mark.parametrize("layers", ["deep", ["bod*", "deep"], None], ids=str)

@@ -160,6 +160,8 @@ def test_the_closed_form_is_what_an_independent_optimiser_finds(spec):
     singular = np.linalg.svd(product, compute_uv=False)
     np.testing.assert_allclose(singular, predicted.singular_values, **near)
     np.testing.assert_allclose((weights[-1] ** 2).sum(1), predicted.weight_norm_sq, **near)
+    np.testing.assert_allclose(weights[-1] @ weights[-1].T, predicted.weight_gram, **near)
+    np.testing.assert_allclose(product, predicted.logits, **near)
     if spec.loss == "mse":
         np.testing.assert_allclose(b[:, 0], predicted.bias, **near)
     for j, w in enumerate(weights):

@@ -107,7 +107,7 @@ FAMILIES = [linear, cross_entropy, focal, fixed_head, normalized, targets, two_c
 
 
 def descent(spec: UfmSpec, starts: int):
-    """The lowest value that L-BFGS finds, with the class means of its first level and the last weight."""
+    """The lowest value that L-BFGS finds, with the class means of its first level, the last weight, and W H̄."""
     start, model = make_start(spec, 0), spec.model
     labels = start.labels if start.given is None else start.given
     widths = [*model.widths, model.outputs]
@@ -123,7 +123,14 @@ def descent(spec: UfmSpec, starts: int):
 
     value, parts = least(objective, [*shapes, (model.outputs,)], starts=starts, scale=0.8)
     columns = normalize(parts[0], dim=0) if model.normalized else parts[0]
-    return value, torch.stack([columns[:, labels == k].mean(1) for k in range(model.classes)], dim=1)
+    weights = [*parts[1:-1], *([] if head is None else [head])]
+    weights = [normalize(weights[0])] if model.normalized else weights
+    means = torch.stack([columns[:, labels == k].mean(1) for k in range(model.classes)], dim=1)
+    logits = means
+    for j, weight in enumerate(weights):
+        logits = weight @ logits
+        logits = logits.relu() if model.activation == "relu" and j < len(weights) - 1 else logits
+    return value, means, weights[-1], logits
 
 
 @pytest.mark.nightly
@@ -134,15 +141,19 @@ def test_the_prediction_is_the_least_value_that_descent_finds(family, draw):
     spec = parse_spec(family(np.random.default_rng([FAMILIES.index(family), draw])))
     known = predict(spec)
     assert known.regime != "not_known", spec
-    value, means = descent(spec, 6)
+    value, means, weight, logits = descent(spec, 6)
     if value > known.objective * (1 + SHORT_OF):
-        value, means = descent(spec, 40)
+        value, means, weight, logits = descent(spec, 40)
     if known.global_minimum:
         assert value >= known.objective * (1 - BELOW), spec
     assert value == pytest.approx(known.objective, rel=SHORT_OF), spec
-    norm, gram = (known.feature_norm_sq or {}).get("h1"), (known.gram or {}).get("h1")
+    norm = (known.feature_norm_sq or {}).get("h1")
     if norm is not None:
         expected = norm if isinstance(norm, list) else [norm] * spec.model.classes
         np.testing.assert_allclose((means**2).sum(0), expected, rtol=5e-3, atol=1e-4)
-    if gram is not None and known.regime != "k_gon":  # whose order on the circle is free
-        np.testing.assert_allclose(means.T @ means, gram, rtol=5e-3, atol=5e-3 * np.abs(gram).max() + 1e-4)
+    if known.regime != "k_gon":  # whose order on the circle is free
+        found = {"h1": means.T @ means, "W": weight @ weight.T, "W H": logits}
+        for name in found.keys() & known.matrices.keys():
+            expected = known.matrices[name]
+            near = {"rtol": 5e-3, "atol": 5e-3 * np.abs(expected).max() + 1e-4}
+            np.testing.assert_allclose(found[name], expected, err_msg=name, **near)

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from api.database.clock import of_sqlite
+from api.database.geometries import keep_geometries, known_geometries, later_geometries
 from api.database.tables import Experiment, MeasurementRow, now
 from api.settings import get_settings
 from ncore.faults import SpecError
@@ -32,15 +33,21 @@ class Conflict(ValueError):  # noqa: N818 (says what is the case)
 
 @dataclass
 class Plan:
-    """The changes to make: rows that are new, rows that get more metrics, and the number of rows that do not change."""
+    """The changes to make: rows that are new, rows that get more metrics, the number of rows that do not change, and
+    the geometry to keep beside them."""
 
     new: dict[Key, Values] = field(default_factory=dict)
     more: dict[Key, Values] = field(default_factory=dict)
     kept: int = 0
+    geometry: dict[Key, bytes] = field(default_factory=dict)
 
     @property
     def changes(self) -> int:
         return len(self.new) + len(self.more)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.changes or self.geometry)
 
 
 def plan_of(session: Session, row: Experiment, rows: Rows) -> Plan:
@@ -60,6 +67,11 @@ def plan_of(session: Session, row: Experiment, rows: Rows) -> Plan:
         plan.kept += bool(other)
         if values.keys() - known.keys():
             plan.more[key] = {**values, **known}
+    for key, data in known_geometries(session, row.id, rows.geometry.keys()).items():
+        if rows.geometry[key] != data and not rows.keeps:
+            raise Conflict(f"seed {key[0]}, step {key[1]} has another geometry already")
+        plan.kept += rows.geometry[key] != data
+    plan.geometry = later_geometries(session, row.id, rows.geometry)
     limit = get_settings().max_measurements
     if row.last_seq + plan.changes > limit:
         message = f"{row.last_seq} are stored, and the limit of an experiment is NCORE_MAX_MEASUREMENTS = {limit}"
@@ -100,6 +112,7 @@ def store(session: Session, row: Experiment, rows: Rows, plan: Plan) -> None:
     if more:
         which = (TABLE.c.experiment_id == bindparam("of")) & (TABLE.c.seed == bindparam("of_seed"))
         session.connection().execute(update(TABLE).where(which, TABLE.c.step == bindparam("of_step")), more)
+    keep_geometries(session, row.id, plan.geometry)
     row.last_seq = seq + len(more)
     row.step = max([row.step, *(step for _, step in plan.new)])
     row.total = max(row.total, row.step) if row.total else 0  # unknown, or what its owner thought

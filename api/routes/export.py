@@ -7,7 +7,7 @@ import platform
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from itertools import count
@@ -23,11 +23,14 @@ from api.companion import CrowdedError
 from api.database.curves import load_curves
 from api.database.measurements import latest, stream
 from api.database.sessions import reading
+from api.database.tables import Experiment
 from api.drawing import PictureError
 from api.routes.plots import too_many
 from api.routes.theory import theory_of
+from api.shapes import write_archive
 from api.shown import ExperimentOut, find, shown
-from api.web.errors import PROBLEMS
+from api.web.errors import PROBLEMS, Problem
+from api.web.files import file_answer
 from ncore.pictures import curves
 from ncore.pictures.files import Converter, Form, rendered
 from ncore.pictures.histogram import ends_of
@@ -38,7 +41,6 @@ from ncore.spec import stored_spec
 from ncore.text import cleaned
 
 router = APIRouter(tags=["experiments"], responses=PROBLEMS)
-CHUNK_BYTES = 1 << 18
 LIBRARIES = ("ncore", "vl-convert-python", "pyarrow", "sqlalchemy", "pydantic")
 FORMS: tuple[Form, ...] = ("svg", "pdf")
 NO_NAME = re.compile(r"[^A-Za-z0-9._+-]")
@@ -46,6 +48,8 @@ README = """# {title}
 
 - `spec.json`: what was asked for; `result.json`, `theory.json`, `experiment.json`: its results
 - `series.parquet`: every measured value, a row each (metric, layer, seed, step, value); `series.csv`: the same
+- `geometry.npz`: Gram matrices of class means and of W, W H̄, and their singular values, at the steps at which they are
+  kept: `ncore.geometry_file.read_geometry(path)`, or `numpy.load`, arrays SEED/LAYER/steps, /matrices, /singular_values
 - `pictures/`: the curves beside what is predicted, all and each panel by itself
 - `versions.json`: what it was run with
 
@@ -66,7 +70,7 @@ ELSEWHERE = "It was trained and measured by its owner's own loop: `spec.json` ho
     responses={200: {"content": {"application/zip": {}}}},
 )
 def export_experiment(request: Request, experiment_id: str) -> StreamingResponse:
-    """Spec, result, theory, all series as Parquet and CSV, pictures, versions, and how to run it again."""
+    """Spec, result, theory, all series as Parquet and CSV, the geometry, pictures, versions, how to run it again."""
     with ExitStack() as stack:
         bundle = stack.enter_context(tempfile.TemporaryFile())
         with tempfile.TemporaryDirectory() as folder:
@@ -76,17 +80,8 @@ def export_experiment(request: Request, experiment_id: str) -> StreamingResponse
             except CrowdedError as error:
                 raise too_many(error) from None
             _pack(Path(folder), bundle, f"ncore-{experiment_id}")
-        size = bundle.tell()
         stack.pop_all()  # what sends the file closes it
-    headers = {"Content-Disposition": f'attachment; filename="{experiment_id}.zip"', "Content-Length": str(size)}
-    return StreamingResponse(_chunks(bundle), media_type="application/zip", headers=headers)
-
-
-def _chunks(bundle: IO[bytes]) -> Iterator[bytes]:
-    with bundle:
-        bundle.seek(0)
-        while chunk := bundle.read(CHUNK_BYTES):
-            yield chunk
+    return file_answer(bundle, "application/zip", f"{experiment_id}.zip")
 
 
 def _write(session: Session, experiment_id: str, folder: Path, convert: Converter) -> None:
@@ -95,6 +90,7 @@ def _write(session: Session, experiment_id: str, folder: Path, convert: Converte
     prediction = theory_of(session, row)
     missing = _write_pictures(session, experiment, folder / "pictures", convert)
     _write_series(session, experiment_id, folder)
+    missing += _write_geometry(session, row, folder / "geometry.npz")
     used: Mapping[str, Any] | None = (row.result or {}).get("versions")
     parts: dict[str, Any] = {
         "experiment": experiment.model_dump(mode="json"),
@@ -133,6 +129,17 @@ def _write_series(session: Session, experiment_id: str, folder: Path) -> None:
         for points in stream(session, experiment_id):
             writer.writerows(points)
             table.write_table(table_of(points))
+
+
+def _write_geometry(session: Session, row: Experiment, path: Path) -> list[str]:
+    """Returns a line where there is none."""
+    try:
+        with path.open("wb") as file:
+            write_archive(session, row, file)
+    except Problem as problem:
+        path.unlink()
+        return [f"\ngeometry.npz is missing: {problem.detail}\n"]
+    return []
 
 
 def _write_pictures(session: Session, experiment: ExperimentOut, folder: Path, convert: Converter) -> list[str]:

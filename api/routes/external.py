@@ -17,9 +17,12 @@ from api.settings import get_settings
 from api.shown import ExperimentOut, find, shown
 from api.web.errors import PROBLEMS, Problem
 from ncore.faults import SpecError
+from ncore.geometry import MOST_CLASSES
+from ncore.kinds.external import MAX_LAYERS
 from ncore.kinds.fields import Plain
 from ncore.outcome import as_final
 from ncore.rows import MAX_COLUMNS, MAX_ROWS, Rows, parse_rows
+from ncore.sent_geometry import MOST_SENT
 from ncore.spec import stored_spec
 from ncore.status import ENDED, Ended, Status
 from ncore.verdict import verdicts
@@ -27,6 +30,29 @@ from ncore.verdict import verdicts
 router = APIRouter(tags=["external"], responses=PROBLEMS)
 MAX_REASON = 2000
 _NAME = {"type": "string", "minLength": 1, "maxLength": 64}
+_NUMBERS = {"type": "array", "minItems": 1, "maxItems": MOST_CLASSES, "items": {"type": "number"}}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """The schema of an object that has all of these fields."""
+    required = [name for name, one in properties.items() if "default" not in one]
+    return {"type": "object", "required": required, "additionalProperties": False, "properties": properties}
+
+
+_MATRICES: dict[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MAX_LAYERS + 2,
+    "items": _object(
+        name={**_NAME, "description": "a layer: H̄ᵀH̄ of its class means; W: W Wᵀ of the last weight; W H: W H̄"},
+        gram={"description": "K x K", "type": "array", "minItems": 1, "maxItems": MOST_CLASSES, "items": _NUMBERS},
+        singular_values={
+            "description": "of H̄, W, W H̄, largest first; found from the matrix where it is left out",
+            "anyOf": [_NUMBERS, {"type": "null"}],
+            "default": None,
+        },
+    ),
+}
 _ROWS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["rows"],
@@ -48,6 +74,13 @@ _ROWS_SCHEMA: dict[str, Any] = {
             "description": "where a seed and step has other values already: refuse the request, or keep what is stored",
             "enum": ["refuse", "keep"],
             "default": "refuse",
+        },
+        "geometry": {
+            "description": "class means and weights at some of the seeds and steps of `rows`; behind the last one kept "
+            "of its seed it is kept, at up to 50 steps spread evenly, and left out where it is too much",
+            "type": "array",
+            "maxItems": MOST_SENT,
+            "items": _object(seed={"type": "integer"}, step={"type": "integer"}, items=_MATRICES),
         },
     },
     "example": {"columns": ["loss", ["nc1", "layer4"]], "rows": [[0, 100, 0.31, 0.012], [0, 200, 0.22, None]]},
@@ -85,16 +118,17 @@ def send_measurements(experiment_id: str, content: Annotated[bytes, Depends(_con
     """Stores rows of an external experiment, each under its seed and step: once, however often it is sent.
 
     A row that is there gets the metrics that are new; where it has other values nothing is stored (409), unless
-    `on_conflict` is `keep`. Rows for what has succeeded or failed: 409.
+    `on_conflict` is `keep`. Rows for what has succeeded or failed: 409. `geometry` is kept beside the rows, so that
+    GET …/geometry has it.
     """
     rows = _parsed(content)
     with writing() as session:
         row = _heard(session, experiment_id)
         try:
             plan = received.plan_of(session, row, rows)
-            if plan.changes and row.status in ENDED and row.status != "cancelled":
+            if not plan.is_empty and row.status in ENDED and row.status != "cancelled":
                 raise Problem(409, f"experiment {experiment_id} has ended ({row.status}): it takes no more rows")
-            if plan.changes:
+            if not plan.is_empty:
                 received.store(session, row, rows, plan)
         except received.Conflict as error:
             raise Problem(409, f"rows: {error}", [{"field": "rows", "message": str(error)}]) from None

@@ -25,6 +25,8 @@ from ncore.client import ApiError, Client, Experiment, ExperimentFailed, NotReac
 from ncore.outcome import Final
 from ncore.spec import SpecError
 
+NONE_KEPT = 409
+"""The status of the answer where an experiment has no geometry."""
 CANCELLED = {
     "queued": "it is still queued and will not start",
     "running": "it stops at its next step; its measurements are kept",
@@ -189,6 +191,11 @@ def export(given: Namespace) -> int:
             experiment.download(folder / f"metrics.{form}", form)
         for form in ("svg", "png", "pdf"):
             experiment.plot(folder / f"picture.{form}")
+        try:
+            experiment.download_geometry(folder / "geometry.npz")
+        except ApiError as error:
+            if error.status != NONE_KEPT:
+                raise
     console.print(str(folder))
     return 0
 
@@ -198,7 +205,7 @@ def theory(given: Namespace) -> int:
     from ncore.theory import predict
 
     prediction = predict(spec_of(body_of(given.spec, dict(given.changes))))
-    values = prediction.model_dump(mode="json", exclude={"gram", "levels"})
+    values = prediction.model_dump(mode="json", exclude={"gram", "weight_gram", "logits", "matrix_name", "levels"})
     if given.json:
         put_json(values)
     else:

@@ -46,6 +46,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "ncore figure 3f2a --out figure.pdf --panels nc1,nc2 --style paper",
         "ncore figure 3f2a 77b1 --metric nc1,nc3 --out nc1.svg --title none --legend direct",
         "ncore figure 3f2a 77b1 05aa --color regularization.features --xscale linear --out decay.png --dpi 300",
+        "ncore figure 3f2a --geometry --step 100 --layer h1 --out gram.svg",
+        "ncore figure 3f2a --singular-values --out spectra.pdf",
     ),
     "open": ("ncore open", "ncore open 3f2a"),
     "tag": ("ncore tag 3f2a", "ncore tag 3f2a paper 'section 4' --remove draft"),

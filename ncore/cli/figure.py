@@ -1,4 +1,4 @@
-"""The command that saves the picture of one experiment, or of several in one."""
+"""The command that saves the picture of one experiment, of its geometry, or of several experiments in one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ OF_ALL = ("layer", "columns", "style", "theme", "width", "height", "font", "font
 
 
 def figure(given: Namespace) -> int:
+    if given.geometry or given.singular_values:
+        return _geometry(given)
+    if given.step is not None:
+        raise ValueError("--step: is for --geometry")
     allowed, others = (OF_ONE, OF_SEVERAL) if len(given.ids) == 1 else (OF_SEVERAL, (*OF_ONE, "panels"))
     wrong = next((name for name in others if getattr(given, name) is not None), None)
     if wrong is not None:
@@ -28,6 +32,25 @@ def figure(given: Namespace) -> int:
         asked["metric"] = names_in(asked["metric"])
     with Client(given.url) as client:
         save(client, experiments_of(client, given.ids), given.out, asked)
+    console.print(str(given.out))
+    return 0
+
+
+def _geometry(given: Namespace) -> int:
+    """Saves the picture of the geometry at a step, or of the singular values over the steps."""
+    option = "--geometry" if given.geometry else "--singular-values"
+    if len(given.ids) > 1:
+        raise ValueError(f"{option}: is for one experiment; got {len(given.ids)}")
+    if given.seed is not None and len(given.seed) > 1:
+        raise ValueError(f"--seed: must be given once with {option}; got {', '.join(given.seed)}")
+    others = (*OF_SEVERAL, "panels", *(() if given.geometry else ("step",)))
+    wrong = next((name for name in others if getattr(given, name) is not None), None)
+    if wrong is not None:
+        raise ValueError(f"--{wrong}: cannot be given with {option}")
+    asked = {name: value for name in (*OF_ONE, "step", *OF_ALL) if (value := getattr(given, name)) is not None}
+    with Client(given.url) as client:
+        (experiment,) = experiments_of(client, given.ids)
+        (experiment.plot_geometry if given.geometry else experiment.plot_singular_values)(given.out, **asked)
     console.print(str(given.out))
     return 0
 

@@ -66,6 +66,12 @@ def _of_list(parser: ArgumentParser) -> None:
 def _of_pictures(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="its ending says the form: .svg, .png, .pdf, .json")
     parser.add_argument("--panels", metavar="NAME,…", help="of one experiment: nc1,nc2,…; the paper's unless given")
+    of_geometry = parser.add_mutually_exclusive_group()
+    of_geometry.add_argument(
+        "--geometry", action="store_true", help="cosines of class means, W and W H̄ at a step beside the predicted ones"
+    )
+    of_geometry.add_argument("--singular-values", action="store_true", help="of class means, W and W H̄ over the steps")
+    parser.add_argument("--step", type=int, help="with --geometry: the kept step nearest to it (default: the last)")
     parser.add_argument("--metric", metavar="NAME,…", help="of several experiments, a panel each (default: nc1)")
     parser.add_argument("--layer", action="append", help="only this layer; may be repeated")
     parser.add_argument("--seed", action="append", help="of one experiment: only this seed; may be repeated")

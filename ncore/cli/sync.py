@@ -47,6 +47,7 @@ def _sent(spool: Spool, url: str | None) -> int:
             return 1
     kept = f", of {sender.kept} other values were stored before and stay" if sender.kept else ""
     ended = f"; it is {sender.status}" if sender.status else ""
+    kept += f", class means not taken: {sender.without_geometry}" if sender.without_geometry else ""
     sent = f"{sender.sent} rows sent{kept}{ended}" if sender.status else "everything was sent before"
     console.print(f"{name} (experiment {sender.id}): {sent}")
     return 0

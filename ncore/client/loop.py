@@ -17,12 +17,12 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from ncore.client.client import Client
 from ncore.client.given import as_json, check_counts, check_mapping, name_of, number_of, step_of
 from ncore.client.sending import Sender, SendingThread
-from ncore.client.spool import Spool, root_of, spools_in
+from ncore.client.spool import Line, Spool, root_of, spools_in
 from ncore.faults import shortened
 from ncore.plain import plain
 from ncore.presets import spec_of
@@ -31,6 +31,9 @@ from ncore.series import metric_and_layer
 from ncore.spec import AnySpec
 from ncore.status import ENDED
 from ncore.text import escaped
+
+if TYPE_CHECKING:
+    from ncore.geometry import Shape
 
 log = logging.getLogger("ncore")
 FIRST_SECONDS = 2.0
@@ -126,6 +129,8 @@ class LoggedRun:
         self._metrics, self._layers = set(model["metrics"]), set(model["layers"])
         self._known: set[str] = set()
         self._is_over = False
+        self._probed = 0
+        self._left_out: tuple[Line, Sequence[Shape]] | None = None
         self._error_before = getattr(sys, "last_value", None)
         self._client = client
         self._thread = None if client is None else SendingThread(Sender(spool, client))
@@ -162,6 +167,9 @@ class LoggedRun:
         a layer. NaN, infinities and None are kept as undefined. What is logged again for a step adds metrics to it; a
         value that a metric has there already is kept.
 
+        `values` as a `Probe` has given them carry the geometry too, which is sent at up to 50 steps, at each second one
+        of the next 50, each fourth of the next 100, and so on, and at the last; the service keeps up to 50 of these.
+
         Raises ValueError or TypeError for what is no step, name or number; never for a service that is away.
         """
         if self._is_over:
@@ -176,7 +184,27 @@ class LoggedRun:
         if not found.keys() <= self._known:
             self._admit(found)
         if found:
-            self._spool.append({"seed": self._seed, "step": number, "values": found})
+            line = {"seed": self._seed, "step": number, "values": found}
+            self._append(line, getattr(values, "geometry", ()))
+
+    def _append(self, line: Line, geometry: Sequence[Shape]) -> None:
+        """Writes the line, with the geometry where it is its turn: the file would grow without bounds else."""
+        if geometry:
+            from ncore.geometry import MOST_KEPT_STEPS
+
+            stride = 1 << (self._probed // MOST_KEPT_STEPS).bit_length()
+            is_due = self._probed % stride == 0
+            self._probed += 1
+            self._left_out = None if is_due else (line, geometry)
+            line = _with_geometry(line, geometry) if is_due else line
+        self._spool.append(line)
+
+    def _append_last(self) -> None:
+        """Writes the last geometry, if it was not its turn."""
+        if self._left_out is not None:
+            line, geometry = self._left_out
+            self._left_out = None
+            self._spool.append(_with_geometry(line, geometry))
 
     def _new_name(self, key: Any) -> str:
         self._names[key] = name = name_of(key)
@@ -203,12 +231,14 @@ class LoggedRun:
         if self._is_over or os.getpid() != self._owner:
             return
         message = escaped(str(reason)[:MAX_REASON])[:MAX_REASON] if reason and status == "failed" else None
+        self._append_last()
         self._spool.append({"ended": status, "reason": message})
         self._close(wait_seconds)
 
     def close(self, wait_seconds: float = 60.0) -> None:
         """Sends what is left and leaves the experiment open: for all but one of several processes that log to it."""
         if not self._is_over and os.getpid() == self._owner:
+            self._append_last()
             self._close(wait_seconds)
 
     def _close(self, wait_seconds: float) -> None:
@@ -245,6 +275,12 @@ class LoggedRun:
             self.finish("failed", _reason(type(error), error))
         else:
             self.finish()
+
+
+def _with_geometry(line: Line, geometry: Sequence[Shape]) -> Line:
+    from ncore.sent_geometry import as_items
+
+    return {**line, "geometry": as_items(geometry)}
 
 
 def _reason(kind: type[BaseException] | None, error: BaseException) -> str:

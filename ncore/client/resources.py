@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import io
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from ncore.status import ENDED, LOST
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
+    from ncore.geometry_file import ShapeSeries
     from ncore.outcome import Outcome
 
 POLL_SECONDS = 0.3
@@ -65,8 +67,11 @@ class Resource(ABC):
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Saves the picture; the ending says the form (svg, png, pdf, json); options as in GET …/plot."""
-        path = Path(path)
-        path.write_bytes(self._picture(path.suffix.removeprefix(".") or "svg", **options))
+        return self._saved("plot", Path(path), options)
+
+    def _saved(self, picture: str, path: Path, options: Mapping[str, Any]) -> Path:
+        form = path.suffix.removeprefix(".") or "svg"
+        path.write_bytes(self._client.request("GET", f"{self._path}/{picture}.{form}", params=options).content)
         return path
 
     def _picture(self, form: str, **options: Any) -> bytes:
@@ -163,6 +168,40 @@ class Experiment(Resource):
             found += page["items"]
         return found
 
+    def geometry(
+        self, seed: int | Sequence[int] | None = None, layer: str | Sequence[str] | None = None
+    ) -> list[ShapeSeries]:
+        """The kept Gram matrices H̄ᵀH̄ of each level and W Wᵀ, W H̄, and singular values, as arrays of NumPy.
+
+        One `ShapeSeries` a seed and layer, in the order of the spec's seeds and of the forward pass, then `W`, `W H`:
+        `steps` (T,), `matrices` (T, K, K), `singular_values` (T, r), `predicted` (K, K) or None. `seed`, `layer`: only
+        these. Kept at up to 50 steps, for up to 100 classes. Raises ApiError: 409 where there are none, 422.
+
+        >>> (last,) = experiment.geometry(seed=0, layer="h1")
+        >>> abs(last.matrices[-1] - last.predicted).max()
+        """
+        from ncore.geometry_file import read_geometry
+
+        params = {"seed": seed, "layer": layer}
+        chosen = {name: value for name, value in params.items() if value is not None}
+        return read_geometry(
+            io.BytesIO(self._client.request("GET", f"{self._path}/geometry.npz", params=chosen).content)
+        )
+
+    def download_geometry(self, path: str | Path, **filters: Any) -> Path:
+        """Saves what `geometry` gives as a file (.npz), which `ncore.geometry_file.read_geometry` reads."""
+        return self._client.transport.save(f"{self._path}/geometry.npz", Path(path), filters)
+
+    def plot_geometry(self, path: str | Path, **options: Any) -> Path:
+        """Saves the cosines at a step as heat maps beside the predicted ones; options as in GET …/geometry.svg: seed,
+        step, layer, theme, columns, style, …; the ending says the form (svg, png, pdf, json)."""
+        return self._saved("geometry", Path(path), options)
+
+    def plot_singular_values(self, path: str | Path, **options: Any) -> Path:
+        """Saves the singular values of class means, W and W H̄ over the steps; options as in GET …/singular-values.svg:
+        seed, layer, theme, columns, style, …; the ending says the form (svg, png, pdf, json)."""
+        return self._saved("singular-values", Path(path), options)
+
     def events(self, last_event_id: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         """("measurement" | "status" | "end", data) as they happen, until the end.
 
@@ -194,7 +233,7 @@ class Experiment(Resource):
         return path
 
     def bundle(self, path: str | Path) -> Path:
-        """Saves everything about it as one zip file: spec, result, series, pictures, versions."""
+        """Saves everything about it as one zip file: spec, result, series, geometry, pictures, versions."""
         return self._client.transport.save(f"{self._path}/export.zip", Path(path))
 
     def annotate(self, **changes: Any) -> Experiment:

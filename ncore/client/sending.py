@@ -13,7 +13,7 @@ import orjson
 from ncore.client.client import Client
 from ncore.client.spool import Line, Spool
 from ncore.client.transport import ApiError, NotReached
-from ncore.rows import KEPT, MAX_ROWS
+from ncore.rows import KEPT, MAX_ROWS, Key
 from ncore.series import metric_and_layer
 from ncore.status import RETRIED
 
@@ -30,13 +30,14 @@ Table = dict[str, Any]
 
 class Sender:
     """Sends a spool's lines in order. `sent` counts its rows, `stored` those that were new at the service, `kept` those
-    of which it has other values; `status` is what it said last.
+    of which it has other values; `status` is what it said last, `without_geometry` why it has not taken a geometry.
     """
 
     def __init__(self, spool: Spool, client: Client) -> None:
         self.spool, self._client = spool, client
         self.sent = self.stored = self.kept = 0
         self.status: str | None = None
+        self.without_geometry: str | None = None
         self.lease_seconds = 10.0
 
     @property
@@ -86,11 +87,22 @@ class Sender:
 
     def _send(self, rows: Iterable[Line]) -> None:
         for table in tables_of(rows):
-            answer = self._post("measurements", content=orjson.dumps(table))
+            answer = self._accepted(table)
             self.sent += len(table["rows"])
             self.stored += answer["stored"]
             self.kept += answer["kept"]
             self._heard(answer)
+
+    def _accepted(self, table: Table) -> dict[str, Any]:
+        """The answer to a table; without its geometry where the service does not take that: an older one, or one of
+        small bodies."""
+        try:
+            return self._post("measurements", content=orjson.dumps(table))
+        except ApiError as error:
+            if error.status not in (413, 422) or table.pop("geometry", None) is None:
+                raise
+            self.without_geometry = str(error)
+            return self._post("measurements", content=orjson.dumps(table))
 
     def _turn(self, line: Line) -> None:
         """Handles a line that is no row: the run was begun again, or has ended."""
@@ -115,17 +127,32 @@ class Sender:
 
 def tables_of(rows: Iterable[Line]) -> Iterator[Table]:
     """Bodies for POST …/measurements: what was logged for a seed and step is one row, rows of the same metrics a table.
+    A row with its geometry, which is large, is one by itself.
 
     Where a metric was logged twice for a step the first value counts, as it does at the service.
     """
-    merged: dict[tuple[int, int], dict[str, float | None]] = {}
+    merged: dict[Key, dict[str, float | None]] = {}
+    shapes: dict[Key, Any] = {}
     for line in rows:
         key = line["seed"], line["step"]
         known = merged.get(key)
         merged[key] = line["values"] if known is None else {**known, **line["values"], **known}
+        if "geometry" in line:
+            shapes.setdefault(key, line["geometry"])
     tables: dict[tuple[str, ...], list[list[Any]]] = {}
-    for (seed, step), values in merged.items():
-        tables.setdefault(tuple(values), []).append([seed, step, *values.values()])
+    for key, values in merged.items():
+        row = [*key, *values.values()]
+        if key not in shapes:
+            tables.setdefault(tuple(values), []).append(row)
+            continue
+        yield from _bodies(tables)
+        tables = {}
+        (body,) = _bodies({tuple(values): [row]})
+        yield {**body, "geometry": [{"seed": key[0], "step": key[1], "items": shapes[key]}]}
+    yield from _bodies(tables)
+
+
+def _bodies(tables: Mapping[tuple[str, ...], list[list[Any]]]) -> Iterator[Table]:
     for names, found in tables.items():
         columns = [list(pair) if (pair := metric_and_layer(name))[1] else pair[0] for name in names]
         for i in range(0, len(found), MAX_ROWS):
@@ -199,6 +226,8 @@ class SendingThread(threading.Thread):
             self._warn(f"experiment {self._sender.id} was cancelled: `run.cancelled` is true now")
         if self._sender.kept:
             self._warn("other values were logged for steps that are stored already: those that came first stay")
+        if self._sender.without_geometry:
+            self._warn(f"the service has not taken the class means: {self._sender.without_geometry}")
 
     def _warn(self, message: str) -> None:
         """Once each."""

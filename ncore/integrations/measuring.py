@@ -43,7 +43,7 @@ class Measuring:
         if batches is None:
             raise ValueError("batches: must be given, as the trainer has no training data to measure")
         values = self._probe(batches)
-        self.rows.append((step, values))
+        self.rows.append((step, dict(values)))  # without the geometry, which grows
         if self._log_to is not None:
             self._log_to.log(step, values)
         return values

@@ -12,7 +12,7 @@ from ncore.kinds.losses import CrossEntropy
 from ncore.spec import UfmSpec
 from ncore.theory.boundaries import Threshold
 from ncore.theory.etf_losses import EtfMinimum, free_head
-from ncore.theory.frames import GRAM_CLASSES, Symmetric, symmetric_gram, symmetric_metrics
+from ncore.theory.frames import GRAM_CLASSES, Symmetric, symmetric_gram, symmetric_matrix, symmetric_metrics
 from ncore.theory.prediction import Prediction, unknown
 
 NO_BIAS_MATTERS = "The bias is zero up to a constant that does not matter, whether it is there and regularised or not."
@@ -86,6 +86,8 @@ def of_etf(spec: UfmSpec, found: EtfMinimum, notes: list[str]) -> Prediction:
         logit=found.logit,
         rank=rank,
         gram=None if gram is None else {"h1": gram},
+        weight_gram=symmetric_gram(weight, classes),
+        logits=symmetric_matrix((weight[0] * means[0], 0.0), classes),
         levels={"objective": {"": found.objective}, "rank": {"": float(rank)}, "bias_norm": {"": 0.0}} | metrics,
         global_minimum=True,
         notes=[*notes, *too_large],

@@ -24,9 +24,14 @@ def symmetric_norm_sq(value: Symmetric, classes: int) -> float:
 
 def symmetric_gram(means: Symmetric, classes: int) -> list[list[float]] | None:
     """H̄ᵀH̄ for H̄ = U (x P + y J); None above GRAM_CLASSES."""
+    return symmetric_matrix((means[0] ** 2, means[1] ** 2), classes)
+
+
+def symmetric_matrix(value: Symmetric, classes: int) -> list[list[float]] | None:
+    """x P + y J, written out; None above GRAM_CLASSES."""
     if classes > GRAM_CLASSES:
         return None
-    x, y = means[0] ** 2, means[1] ** 2
+    x, y = value
     diagonal, other = (x * (classes - 1) + y) / classes, (y - x) / classes
     return [[diagonal if k == j else other for j in range(classes)] for k in range(classes)]
 

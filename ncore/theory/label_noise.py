@@ -72,7 +72,13 @@ def with_label_noise(spec: UfmSpec, predict: Callable[[UfmSpec], Prediction]) ->
         for name, value in _by_true_labels(np.array(gram), counts).items():
             levels[name] = levels.get(name, {}) | {layer: value}
     return known.model_copy(
-        update={"levels": levels, "feature_norm_sq": None, "gram": None, "notes": [*known.notes, EVEN]}
+        update={
+            "levels": levels,
+            "feature_norm_sq": None,
+            "gram": None,
+            "logits": None,
+            "notes": [*known.notes, EVEN],
+        }
     )
 
 

@@ -15,7 +15,14 @@ import math
 
 from ncore.spec import UfmSpec
 from ncore.theory.direction import Direction, choose, critical, is_unique, objective_of, scale_of
-from ncore.theory.frames import GRAM_CLASSES, Symmetric, symmetric_gram, symmetric_metrics, symmetric_norm_sq
+from ncore.theory.frames import (
+    GRAM_CLASSES,
+    Symmetric,
+    symmetric_gram,
+    symmetric_matrix,
+    symmetric_metrics,
+    symmetric_norm_sq,
+)
 from ncore.theory.prediction import Prediction, Threshold
 
 INFIMUM = (
@@ -116,6 +123,8 @@ def _with_frame(spec: UfmSpec, parts: list[Direction], on: set[int], known: Pred
             "bias": bias,
             "logit": centred,
             "gram": gram or None,
+            "weight_gram": symmetric_gram(weights[-1], classes),
+            "logits": symmetric_matrix(features, classes),
             "levels": series,
             "notes": [*known.notes, *too_large],
         }

@@ -83,6 +83,7 @@ def predict_normalized(spec: UfmSpec) -> Prediction:
     means = _means(found.structure, classes)
     rank = len(means)
     metrics = frame_metrics(means, means.T)
+    gram = (means.T @ means).tolist() if classes <= GRAM_CLASSES else None
     return Prediction(
         regime=found.structure,
         objective=found.objective,
@@ -91,7 +92,9 @@ def predict_normalized(spec: UfmSpec) -> Prediction:
         bias=0.0,
         logit=temperature * classes / (classes - 1) if found.structure == "simplex_etf" else None,
         rank=rank,
-        gram={"h1": (means.T @ means).tolist()} if classes <= GRAM_CLASSES else None,
+        gram=None if gram is None else {"h1": gram},
+        weight_gram=gram,
+        logits=gram,
         levels={"objective": {"": found.objective}, "rank": {"": float(rank)}, "bias_norm": {"": 0.0}}
         | {name: {"h1": value} for name, value in metrics.items()},
         global_minimum=True if found.proven else None,

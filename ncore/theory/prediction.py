@@ -27,11 +27,12 @@ class Prediction(BaseModel):
 
     `logit`: W H̄ of a class minus that of another, without the bias. `singular_values`: of W H̄ in units of its target,
     largest first (K of them). `rank`: how many of them are not zero. `gram`: H̄_jᵀH̄_j (K x K) where it is unique and not
-    too large to write out. `levels`: what the series of the metrics tend to, {metric: {layer, or "": value}}.
+    too large to write out; `weight_gram`: W Wᵀ and `logits`: W H̄ (K x K; t x t and t x K for t targets), without scale
+    and bias, likewise. `levels`: what the series of the metrics tend to, {metric: {layer, or "": value}}.
     `global_minimum`: proven, disproven (`better_known` has a lower value), or not known. `certificate`: how far a
     minimum that was solved for is from the conditions of a global one, relative. `boundaries`: where theory changes its
     answer. `limits`: geometries that the minimum tends to, by name, each like `levels`. `objective_name`: what
-    `objective` is called in pictures, "f*" for a proven minimum only.
+    `objective` is called in pictures, "f*" for a proven minimum only; `matrix_name`: what the matrices are.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +46,8 @@ class Prediction(BaseModel):
     singular_values: list[float] | None = None
     rank: int | None = None
     gram: dict[str, list[list[float]]] | None = None
+    weight_gram: list[list[float]] | None = None
+    logits: list[list[float]] | None = None
     levels: dict[str, dict[str, float]] = Field(default_factory=dict)
     global_minimum: bool | None = None
     better_known: BetterKnown | None = None
@@ -65,6 +68,20 @@ class Prediction(BaseModel):
         if self.global_minimum:
             return "f*"
         return "inf f" if self.regime == "unregularised" else f"f of {self.structure}"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def matrix_name(self) -> str:
+        """`predicted` where it is proven, `best known` where nothing is, the structure where another is known lower."""
+        if self.global_minimum is False:
+            return self.structure
+        return "predicted" if self.global_minimum else "best known"
+
+    @property
+    def matrices(self) -> dict[str, list[list[float]]]:
+        """By the names of the geometry at a step: H̄_jᵀH̄_j by level, W Wᵀ as `W`, W H̄ as `W H`; those that are known."""
+        known = {"W": self.weight_gram, "W H": self.logits}
+        return {**(self.gram or {}), **{name: one for name, one in known.items() if one is not None}}
 
 
 def unknown(note: str, **known: object) -> Prediction:

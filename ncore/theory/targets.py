@@ -168,6 +168,8 @@ def _with_frame(spec: UfmSpec, found: TargetSolution, known: Prediction) -> Pred
             "weight_norm_sq": ((left * weights[-1]) ** 2).sum(axis=1).tolist(),
             "bias": found.bias.tolist() if spec.model.bias else 0.0,
             "gram": gram or None,
+            "weight_gram": ((left * weights[-1] ** 2) @ left.T).tolist() if gram else None,
+            "logits": ((left * features) @ right.T / np.sqrt(sizes)).tolist() if gram else None,
             "levels": series,
         }
     )

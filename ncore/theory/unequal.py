@@ -119,6 +119,8 @@ def _with_frame(spec: UfmSpec, parts: list[Direction], on: set[int], known: Pred
             "logit": None if spec.model.bias else np.diag(logits).tolist(),
             "singular_values": singular,
             "gram": gram or None,
+            "weight_gram": ((left * weights[-1] ** 2) @ left.T).tolist() if gram else None,
+            "logits": logits.tolist() if gram else None,
             "levels": series | {"bias_norm": {"": norm}},
             "notes": [*known.notes, *_notes(spec)],
         }

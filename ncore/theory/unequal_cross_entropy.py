@@ -74,6 +74,8 @@ def _of_solution(spec: UfmSpec, loss: CrossEntropy, solved: CrossEntropySolution
         singular_values=np.linalg.svd(solved.logits, compute_uv=False).tolist(),
         rank=rank,
         gram={"h1": (solved.right @ solved.right.T).tolist()} if written else None,
+        weight_gram=(solved.left @ solved.left.T).tolist() if written else None,
+        logits=(solved.left @ solved.right.T).tolist() if written else None,
         levels=levels,
         global_minimum=True if proven else None,
         certificate=solved.residual,
