@@ -11,6 +11,8 @@ __all__ = ["BetterKnown", "Prediction", "Threshold", "is_balanced", "unknown"]
 
 STRUCTURES = {"orthogonal_frame": "OF", "simplex_etf": "ETF", "k_gon": "K-gon"}
 """Short names of regimes, for labels; the others go by their own."""
+BEST_KNOWN = "best known"
+"""The name of `better_known.objective`."""
 
 
 class BetterKnown(BaseModel):
@@ -65,6 +67,13 @@ class Prediction(BaseModel):
         if self.global_minimum:
             return "f*"
         return "inf f" if self.regime == "unregularised" else f"f of {self.structure}"
+
+    def name_of(self, metric: str) -> str:
+        """The name of a predicted value, wherever it is drawn or written: `objective_name`; of other metrics
+        "predicted", or the structure they belong to where that is not proven to be the minimum."""
+        if metric == "objective":
+            return self.objective_name
+        return "predicted" if self.global_minimum or self.objective is None else self.structure
 
 
 def unknown(note: str, **known: object) -> Prediction:
