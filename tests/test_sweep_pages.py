@@ -94,7 +94,7 @@ def test_every_form_of_a_sweep_is_written_by_fields_and_by_json_and_its_faults_s
 ):
     provoked.append("422")
     page.goto(f"{served.url}/#/sweeps/new")
-    page.locator(".card", has_text="Regularised bias").click()
+    page.locator(".card", has_text="Regularised bias: from").click()
     group, every = page.locator("#form-zip"), page.get_by_role("region", name="All combinations")
     expect(group.get_by_label("Path", exact=True)).to_have_count(2)
     body = written(page)

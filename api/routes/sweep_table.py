@@ -272,7 +272,9 @@ class _Table:
         return (not self._metrics or metric in self._metrics) and (not layers or (layer or "") in layers)
 
 
-def _level(summary: Summary, metric: str, layer: str | None, values: Sequence[float | None]) -> dict[str, Any]:
+def _level(
+    summary: Mapping[str, Any], metric: str, layer: str | None, values: Sequence[float | None]
+) -> dict[str, Any]:
     """As Level says."""
     known = dict(zip(COLUMNS, values, strict=True))
     name = None if known["predicted"] is None else name_of(summary, metric)

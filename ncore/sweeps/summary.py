@@ -48,13 +48,13 @@ def summary_of(
     return {"levels": levels, "known": names, "verdict": verdict, **_of_verdict(verdict)}
 
 
-def name_of(summary: Summary, metric: str) -> str:
+def name_of(summary: Mapping[str, Any], metric: str) -> str:
     """The name of the predicted value of a metric; earlier versions kept none."""
     name: str = summary.get("known", {}).get("objective" if metric == "objective" else "others", PREDICTED)
     return name
 
 
-def best_of(summary: Summary, metric: str) -> float | None:
+def best_of(summary: Mapping[str, Any], metric: str) -> float | None:
     """The best known value, where there is one beside the predicted one or in its place."""
     best: float | None = summary.get("known", {}).get("best") if metric == "objective" else None
     return best

@@ -51,7 +51,8 @@ const endOf = ({ point, prediction }, name) => element("section", { class: "pred
 export function sweepPrediction(signal, judged) {
   const all = element("section", { class: "prediction", "aria-live": "polite", "aria-label": "All combinations" });
   const ends = element("div", { class: "ends" });
-  const node = element("div", {}, all, element("details", { open: true }, element("summary", {}, "First and last combination"), ends));
+  const both = element("details", { open: true, hidden: true }, element("summary", {}, "First and last combination"), ends);
+  const node = element("div", {}, all, both);
   /** @type {ReturnType<typeof setTimeout>} */
   let again;
   let latest = "";
@@ -60,13 +61,14 @@ export function sweepPrediction(signal, judged) {
   const question = whileTyping(signal, (typed) => send("POST", "sweeps/estimate", typed, { signal }), (found) => {
     fill(all, element("dl", { class: "facts" }, [...needed(found), ...predicted(found)].map(([term, value]) =>
       element("div", {}, element("dt", {}, term), element("dd", {}, value)))), phases(found.forecast.boundaries));
+    both.hidden = !found.ends.length;
     fill(ends, found.ends.map((/** @type {any} */ end, /** @type {number} */ i) => endOf(end, i ? "Last combination" : "First combination")));
     judged([]);
     if (found.ends.length < Math.min(2, found.combinations)) again = setTimeout(() => ask(latest), AGAIN_MS);
   }, ({ errors, message }) => {
     fill(all, element("p", { class: "quiet" }, "No prediction: the sweep is not valid yet."),
       element("ul", { class: "bad" }, errors.length ? errors.map((one) => element("li", {}, `${one.field}: ${one.message}`)) : element("li", {}, message)));
-    fill(ends);
+    both.hidden = true;
     judged(errors);
   });
   return { node, ask };
