@@ -158,6 +158,8 @@ def test_pictures_of_a_sweep_call_known_values_as_those_of_single_runs_do():
     rows = next(iter(chart["datasets"].values()))
     assert [row["name"] for row in rows] == names
     assert [row["best"] for row in rows] == [None, None, LOWER.objective]
+    assert [row["best_known"] for row in rows] == ["", "", "0.01"]
+    assert [row["known"].rpartition(", ")[2] for row in rows] == names
     assert {tuple(part["mark"].get("strokeDash", ())) for part in chart["layer"]} == {(), (2, 3), (7, 4)}
     assert picture_of(made, "gap", known)["title"] == "relative gap to f* or f of OF at the end"
     assert picture_of(made, "nc2_of", known)["title"] == "nc2_of at the end, OF dotted"

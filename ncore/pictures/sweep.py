@@ -209,16 +209,18 @@ def _shown(rows: Sequence[Row], over: str, metric: str, names: Sequence[str]) ->
 
 
 def titles_of(names: Sequence[str]) -> dict[str, str]:
-    """{field: title} of the known values of a row: by their one name, or with a field that says which it is."""
-    which = {"name": "which is"} if len(names) > 1 else {}
-    return {"predicted": names[0] if len(names) == 1 else PREDICTED, **which, "best": BEST_KNOWN}
+    """{field: title} of the texts of the known values of a row: by their one name, if they have one."""
+    return {"known": names[0] if len(names) == 1 else PREDICTED, "best_known": BEST_KNOWN}
 
 
-def known_of(cells: Sequence[Cell]) -> Row:
-    """The means of what is known of several experiments, where it is of all; and the names of it."""
+def known_of(cells: Sequence[Cell], names: Sequence[str]) -> Row:
+    """The means of what is known of several experiments, where it is of all, and its name. As texts they are empty
+    where there is none (Vega would write a missing number as 0), and have the name where the picture has several `names`."""
     predicted, best = (_mean([getattr(cell, key) for cell in cells]) for key in LINES)
     name = None if predicted is None else " or ".join(names_of(cells))
-    return {"predicted": predicted, "name": name, "best": best}
+    text = "" if predicted is None else f"{predicted:.5g}{f', {name}' if len(names) > 1 else ''}"
+    return {"predicted": predicted, "name": name, "best": best, "known": text,
+            "best_known": "" if best is None else f"{best:.5g}"}  # fmt: skip
 
 
 def _drawn(row: Row, y: Ordinate) -> Row:
@@ -264,6 +266,7 @@ def whole(
 def _averaged(cells: Sequence[Cell], view: View) -> list[Row]:
     """One row for each value of the axis and each layer, in their order."""
     places: dict[tuple[str, str], list[Cell]] = {}
+    names = names_of(cells)
     for cell in cells:
         places.setdefault((repr(cell.point[view.x.path]), cell.layer), []).append(cell)
     return [
@@ -273,7 +276,7 @@ def _averaged(cells: Sequence[Cell], view: View) -> list[Row]:
             "value": together([cell.value for cell in some], view.seeds),
             "low": min(cell.low for cell in some if cell.low is not None),
             "high": max(cell.high for cell in some if cell.high is not None),
-            **known_of(some),
+            **known_of(some, names),
             "experiment": some[0].experiment if len(some) == 1 else None,
         }
         for (_, layer), some in places.items()

@@ -93,14 +93,14 @@ def _rows(cells: Sequence[Cell], view: View) -> list[Row]:
     places: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         places.setdefault((str(cell.point[view.x.path]), str(cell.point[view.y.path])), []).append(cell)
-    rows = []
+    rows, names = [], names_of(cells)
     for (x, y), some in places.items():
         value = together([cell.value for cell in some], view.seeds)
         row = {"x": x, "y": y, "at_x": some[0].point[view.x.path], "at_y": some[0].point[view.y.path]}
         shown = words(value) if isinstance(value, str) else value
         alone = {"experiment": some[0].experiment} if len(some) == 1 else {"experiments": len(some)}
         text = shown if isinstance(shown, str) else EXPONENT.sub(r"e\1", f"{shown:.3g}")
-        rows.append({**row, "value": shown, "text": text, **known_of(some), **alone})
+        rows.append({**row, "value": shown, "text": text, **known_of(some, names), **alone})
     return rows
 
 
@@ -112,7 +112,7 @@ def _tooltip(rows: Sequence[Row], view: View) -> list[Channel]:
         "value": view.quantity.name(view.seeds),
     }
     called = titles_of(list(dict.fromkeys(row["name"] for row in rows if row["name"])))
-    known = {name: title for name, title in called.items() if any(row[name] is not None for row in rows)}
+    known = {name: title for name, title in called.items() if any(row[name] for row in rows)}
     return tooltip_of({**names, **known}, rows)
 
 
