@@ -215,7 +215,7 @@ def titles_of(names: Sequence[str]) -> dict[str, str]:
 
 def known_of(cells: Sequence[Cell], names: Sequence[str]) -> Row:
     """The means of what is known of several experiments, where it is of all, and its name. As texts they are empty
-    where there is none (Vega would write a missing number as 0), and have the name where the picture has several `names`."""
+    where there is none (Vega would write a missing number as 0), and have the name where there are several `names`."""
     predicted, best = (_mean([getattr(cell, key) for cell in cells]) for key in LINES)
     name = None if predicted is None else " or ".join(names_of(cells))
     text = "" if predicted is None else f"{predicted:.5g}{f', {name}' if len(names) > 1 else ''}"
