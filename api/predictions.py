@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
+from threading import Event
 from typing import Any
 
 import orjson
 
 from ncore.kinds.external import EXTERNAL
-from ncore.spec import stored_spec
+from ncore.spec import NetworkSpec, UfmSpec, stored_spec
 from ncore.theory import Prediction, predict
 
 UNUSED = ("name", "tags", "seeds", "device", "priority", "optimizer", "measure", "precision")
@@ -24,6 +26,33 @@ def prediction_of(spec: Mapping[str, Any]) -> Prediction:
     else:
         kept = {name: value for name, value in spec.items() if name not in UNUSED or model["kind"] != "ufm"}
     return _predicted(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS))
+
+
+def predictions_within(specs: Sequence[UfmSpec | NetworkSpec], seconds: float) -> list[Prediction]:
+    """The predictions for the first specs, as many as are made in so many seconds, perhaps none.
+
+    Most take less than a millisecond and some ten seconds: such a one is made all the same, for who asks again.
+    """
+    known: list[Prediction] = []
+    enough = Event()
+
+    def work() -> None:
+        for spec in specs:
+            if enough.is_set():
+                return
+            known.append(prediction_of(spec.model_dump(mode="json")))
+
+    made = _others.submit(work)
+    wait([made], seconds)
+    enough.set()
+    if made.done():
+        made.result()  # raises what went wrong
+    made.cancel()
+    return known[:]
+
+
+_others = ThreadPoolExecutor(2, "predictions")
+"""Not the threads of requests, which would be held as long as the slowest prediction takes."""
 
 
 @lru_cache(maxsize=500)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any
@@ -30,9 +30,18 @@ WOKEN = 100
 
 def check(plan: Plan) -> None:
     """Raises SpecError naming axes and fields where a combination is wrong, or all together are too large."""
-    faults: list[dict[str, str]] = []
     size = 0
-    for point in plan.points():
+    for spec in sound_specs(plan, plan.points()):
+        size += len(orjson.dumps(spec.model_dump(mode="json")))
+        if size > MAX_BYTES:
+            message = f"its specs are longer than {MAX_BYTES} bytes of JSON in all: have fewer combinations"
+            raise SpecError([{"field": "axes", "message": message}])
+
+
+def sound_specs(plan: Plan, points: Iterable[Point]) -> Iterator[Spec]:
+    """The specs of these combinations. Raises SpecError naming axes and fields, at the end or once many are wrong."""
+    faults: list[dict[str, str]] = []
+    for point in points:
         try:
             spec = plan.spec(point)
             _check_limits(plan, spec, point)
@@ -41,10 +50,7 @@ def check(plan: Plan) -> None:
             if len(faults) >= MAX_FAULTS:
                 break
             continue
-        size += len(orjson.dumps(spec.model_dump(mode="json")))
-        if size > MAX_BYTES:
-            message = f"its specs are longer than {MAX_BYTES} bytes of JSON in all: have fewer combinations"
-            raise SpecError([{"field": "axes", "message": message}])
+        yield spec
     if faults:
         raise SpecError(faults[:MAX_FAULTS])
 

@@ -340,14 +340,14 @@ def test_every_page_is_accessible_small_fits_a_phone_and_asks_nobody_else(browse
     left, right, broken = (f"experiments/{ended[name].id}" for name in ("left", "right", "broken"))
     places = {
         "#/": "tbody tr",
-        "#/new": ".prediction dd",
+        "#/new": ".prediction .phase",
         f"#/{left}?geometry=last": "details .picture svg",
         f"#/{broken}": ".errors",
         "#/experiments/none": ".errors",
         f"#/compare?{left.replace('s/', '=')}&{right.replace('s/', '=')}": PICTURE,
         "#/verdicts?verdict=between": "tr.chosen",
         "#/sweeps": "tbody tr",
-        "#/sweeps/new": "#base",
+        "#/sweeps/new": ".ends .phase",
         f"#/sweeps/{swept.id}": PICTURE,
         "#/sweeps/none": ".errors",
         "docs#?route=get-/experiments": "openapi-explorer",

@@ -203,7 +203,7 @@ def archive_of(experiment_id, seed=(), layer=()):
     ("preset", "changes", "name"),
     [
         ("fig1", {}, "predicted"),
-        ("fig4", {}, "best known"),
+        ("fig4", {}, "OF"),
         ("fig4", {"model.widths": [8] * 4, "model.classes": 3, "regularization.weights": 0.005}, "OF"),
     ],
 )

@@ -38,19 +38,24 @@ def test_a_sweep_is_started_from_a_form_and_drawn_beside_its_predictions(page, s
     page.get_by_role("link", name="Sweeps").click()
     expect(page.get_by_role("row", name=re.compile("decay and classes.*100.*4 succeeded"))).to_be_visible()
     page.get_by_role("link", name="New sweep").click()
-    edit(page, '"steps": 30000', '"steps": 500', "#base")
-    expect(page.get_by_text("3 experiments")).to_be_visible()
+    edit(page, '"steps": 30000', '"steps": 500', "#request")
+    every = page.get_by_role("region", name="All combinations")
+    expect(every).to_contain_text(re.compile(r"3 experiments.*at most .*KiB each.*Trained on\s*CPU", re.S))
     least = predict(spec_of({"preset": "fig1", "set": {"regularization.features": 0.002}})).objective
     first, last = (page.get_by_role("region", name=f"{which} combination") for which in ("First", "Last"))
-    expect(first).to_contain_text(re.compile(f"Predicted objective.*{least:.8g}.*KiB", re.S))
-    edit(page, "0.02]", "0.02, 10]", "#axes")
+    expect(first).to_contain_text(re.compile(rf"Predicted objective, f\*\s*{least:.8g}", re.S))
+    values = page.get_by_role("textbox", name="Values")
+    values.fill("0.002, 0.005, 0.02, 10")
     expect(last).to_contain_text("zero")
-    edit(page, ", 10]", "]", "#axes")
+    expect(every).to_contain_text("orthogonal frame (3), zero (1)")
+    expect(every).to_contain_text(re.compile(r"3 below, 1 at it or above; at it and above all features are zero"))
+    assert written(page)["axes"] == {"regularization.features": [0.002, 0.005, 0.02, 10]}
+    values.fill("0.002, 0.005, 0.02")
     expect(last).to_contain_text("orthogonal frame")
     page.get_by_role("button", name="Run all").click()
     expect(page.locator(".counts")).to_have_text("3 succeeded", timeout=60_000)
     page.get_by_role("combobox", name="Metric").select_option("objective")
-    expect(page.locator(PICTURE)).to_contain_text("objective at the end, predicted dashed")
+    expect(page.locator(PICTURE)).to_contain_text("objective at the end, f* dotted")
     expect(page.get_by_role("row", name=re.compile(r"^experiment 2 0.005 \S+ 0.13142136"))).to_be_visible()
     with page.expect_download() as saved:
         page.get_by_role("button", name="CSV").click()
@@ -76,23 +81,62 @@ def test_a_sweep_over_two_axes_is_a_heat_map_of_the_chosen_layer(page, served, s
     expect(page.get_by_role("heading", name="figure 3: ")).to_be_visible()
     page.go_back()
     page.get_by_role("button", name="Duplicate").click()
-    assert page.get_by_label("Axes").input_value().splitlines()[1] == "model.classes=[3,4]"
+    expect(page.get_by_role("group", name="axis 2").get_by_role("textbox", name="Values")).to_have_value("3, 4")
+    assert written(page)["axes"]["model.classes"] == [3, 4]
 
 
-def test_the_faults_of_a_sweep_are_shown_beside_their_field(page, served, provoked):
+def written(page) -> dict:
+    return json.loads(page.locator("#request").input_value())
+
+
+def test_every_form_of_a_sweep_is_written_by_fields_and_by_json_and_its_faults_stand_at_their_field(
+    page, served, provoked
+):
     provoked.append("422")
     page.goto(f"{served.url}/#/sweeps/new")
-    axes, run = page.get_by_label("Axes"), page.get_by_role("button", name="Run all")
-    for text, told in (("seeds=3", "must be path=[value, …]"), ("optimizer.steps=[5, -1]", "-1"), ("", "at least 1")):
-        axes.fill(text)
-        run.click()
-        expect(page.locator("#axes-faults")).to_contain_text(told)
-        assert page.evaluate("document.getSelection().toString()") == text.partition("=")[0]
-    axes.fill('loss=["mse"]')
-    edit(page, '"classes": 4', '"classes": 1', "#base")
-    run.click()
-    expect(page.locator("#base-faults")).to_contain_text("model.classes")
-    expect(page.locator("#axes-faults")).to_be_empty()
+    page.locator(".card", has_text="Regularised bias: from").click()
+    group, every = page.locator("#form-zip"), page.get_by_role("region", name="All combinations")
+    expect(group.get_by_label("Path", exact=True)).to_have_count(2)
+    body = written(page)
+    expect(every).to_contain_text("Threshold λ_b")
+    group.get_by_label("points", exact=True).first.fill("7")
+    expect(group.locator(".bad", has_text="must have 7 values")).to_be_visible()
+    group.get_by_label("points", exact=True).last.fill("7")
+    expect(every).to_contain_text(" × 7 = ")
+    sent = written(page)
+    assert {points["points"] for points in sent.pop("zip").values()} == {7}
+    assert sent == {name: value for name, value in body.items() if name != "zip"}
+
+    page.get_by_role("button", name="Add a sample").click()
+    assert written(page)["sample"]["points"] == 64
+    page.locator("#field-sample-method").select_option("random")
+    page.get_by_role("group", name="side 1").get_by_label("Path", exact=True).fill("optimizer.stepz")
+    expect(page.get_by_role("group", name="side 1").locator(".bad")).to_contain_text("unknown field")
+    page.get_by_role("button", name="Remove the sample").click()
+    page.get_by_role("button", name="Refine", exact=True).click()
+    expect(page.locator("#form-refine .bad").first).to_contain_text("neither zip nor sample")
+    assert written(page)["refine"] == {"metric": "rank", "budget": 500}
+
+    page.locator("#request").fill(json.dumps({
+        "name": "typed", "base": {"preset": "fig1", "set": {"optimizer.steps": 50}},
+        "axes": {"loss": ["mse", "cross_entropy"], "regularization.features": {"from": 0.01, "to": 0.1, "points": 3}},
+        "refine": {"metric": "gap", "budget": 20},
+    }))  # fmt: skip
+    expect(page.locator("#name")).to_have_value("typed")
+    expect(page.locator("#field-base-optimizer\\.steps")).to_have_value("50")
+    expect(page.get_by_role("group", name="axis 1").get_by_role("textbox", name="Values")).to_have_value(
+        '"mse", "cross_entropy"'
+    )
+    expect(page.get_by_role("group", name="axis 1").locator(".bad")).to_contain_text("must be a range")
+    page.get_by_role("group", name="axis 1").get_by_role("textbox", name="Values").fill("mse")
+    expect(every).to_contain_text(re.compile("3 experiments, refined up to 20"))
+    assert written(page)["axes"]["loss"] == ["mse"]
+
+    edit(page, '"classes": 4', '"classes": 1', "#request")
+    expect(page.locator("[id='fault-base-model.classes']")).to_contain_text("greater than or equal to 2")
+    page.get_by_role("button", name="Run all").click()
+    expect(page.locator("#faults")).to_contain_text("base.model.classes")
+    assert page.evaluate("document.getSelection().toString()") == '"classes"'
 
 
 @pytest.mark.nightly
@@ -118,7 +162,8 @@ def test_a_long_sweep_is_paged_through_and_cancelled_by_keyboard_through_a_lost_
 LARGE = [2**53 + 1, 2**63 - 1]
 
 
-def test_integers_that_javascript_cannot_hold_are_read_kept_and_sent(page, served):
+def test_integers_that_javascript_cannot_hold_are_read_kept_and_sent(page, served, provoked):
+    provoked.append("422")  # between a path and its values
     texts = [
         json.dumps(value)
         for value in (
@@ -152,13 +197,15 @@ def test_integers_that_javascript_cannot_hold_are_read_kept_and_sent(page, serve
     assert json.loads(page.locator("#spec").input_value())["seeds"] == LARGE
 
     page.goto(f"{served.url}/#/sweeps/new")
-    page.get_by_label("Axes").fill(f"seeds={[[seed] for seed in LARGE]}")
-    edit(page, '"steps": 30000', '"steps": 50', "#base")
+    page.get_by_label("Path", exact=True).fill("seeds")
+    page.get_by_role("textbox", name="Values").fill(", ".join(f"[{seed}]" for seed in LARGE))
+    edit(page, '"steps": 30000', '"steps": 50', "#request")
     page.get_by_role("button", name="Run all").click()
     expect(page.locator(".counts")).to_have_text("2 succeeded")
     expect(page.get_by_role("cell", name=f"[{LARGE[0]}]", exact=True).first).to_be_visible()
     page.get_by_role("button", name="Duplicate").click()
-    assert page.get_by_label("Axes").input_value() == f"seeds=[[{LARGE[0]}],[{LARGE[1]}]]"
+    assert written(page)["axes"] == {"seeds": [[seed] for seed in LARGE]}
+    expect(page.get_by_role("textbox", name="Values")).to_have_value(f"[{LARGE[0]}], [{LARGE[1]}]")
 
 
 ODD = {

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import uuid
 
 import httpx
@@ -74,8 +73,14 @@ def test_a_page_of_the_table_says_what_may_be_chosen_and_the_csv_has_all_pages(s
     page = httpx.get(url, params={"metric": "nc1", "offset": 4, "limit": 1}).json()
     levels = [(one["metric"], one["layer"]) for one in swept.data["items"][4]["metrics"]]
     told = [(metric, layer) for metric, layers in page["measured"].items() for layer in layers or [None]]
-    by_layer = [level for level in levels if level != ("rank", None)]  # without a layer it is that of W H
-    assert sorted(told, key=str) == sorted(by_layer, key=str)
+    assert {(metric, layer or None) for metric, layer in told} == set(levels)
+    assert page["measured"]["rank"] == ["", *page["measured"]["nc1"]]  # without a layer it is that of W H
+    for sort in ("rank.", "-rank.h1"):
+        alone = {"metric": "rank", "layer": sort.rpartition(".")[2], "sort": sort}
+        found = httpx.get(url, params=alone).raise_for_status().json()["items"]
+        assert {one["layer"] for item in found for one in item["metrics"]} == {alone["layer"] or None}
+        drawn = httpx.get(f"{url}/plot.json", params={"metric": "rank", "layer": alone["layer"], "y": "none"})
+        assert {row["layer"] for row in rows_of(drawn.raise_for_status().json())} == {alone["layer"]}
     assert httpx.get(url, params={"offset": 99}).json()["measured"] == page["measured"]
     rows = list(csv.DictReader(io.StringIO(httpx.get(url, params={"format": "csv"}).text)))
     assert len(rows) == 6 * len(levels)
@@ -118,7 +123,9 @@ def test_a_line_over_one_axis_is_the_mean_over_the_other_with_the_prediction(cli
     for row, item in zip(rows, sweep.data["items"], strict=True):
         level = next(one for one in item["metrics"] if one["metric"] == "objective")
         assert (row["value"], row["predicted"]) == (level["mean"], level["predicted"])
-    assert "predicted dashed" in json.dumps(chart["title"])
+    assert chart["title"] == "objective at the end, f* dotted"
+    levels = client.request("GET", f"/sweeps/{sweep.id}", params={"metric": "objective"}).json()["items"]
+    assert {level["predicted_name"] for item in levels for level in item["metrics"]} == {"f*"}
 
 
 def test_two_axes_are_a_heat_map(swept, client, tmp_path):
@@ -139,7 +146,7 @@ def test_values_over_decades_are_drawn_on_a_log_axis_though_zero_is_predicted(cl
     sweep = client.sweep(BASE, {"regularization.features": decays}).wait(progress=False, timeout_seconds=120)
     chart = client.request("GET", f"/sweeps/{sweep.id}/plot.json", params={"metric": "nc1"}).json()
     rows = rows_of(chart)
-    assert chart["title"] == "nc1 at the end, predicted: 0"
+    assert chart["title"] == "nc1 at the end, predicted: 0"  # f* at all of them
     assert {layer["encoding"]["y"]["scale"]["type"] for layer in chart["layer"]} == {"log"}
     low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
     assert low < min(row["low"] for row in rows) < max(row["high"] for row in rows) / 1e3 < high
@@ -193,6 +200,9 @@ def test_a_bad_sweep_is_refused_and_nothing_of_it_is_queued(client, body, field,
     assert any(fault["field"] == field and told in fault["message"] for fault in caught.value.errors), (
         caught.value.errors
     )
+    with pytest.raises(ApiError) as estimated:
+        client.request("POST", "/sweeps/estimate", json=body)
+    assert estimated.value.errors == caught.value.errors
     assert [one["id"] for one in client.request("GET", "/experiments", params={"limit": 1}).json()["items"]] == [
         one["id"] for one in before
     ]

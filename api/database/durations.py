@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
@@ -38,12 +39,36 @@ def seconds_to_start(session: Session, queue: str, ahead: Mapping[str, int]) -> 
 
 def seconds_of(session: Session, spec: UfmSpec | NetworkSpec, queue: str) -> float | None:
     """How long it will take, by step or epoch as long as what has ended of the same shape; None where none has."""
-    body = spec.model_dump(mode="json")
-    ended = _ended(session, spec.model.kind, queue, Experiment.spec)
-    alike = [(own, span) for *span, own in ended if _shape(own) == _shape(body)]
-    if not alike:
-        return None
-    return _covered(span for _, span in alike) / sum(_effort(own) for own, _ in alike) * _effort(body)
+    return Paces(session).seconds(spec, queue)
+
+
+class Paces:
+    """How long many specs will take: what has ended is read once for each kind and queue."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: dict[tuple[str, str], dict[bytes, float]] = {}
+
+    def seconds(self, spec: UfmSpec | NetworkSpec, queue: str) -> float | None:
+        """As `seconds_of` says."""
+        of = (spec.model.kind, queue)
+        if of not in self._known:
+            self._known[of] = self._read(*of)
+        if not self._known[of]:
+            return None
+        body = spec.model_dump(mode="json")
+        pace = self._known[of].get(_shape(body))
+        return None if pace is None else pace * _effort(body)
+
+    def _read(self, kind: str, queue: str) -> dict[bytes, float]:
+        """Seconds for a step or epoch, by shape."""
+        alike: dict[bytes, list[tuple[int, list[Any]]]] = {}
+        for *span, own in _ended(self._session, kind, queue, Experiment.spec):
+            alike.setdefault(_shape(own), []).append((_effort(own), span))
+        return {
+            shape: _covered(span for _, span in some) / sum(effort for effort, _ in some)
+            for shape, some in alike.items()
+        }
 
 
 def time_to_do(work: float, free_in: Sequence[float]) -> float | None:
@@ -91,11 +116,12 @@ def _covered(spans: Iterable[Any]) -> float:
     return seconds
 
 
-def _shape(body: Mapping[str, Any]) -> dict[str, Any]:
+def _shape(body: Mapping[str, Any]) -> bytes:
     """What of a spec decides how long a step takes, and how much is measured."""
     optimizer = {name: body["optimizer"].get(name) for name in OF_OPTIMIZER}
     same = {name: body.get(name) for name in ("model", "data", "measure", "precision", "device", "devices")}
-    return {**same, "optimizer": optimizer, "seeds": len(body["seeds"]) if body["model"]["kind"] == "ufm" else 1}
+    seeds = len(body["seeds"]) if body["model"]["kind"] == "ufm" else 1
+    return orjson.dumps({**same, "optimizer": optimizer, "seeds": seeds}, option=orjson.OPT_SORT_KEYS)
 
 
 def _effort(body: Mapping[str, Any]) -> int:

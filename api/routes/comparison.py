@@ -29,6 +29,7 @@ from ncore.pictures.themes import ThemeName
 from ncore.series import csv_lines
 from ncore.spec import stored_spec
 from ncore.status import Status
+from ncore.theory.prediction import BEST_KNOWN
 
 router = APIRouter(tags=["pictures"], responses=PROBLEMS)
 MAX_METRICS = 12
@@ -43,7 +44,8 @@ Scale = Literal["log", "linear"]
 
 
 class SideValue(BaseModel):
-    """The last measurement of a metric over the seeds, and what theory predicts."""
+    """The last measurement of a metric over the seeds, and what theory predicts: `predicted_name` is what that value is
+    called in pictures, "f*" for a proven minimum only; `best_known` an upper bound where that is not known."""
 
     metric: str
     layer: str | None
@@ -51,6 +53,8 @@ class SideValue(BaseModel):
     low: float | None
     high: float | None
     predicted: float | None
+    predicted_name: str | None = None
+    best_known: float | None = None
 
 
 class Side(BaseModel):
@@ -196,8 +200,12 @@ def _values(
             own += [value for value in series["values"] if value is not None]
     for (metric, layer), values in seeds.items():
         mean, low, high = (fmean(values), min(values), max(values)) if values else (None, None, None)
-        predicted = one.setting.predicted.get((metric, layer))
-        yield SideValue(metric=metric, layer=layer, mean=mean, low=low, high=high, predicted=predicted)
+        predicted, setting = one.setting.predicted.get((metric, layer)), one.setting
+        yield SideValue(
+            metric=metric, layer=layer, mean=mean, low=low, high=high, predicted=predicted,
+            predicted_name=None if predicted is None else setting.name_of(metric),
+            best_known=setting.references.get(BEST_KNOWN, {}).get((metric, layer)),
+        )  # fmt: skip
 
 
 def _lines(rows: Sequence[Experiment], compared: Sequence[Compared], metrics: Sequence[str]) -> Iterator[list[Any]]:

@@ -70,7 +70,10 @@ def plot_sweep(
     boundary: Annotated[bool, Query(description="draw where theory changes its answer")] = True,
     theme: ThemeName = "light",
 ) -> Response:
-    """A value over the seeds, and over axes that are not drawn; predictions dashed, boundaries of theory as lines."""
+    """A value over the seeds, and over axes that are not drawn; predictions dotted, boundaries of theory as lines.
+
+    `layer` may be empty: the metric without one, where it exists with layers too.
+    """
     with reading() as session:
         sweep, advance, tag = load_with_tag(session, request, sweep_id)
         if tag.is_known:
@@ -90,7 +93,7 @@ def plot_sweep(
         layout=large(layout, len(axes.rulers[apart].values) if apart else 1),
     )  # fmt: skip
     chart = sweep_figure(_facets(axes, view, cells, boundary), view)
-    description = f"{quantity.title(view.seeds)}, experiments of {sweep.name or sweep.id}"
+    description = f"{chart['description']}; experiments of {sweep.name or sweep.id}"
     return tag.on(picture(request, {**chart, "description": description}, form, layout))
 
 
@@ -191,8 +194,8 @@ def _cells(session: Session, sweep_id: str, quantity: Quantity, layer: str | Non
     steps: dict[str, list[int]] = {}
     if quantity.bound is not None:
         layers = measured([first_succeeded(session, sweep_id) or {}]).get(quantity.metric)
-        if layers is not None and (layer is None or layer in layers):
-            key = key_of(quantity.metric, layer or (layers[-1] if layers else None))
+        if layers is not None and (layer is None or layer in (layers or [""])):
+            key = key_of(quantity.metric, (layer if layer is not None else layers[-1] if layers else None) or None)
             steps = steps_below(session, sweep_id, key, quantity.bound)
     return [
         cell
@@ -238,6 +241,7 @@ def _not_measured(session: Session, sweep_id: str, quantity: Quantity, layer: st
     if quantity.metric not in known:
         allowed = ", ".join([VERDICT, GAP, *known])
         return refused("metric", f"must be one of {allowed}; got {quantity.metric!r}")
-    if quantity.bound is not None and (layer is None or layer in known[quantity.metric]):
+    if quantity.bound is not None and (layer is None or layer in (known[quantity.metric] or [""])):
         return refused("metric", f"no seed has {quantity.metric} below {quantity.bound:g}; got {quantity.bound:g}")
-    return refused("layer", f"must be one of {', '.join(known[quantity.metric]) or 'none'}; got {layer!r}")
+    allowed = ", ".join(name or "nothing" for name in known[quantity.metric] or [""])
+    return refused("layer", f"must be one of {allowed}; got {layer!r}")

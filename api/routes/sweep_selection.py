@@ -24,7 +24,8 @@ VERDICT_NUMBERS = ("gap", "rank")
 class Columns:
     """Names to sort and filter a sweep's table by: `index`, `status`, `verdict`, `gap`, `rank`, axes, metrics.
 
-    A metric is named as `nc1.h1`; without its layer the last one is meant.
+    A metric is named as `nc1.h1`; without its layer the last one is meant. Of one that exists without a layer too,
+    `rank.` is that.
     """
 
     def __init__(self, axes: Mapping[str, Sequence[Any]], summary: Summary | None) -> None:
@@ -62,14 +63,18 @@ class Columns:
         return name in ("status", "verdict") or (name in self._axes and not self.is_number(name))
 
     def _key(self, name: str) -> str | None:
-        metric, _, layer = name.partition(".")
+        metric, dot, layer = name.partition(".")
         if not self._is_known:  # nothing has ended: nothing is found, whatever is asked for
             return key_of(metric, layer or None)
-        layers = [known for one, known in self._levels if one == metric and (not layer or known == layer)]
+        bare = bool(dot) and not layer
+        layers = [known for one, known in self._levels
+                  if one == metric and (known is None if bare else not layer or known == layer)]  # fmt: skip
         return key_of(metric, layers[-1]) if layers else None
 
     def _names(self) -> list[str]:
-        metrics = [metric if layer is None else f"{metric}.{layer}" for metric, layer in self._levels]
+        several = {metric for metric, layer in self._levels if layer is not None}
+        bare = {metric: f"{metric}." if metric in several else metric for metric, _ in self._levels}
+        metrics = [bare[metric] if layer is None else f"{metric}.{layer}" for metric, layer in self._levels]
         return ["index", "status", "verdict", *VERDICT_NUMBERS, *self._axes, *metrics]
 
 

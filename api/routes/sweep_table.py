@@ -26,16 +26,21 @@ from ncore.kinds.fields import Plain
 from ncore.outcome import AsStored, Verdict
 from ncore.series import PARQUET, csv_lines, metric_and_layer, parquet_of
 from ncore.status import Status
-from ncore.sweeps.summary import COLUMNS, Summary, depth
+from ncore.sweeps.summary import COLUMNS, Summary, best_of, depth, name_of
 
 router = APIRouter(tags=["sweeps"], responses=PROBLEMS)
 MAX_PAGE = 2000
+LEVEL_TEXTS = ("metric", "layer", "predicted_name")
 FILE_ROWS = 500
 """Combinations that are read at once for a file, so that a large sweep needs no more memory than a small one."""
 
 
 class Level(BaseModel):
-    """A metric at the end over the seeds; `predicted` where the theory knows it."""
+    """A metric at the end over the seeds; `predicted` where the theory knows it.
+
+    `predicted_name`: what that value is called in pictures, "f*" for a proven minimum only. `best_known`: an upper
+    bound where no minimum is proven, or the predicted one is not it.
+    """
 
     metric: str
     layer: str | None
@@ -44,6 +49,8 @@ class Level(BaseModel):
     high: float | None
     median: float | None
     predicted: float | None
+    predicted_name: str | None = None
+    best_known: float | None = None
 
 
 class Item(BaseModel):
@@ -74,8 +81,9 @@ class SweepShort(BaseModel):
 
 
 class SweepOut(SweepShort):
-    """`measured`: {metric: its layers} to choose from; `items` in the order asked for, by default that of the axes, the
-    last one fastest. `request` is how it was asked for; `selected` how many combinations the filters let through."""
+    """`measured`: {metric: its layers} to choose from, an empty one where the metric exists without a layer too;
+    `items` in the order asked for, by default that of the axes, the last one fastest. `request` is how it was asked
+    for; `selected` how many combinations the filters let through."""
 
     base: dict[str, Any]
     request: dict[str, Any] | None
@@ -226,10 +234,10 @@ class _Table:
         axes = self._sweep.axes
         columns = Columns(axes, None)
         kinds = {path: float if columns.is_number(path) else str for path in axes}
-        texts = dict.fromkeys(("experiment", "status", "metric", "layer"), str)
-        numbers = dict.fromkeys((name for name in Level.model_fields if name not in texts), float)
+        texts = dict.fromkeys(("experiment", "status"), str)
+        levels = {name: str if name in LEVEL_TEXTS else float for name in Level.model_fields}
         parts = ([cells for item in items for cells in _cells(item)] for items in self._parts(offset, until))
-        return parquet_of({**kinds, **texts, **numbers}, parts)
+        return parquet_of({**kinds, **texts, **levels}, parts)
 
     def _parts(self, offset: int, until: int) -> Iterator[list[dict[str, Any]]]:
         """The items, some at a time; no session is held while the reader takes its time."""
@@ -251,7 +259,7 @@ class _Table:
             "index": row.number,
             "point": {path: row.point.get(path) for path in self._sweep.axes},
             "metrics": [
-                {"metric": metric, "layer": layer, **dict(zip(COLUMNS, values, strict=True))}
+                _level(summary, metric, layer, values)
                 for key, values in summary.get("levels", {}).items()
                 for metric, layer in [metric_and_layer(key)]
                 if self._is_chosen(metric, layer)
@@ -264,13 +272,24 @@ class _Table:
         return (not self._metrics or metric in self._metrics) and (not layers or (layer or "") in layers)
 
 
+def _level(
+    summary: Mapping[str, Any], metric: str, layer: str | None, values: Sequence[float | None]
+) -> dict[str, Any]:
+    """As Level says."""
+    known = dict(zip(COLUMNS, values, strict=True))
+    name = None if known["predicted"] is None else name_of(summary, metric)
+    best = best_of(summary, metric)
+    return {"metric": metric, "layer": layer, **known, "predicted_name": name, "best_known": best}
+
+
 def measured(summaries: Iterable[Summary]) -> dict[str, list[str]]:
-    """{metric: its layers} of what has been measured at the end, in the order of the forward pass."""
+    """{metric: its layers} of what has been measured at the end, in the order of the forward pass; the first of them is
+    empty where the metric exists without a layer too."""
     keys = dict.fromkeys(metric_and_layer(key) for one in summaries for key in one.get("levels", {}))
     found: dict[str, list[str]] = {}
     for metric, layer in sorted(keys, key=depth):
-        found.setdefault(metric, []).extend([] if layer is None else [layer])
-    return found
+        found.setdefault(metric, []).append(layer or "")
+    return {metric: [] if layers == [""] else sorted(layers, key=bool) for metric, layers in found.items()}
 
 
 def _cells(item: Mapping[str, Any]) -> list[list[Any]]:

@@ -22,7 +22,7 @@ log = logging.getLogger("ncore.api")
 OPEN_PATHS = ("/healthz", "/", "/docs")
 """Free of tokens and of the database: liveness, and the pages on which a token is entered; they hold no data."""
 
-READING_POSTS = ("/theory", "/estimate", "/measure")
+READING_POSTS = ("/theory", "/estimate", "/sweeps/estimate", "/measure")
 """Changes nothing, though it takes a body."""
 
 FILE_POSTS = ("/measure",)

@@ -31,6 +31,7 @@ from ncore.pictures.sweep import is_over_decades, value_text
 from ncore.pictures.symbols import symbol_of
 from ncore.pictures.themes import THEMES, Layout
 from ncore.pictures.titles import distinct, width
+from ncore.theory.prediction import BEST_KNOWN
 
 NAME_COLUMNS, SAID_COLUMNS = 44, 72
 """Columns of an experiment's name in a legend, and of the parameters in its place."""
@@ -77,7 +78,7 @@ def comparison(
     layout: Layout = SCREEN,
     columns: int = 2,
 ) -> dict[str, Any]:
-    """Vega-Lite of a panel for each metric, layers dashed from the last, predictions dotted."""
+    """Vega-Lite of a panel for each metric, layers dashed from the last, predictions dotted, best known dashed."""
     if len(metrics) == 1:  # one panel in the room of two
         layout = replace(layout, width=2 * layout.width, height=int(1.7 * layout.height))
     canvas, names = Canvas(THEMES[theme], layout, hover), labels(experiments)
@@ -174,7 +175,9 @@ def _panel(
         depth = {layer: _depth(i) for i, layer in enumerate(layers_of(one.setting, found)[::-1])} | {"": _depth(0)}
         label = panel.metrics[metric]  # behind which a row says of which images it is, where not of training
         points += [{**row, **own, "depth": depth[row["layer"]] + row["metric"].removeprefix(label)} for row in found]
+        best = {BEST_KNOWN: one.setting.references.get(BEST_KNOWN, {})}
         known = levels_of(panel, found, one.setting.predicted_lines)
+        known += [{**level, "dashed": True} for level in levels_of(panel, found, best)]
         levels += [{**level, **own} for level in known]
     depths = sorted({row["depth"] for row in points}, key=lambda text: (len(text), text))
     encoding = {

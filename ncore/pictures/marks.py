@@ -101,9 +101,9 @@ def readable(
 
 
 def coloured_levels(rows: Sequence[Row], y: Ordinate, color: Channel, layout: Layout, tables: Tables) -> Part:
-    """Dotted lines in the colours of the curves that they are of."""
-    rule = {"type": "rule", "strokeDash": [2, 3], "strokeWidth": 1.1}
-    return _part(tables.add(list(rows)), rule, {"y": y.channel("value", layout), "color": color})
+    """Dotted lines, or dashed ones, in the colours of the curves that they are of."""
+    rule, at = {"type": "rule", "strokeWidth": 1.1}, {"y": y.channel("value", layout), "strokeDash": DOTTED_OR_DASHED}
+    return _part(tables.add(list(rows)), rule, {**at, "color": color})
 
 
 def beside(lines: Sequence[float], layout: Layout) -> list[float]:

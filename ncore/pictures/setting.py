@@ -12,6 +12,7 @@ from ncore.spec import AnySpec, ExternalSpec, MeasureEpochs, UfmSpec
 from ncore.theory import Prediction, predict
 from ncore.theory.comparison import predicted_series, series_of_levels
 from ncore.theory.nc0 import has_law
+from ncore.theory.prediction import BEST_KNOWN
 
 OBJECTIVE = ("objective", None)
 Lines = Mapping[str, Mapping[tuple[str, str | None], float]]
@@ -48,6 +49,10 @@ class PictureSetting:
         least = self.predicted.get(OBJECTIVE)
         return {**({} if least is None else {self.objective_name: {OBJECTIVE: least}}), self.structure: rest}
 
+    def name_of(self, metric: str) -> str:
+        """The name of a predicted value."""
+        return self.objective_name if metric == "objective" else self.structure
+
     @property
     def measured(self) -> tuple[str, ...]:
         """The layers of the series."""
@@ -69,12 +74,11 @@ def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] =
     """
     prediction = predict(spec)
     found = bare_setting(spec, total, name, seeds)
-    proven = prediction.global_minimum or prediction.objective is None
     return replace(
         found,
         predicted=predicted_series(prediction),
         objective_name=prediction.objective_name,
-        structure="predicted" if proven else prediction.structure,
+        structure=prediction.name_of(""),
         references=_references(prediction),
     )
 
@@ -82,7 +86,7 @@ def setting_of(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] =
 def _references(prediction: Prediction) -> Lines:
     lines = {name: series_of_levels(levels) for name, levels in prediction.limits.items()}
     better = prediction.better_known
-    return lines if better is None else {**lines, "best known": {OBJECTIVE: better.objective}}
+    return lines if better is None else {**lines, BEST_KNOWN: {OBJECTIVE: better.objective}}
 
 
 def bare_setting(spec: AnySpec, total: int, name: str = "", seeds: Sequence[int] = ()) -> PictureSetting:

@@ -19,8 +19,10 @@ from ncore.pictures.symbols import axis_title
 from ncore.pictures.themes import Layout, Theme
 from ncore.pictures.titles import title_of
 from ncore.sweeps.boundary import Curve
-from ncore.sweeps.quantity import Cell, OverSeeds, Quantity, together
+from ncore.sweeps.quantity import GAP, Cell, OverSeeds, Quantity, together
 from ncore.sweeps.ruler import Ruler, is_number
+from ncore.sweeps.summary import PREDICTED
+from ncore.theory.prediction import BEST_KNOWN
 
 SEEDS = "seeds"
 LOG_RATIO = 20.0
@@ -34,6 +36,8 @@ VERDICTS = (
 )  # fmt: skip
 """Verdicts in the order of their colours, so that each has the same colour in every picture."""
 Crossing = tuple[str, str, float]
+LINES = {"predicted": ("diamond", [2, 3]), "best": ("triangle-down", [7, 4])}
+"""{field of a row: shape and dashes}: dotted where it is predicted, dashed where it is known otherwise."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def value_text(value: Any) -> str:
 
 
 def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
-    """The value at each place of the axis `x`, a line for each layer, predictions dashed, boundaries as rules."""
+    """The value at each place of the axis `x`, a line for each layer, predictions dotted and best known values dashed,
+    boundaries as rules."""
     style, layout = view.style, view.layout
     if view.quantity.is_category:
         return _shares(facet, view, tables)
@@ -77,7 +82,7 @@ def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
         return {"layer": [marks.note("nothing has ended yet", style, layout, tables)]}
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     is_log = is_over_decades([row[key] for row in rows for key in ("low", "high")])
-    known = sorted({row["predicted"] for row in rows if row["predicted"] is not None})
+    known = sorted({row[key] for row in rows for key in LINES if row[key] is not None})
     drawable = [value for value in known if value > 0 or not is_log]
     name = view.quantity.name(view.seeds)
     y = Ordinate.over(name, [*(row[key] for row in rows for key in ("low", "high")), *drawable], is_log)
@@ -87,18 +92,19 @@ def line_chart(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
         color = marks.field("layer", "nominal", title="layer", scale=style.scale(layers, last_first=True))
     is_quantity = x["type"] == "quantitative"
     rows = [{**row, "x": row["x"] if is_quantity else str(row["x"]), **_drawn(row, y)} for row in rows]
-    data, shown = tables.add(rows), _shown(rows, axis_title(view.x.columns), name)
+    data, shown = tables.add(rows), _shown(rows, axis_title(view.x.columns), name, names_of(facet.cells))
     parts = [
         {"data": data, "mark": {"type": "rule", "opacity": 0.4, "strokeWidth": 3},
          "encoding": {"x": x, "y": y.channel("low", layout), "y2": {"field": "high"}, "color": color}},
         {"data": data, "mark": {"type": "line", "point": True, "strokeWidth": layout.stroke},
          "encoding": {"x": x, "y": y.channel("value", layout), "tooltip": tooltip_of(shown, rows), "color": color}},
     ]  # fmt: skip
-    if drawable:
-        point = {"shape": "diamond", "filled": False, "color": style.ink}
-        mark = {"type": "line", "strokeDash": [2, 3], "strokeWidth": 1.2, "color": style.ink, "point": point}
-        at = {"x": x, "y": y.channel("predicted", layout), "detail": marks.field("layer", "nominal")}
-        parts.append({"data": data, "mark": mark, "encoding": at})
+    for key, (shape, dash) in LINES.items():
+        if any(row[key] is not None for row in rows):
+            point = {"shape": shape, "filled": False, "color": style.ink}
+            mark = {"type": "line", "strokeDash": dash, "strokeWidth": 1.2, "color": style.ink, "point": point}
+            at = {"x": x, "y": y.channel(key, layout), "detail": marks.field("layer", "nominal")}
+            parts.append({"data": data, "mark": mark, "encoding": at})
     if is_quantity:
         parts += _rules(facet.crossings, view, x, tables)
     if y.draws_powers(layout):
@@ -115,14 +121,15 @@ def _over_seeds(cells: Sequence[Cell], view: View, tables: Tables) -> dict[str, 
     if not ends:
         return {"layer": [marks.note("nothing has ended yet", view.style, view.layout, tables)]}
     layers = [layer for _, layer in ends if layer is not None]
-    known = sorted({cell.predicted for cell in cells if cell.predicted is not None})
+    known = {(cell.predicted, cell.name, False) for cell in cells if cell.predicted is not None}
+    known |= {(cell.best, BEST_KNOWN, True) for cell in cells if cell.best is not None}
     is_log = is_over_decades([value for values in ends.values() for value in values])
     if is_log:
         ends = {key: [math.log10(value) for value in values if value > 0] for key, values in ends.items()}
     counted = Counted(ends, {name: name}, layers, f"log₁₀ {name}" if is_log else name, "experiments")
     lines: list[Row] = [
-        {"from": math.log10(value) if is_log else value, "text": f"predicted = {value:.4g}", "dashed": False}
-        for value in known
+        {"from": math.log10(value) if is_log else value, "text": f"{name} = {value:.4g}", "dashed": dashed}
+        for value, name, dashed in sorted(known)
         if value > 0 or not is_log
     ]
     return bar_chart(counted, lines, view.style, view.layout, tables)
@@ -131,10 +138,20 @@ def _over_seeds(cells: Sequence[Cell], view: View, tables: Tables) -> dict[str, 
 def line_title(facets: Sequence[Facet], view: View) -> str:
     """The title: what the lines show, and how predictions are drawn."""
     cells = [cell for facet in facets for cell in facet.cells]
-    known = [cell.predicted for cell in cells if cell.predicted is not None]
     values = [end for cell in cells for end in (cell.low, cell.high) if end is not None]
-    drawable = any(value > 0 for value in known) or (known and not is_over_decades(values))
-    return f"{view.quantity.title(view.seeds)}{', predicted dashed' if drawable else ', predicted: 0' if known else ''}"
+    names, is_log = names_of(cells), is_over_decades(values)
+    drawn = [cell.predicted for cell in cells if cell.predicted is not None and (cell.predicted > 0 or not is_log)]
+    title = view.quantity.title(view.seeds, names=names)
+    if names and view.quantity.metric != GAP:
+        title += f", {' and '.join(names)}{' dotted' if drawn else ': 0'}"
+    is_best = any(cell.best is not None and (cell.best > 0 or not is_log) for cell in cells)
+    return f"{title}, {BEST_KNOWN} dashed" if is_best else title
+
+
+def names_of(cells: Sequence[Cell]) -> list[str]:
+    """What the predictions are called, f* first; of a gap the objectives that it is to."""
+    known = {cell.name for cell in cells if cell.predicted is not None or cell.name != PREDICTED}
+    return sorted(known, key=lambda name: (name != "f*", name))
 
 
 def _shares(facet: Facet, view: View, tables: Tables) -> dict[str, Any]:
@@ -185,19 +202,33 @@ def _rules(crossings: Sequence[Crossing], view: View, x: Channel, tables: Tables
     return [{"data": data, "mark": rule, "encoding": {"x": x}}, {"data": data, "mark": text, "encoding": said}]
 
 
-def _shown(rows: Sequence[Row], over: str, metric: str) -> dict[str, str]:
+def _shown(rows: Sequence[Row], over: str, metric: str, names: Sequence[str]) -> dict[str, str]:
     """{field: title} of what the pointer shows."""
-    known = {"x": over, "layer": "layer", "value": metric, "low": "lowest", "high": "highest", "predicted": "predicted"}
+    known = {"x": over, "layer": "layer", "value": metric, "low": "lowest", "high": "highest", **titles_of(names)}
     return {name: title for name, title in known.items() if any(row[name] not in ("", None) for row in rows)}
+
+
+def titles_of(names: Sequence[str]) -> dict[str, str]:
+    """{field: title} of the texts of the known values of a row: by their one name, if they have one."""
+    return {"known": names[0] if len(names) == 1 else PREDICTED, "best_known": BEST_KNOWN}
+
+
+def known_of(cells: Sequence[Cell], names: Sequence[str]) -> Row:
+    """The means of what is known of several experiments, where it is of all, and its name. As texts they are empty
+    where there is none (Vega would write a missing number as 0), and have the name where there are several `names`."""
+    predicted, best = (_mean([getattr(cell, key) for cell in cells]) for key in LINES)
+    name = None if predicted is None else " or ".join(names_of(cells))
+    text = "" if predicted is None else f"{predicted:.5g}{f', {name}' if len(names) > 1 else ''}"
+    return {"predicted": predicted, "name": name, "best": best, "known": text,
+            "best_known": "" if best is None else f"{best:.5g}"}  # fmt: skip
 
 
 def _drawn(row: Row, y: Ordinate) -> Row:
     """The values as they are drawn: on a log axis none below its floor, and no prediction of 0."""
-    predicted = row["predicted"]
-    is_shown = predicted is not None and (predicted > 0 or not y.log)
+    known = {key: row[key] for key in LINES}
     return {
         **{key: y.drawn(row[key]) for key in ("value", "low", "high")},
-        "predicted": predicted if is_shown else None,
+        **{key: value if value is not None and (value > 0 or not y.log) else None for key, value in known.items()},
     }
 
 
@@ -235,6 +266,7 @@ def whole(
 def _averaged(cells: Sequence[Cell], view: View) -> list[Row]:
     """One row for each value of the axis and each layer, in their order."""
     places: dict[tuple[str, str], list[Cell]] = {}
+    names = names_of(cells)
     for cell in cells:
         places.setdefault((repr(cell.point[view.x.path]), cell.layer), []).append(cell)
     return [
@@ -244,7 +276,7 @@ def _averaged(cells: Sequence[Cell], view: View) -> list[Row]:
             "value": together([cell.value for cell in some], view.seeds),
             "low": min(cell.low for cell in some if cell.low is not None),
             "high": max(cell.high for cell in some if cell.high is not None),
-            "predicted": _mean([cell.predicted for cell in some]),
+            **known_of(some, names),
             "experiment": some[0].experiment if len(some) == 1 else None,
         }
         for (_, layer), some in places.items()

@@ -16,9 +16,12 @@ from ncore.pictures.sweep import (
     View,
     category_color,
     is_over_decades,
+    known_of,
     line_chart,
     line_title,
+    names_of,
     scale_type,
+    titles_of,
     value_text,
     whole,
     words,
@@ -52,7 +55,7 @@ def sweep_figure(facets: Sequence[Facet], view: View) -> dict[str, Any]:
     color = _color([cell.value for cell in known], view) if known else {}
     charts = [_map(some, facet, view, color, tables) for some, facet in zip(cells, facets, strict=True)]
     layers = sorted({cell.layer for cell in known if cell.layer})
-    title = view.quantity.title(view.seeds, layers[0] if len(layers) == 1 else "")
+    title = view.quantity.title(view.seeds, layers[0] if len(layers) == 1 else "", names_of(known))
     return whole(charts, titles, tables, title, view)
 
 
@@ -90,14 +93,14 @@ def _rows(cells: Sequence[Cell], view: View) -> list[Row]:
     places: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         places.setdefault((str(cell.point[view.x.path]), str(cell.point[view.y.path])), []).append(cell)
-    rows = []
+    rows, names = [], names_of(cells)
     for (x, y), some in places.items():
         value = together([cell.value for cell in some], view.seeds)
         row = {"x": x, "y": y, "at_x": some[0].point[view.x.path], "at_y": some[0].point[view.y.path]}
         shown = words(value) if isinstance(value, str) else value
         alone = {"experiment": some[0].experiment} if len(some) == 1 else {"experiments": len(some)}
         text = shown if isinstance(shown, str) else EXPONENT.sub(r"e\1", f"{shown:.3g}")
-        rows.append({**row, "value": shown, "text": text, **alone})
+        rows.append({**row, "value": shown, "text": text, **known_of(some, names), **alone})
     return rows
 
 
@@ -108,7 +111,9 @@ def _tooltip(rows: Sequence[Row], view: View) -> list[Channel]:
         "at_y": axis_title(view.y.columns),
         "value": view.quantity.name(view.seeds),
     }
-    return tooltip_of(names, rows)
+    called = titles_of(list(dict.fromkeys(row["name"] for row in rows if row["name"])))
+    known = {name: title for name, title in called.items() if any(row[name] for row in rows)}
+    return tooltip_of({**names, **known}, rows)
 
 
 def _color(values: Sequence[float | str], view: View) -> Channel:

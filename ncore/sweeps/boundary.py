@@ -10,12 +10,15 @@ from typing import Any
 from ncore.spec import SpecError, UfmSpec
 from ncore.sweeps.plan import spec_at
 from ncore.sweeps.ruler import Ruler
-from ncore.theory import Threshold, boundaries_of
+from ncore.theory import Threshold, boundaries_of, predict
+from ncore.theory.prediction import BEST_KNOWN
 
 COLUMNS, ROWS = 41, 25
 """Size of the lattice on which crossings are looked for; each is then found by bisection."""
 HALVINGS = 24
 """Bisections, to a millionth of a cell."""
+DOUBTFUL = ("c", "gamma", "kappa")
+"""Boundaries of models whose minimum need not be proven: they say where a frame, or the best known, is left."""
 Place = tuple[float, float]
 
 
@@ -42,6 +45,22 @@ class Theory:
             return {}
         return {one.name: one for one in boundaries_of(spec)} if isinstance(spec, UfmSpec) else {}
 
+    def label(self, name: str, points: Sequence[Mapping[str, Any]]) -> str:
+        """The boundary in symbols, and what it is of where that is not proven to be the minimum. The first of the
+        points is on it, the others are on its two sides."""
+        return _label(self.at(points[0]).get(name), name) + self._standing(name, points)
+
+    def _standing(self, name: str, points: Sequence[Mapping[str, Any]]) -> str:
+        if name not in DOUBTFUL:
+            return ""
+        if name == "kappa":
+            return f" ({BEST_KNOWN})"
+        known = [predict(spec_at(self.body, {**self.fixed, **point})) for point in points if self.at(point)]
+        if all(one.global_minimum for one in known):
+            return ""
+        frames = [one.structure for one in known if one.objective is not None and one.regime != "zero"]
+        return f" ({frames[0] if frames else 'not proven'})"
+
     def excesses(self, point: Mapping[str, Any]) -> dict[str, float]:
         return {name: one.excess for name, one in self.at(point).items()}
 
@@ -52,7 +71,7 @@ def crossings(theory: Theory, x: Ruler) -> list[tuple[str, str, float]]:
         return []
     found = []
     for name, places in _crossed(lambda u: theory.excesses(x.point(u)), _lattice(x, COLUMNS)).items():
-        found += [(name, _label(theory.at(x.point(u)).get(name), name), u) for u in places]
+        found += [(name, theory.label(name, [x.point(at) for at in _around(u)]), u) for u in places]
     return found
 
 
@@ -73,10 +92,15 @@ def curves(theory: Theory, x: Ruler, y: Ruler) -> list[Curve]:
         own = x.point(u)
         for name, places in _crossed(lambda v, own=own: theory.excesses({**own, **y.point(v)}), rows).items():  # type: ignore[misc]
             if places and name not in labels:
-                labels[name] = _label(theory.at({**own, **y.point(places[0])}).get(name), name)
+                labels[name] = theory.label(name, [{**own, **y.point(at)} for at in _around(places[0])])
             for i, v in enumerate(places):
                 _add(found.setdefault(name, []), i, (u, v), x, columns)
     return [Curve(name, labels[name], pieces) for name, pieces in found.items()]
+
+
+def _around(position: float) -> tuple[float, float, float]:
+    """A place on an axis, and a tenth of a cell to both sides of it."""
+    return position, position - 0.1, position + 0.1
 
 
 def _add(pieces: list[list[Place]], i: int, place: Place, x: Ruler, columns: Sequence[float]) -> None:

@@ -129,6 +129,14 @@ class Plan:
             pairs = (zip(one.paths, row, strict=True) for one, row in zip(self.dimensions, rows, strict=True))
             yield dict(pair for some in pairs for pair in some)
 
+    def point(self, number: int) -> Point:
+        """The values of the combination that comes as this one, from 0."""
+        found: list[tuple[str, Any]] = []
+        for one in reversed(self.dimensions):
+            number, at = divmod(number, len(one.values))
+            found[:0] = zip(one.paths, one.values[at], strict=True)
+        return dict(found)
+
     def spec(self, point: Point) -> Spec:
         """The spec of a combination. Raises SpecError whose fields are the axes' where the fault comes from one."""
         try:

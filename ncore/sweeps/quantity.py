@@ -10,7 +10,7 @@ from statistics import fmean, median
 from typing import Any, Literal
 
 from ncore.series import metric_and_layer
-from ncore.sweeps.summary import COLUMNS, Summary, rank_of
+from ncore.sweeps.summary import COLUMNS, PREDICTED, Summary, best_of, name_of, rank_of
 
 OverSeeds = Literal["mean", "median", "share"]
 VERDICT, GAP, RANK = "verdict", "gap", "rank"
@@ -23,9 +23,10 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination and layer: the value over its seeds, lowest and highest of them, and the prediction.
+    """One combination and layer: the value over its seeds, lowest and highest of them, the prediction and its `name`
+    (f*, predicted, or the structure that it is of), and the best known value.
 
-    A category has a text as its value.
+    A category has a text as its value. Of a gap `name` is that of the objective it is to.
     """
 
     experiment: str
@@ -35,6 +36,8 @@ class Cell:
     low: float | None = None
     high: float | None = None
     predicted: float | None = None
+    name: str = PREDICTED
+    best: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,8 @@ class Quantity:
     def is_category(self) -> bool:
         return self.metric == VERDICT and self.verdict is None
 
-    def title(self, seeds: OverSeeds, layer: str = "") -> str:
-        """The quantity in words, for the head of a picture."""
+    def title(self, seeds: OverSeeds, layer: str = "", names: Sequence[str] = ()) -> str:
+        """The quantity in words, for the head of a picture; `names` are those of the predictions that are met."""
         of = f" of {layer}" if layer else ""
         if self.bound is not None:
             what = f"{self.metric}{of} < {self.bound:g}"
@@ -71,7 +74,8 @@ class Quantity:
         if self.verdict is not None:
             return f"share of seeds that reach {self.verdict.replace('_', ' ')}"
         if self.metric == GAP:
-            return "relative gap to the predicted objective at the end"
+            known = [name for name in names if name != PREDICTED] or ["the predicted objective"]
+            return f"relative gap to {' or '.join(known)} at the end"
         return f"{self.metric}{of} at the end"
 
     def name(self, seeds: OverSeeds) -> str:
@@ -94,18 +98,21 @@ class Quantity:
             return self._of_verdict(experiment, point, summary)
         if self.metric == GAP:
             gaps = [one.get(GAP) for one in summary["verdict"]]
-            return _of_values(experiment, point, [gap and (0.0 if abs(gap) < ROUNDING else gap) for gap in gaps], seeds)
+            values = [gap and (0.0 if abs(gap) < ROUNDING else gap) for gap in gaps]
+            return _of_values(experiment, point, values, seeds, name_of(summary, "objective"))
         if self.metric == RANK and layer is None and summary["rank"] is not None:
             return _of_values(experiment, point, list(map(rank_of, summary["verdict"])), seeds)
         found = []
         for key, values in summary["levels"].items():
             metric, own = metric_and_layer(key)
-            if metric != self.metric or (layer is not None and own != layer):
+            if metric != self.metric or (layer is not None and (own or "") != layer):
                 continue
             known = dict(zip(COLUMNS, values, strict=True))
             value = known["median" if seeds == "median" else "mean"]
             if value is not None:
-                found.append(Cell(experiment, point, own or "", value, known["low"], known["high"], known["predicted"]))
+                ends = (known["low"], known["high"], known["predicted"])
+                name = PREDICTED if known["predicted"] is None else name_of(summary, metric)
+                found.append(Cell(experiment, point, own or "", value, *ends, name, best_of(summary, metric)))
         return found
 
     def _of_verdict(self, experiment: str, point: Mapping[str, Any], summary: Summary) -> list[Cell]:
@@ -127,13 +134,13 @@ class Quantity:
 
 
 def _of_values(
-    experiment: str, point: Mapping[str, Any], values: Sequence[float | None], seeds: OverSeeds
+    experiment: str, point: Mapping[str, Any], values: Sequence[float | None], seeds: OverSeeds, name: str = PREDICTED
 ) -> list[Cell]:
     known = [value for value in values if value is not None]
     if not known:
         return []
     value = median(known) if seeds == "median" else fmean(known)
-    return [Cell(experiment, point, "", value, min(known), max(known))]
+    return [Cell(experiment, point, "", value, min(known), max(known), name=name)]
 
 
 def together(values: Sequence[float | str], seeds: OverSeeds) -> float | str:

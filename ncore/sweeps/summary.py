@@ -19,16 +19,17 @@ from ncore.theory.comparison import predicted_series
 Summary = dict[str, Any]
 COLUMNS = ("mean", "low", "high", "median", "predicted")
 """Names of the entries that `levels` has for each metric and layer, in this order; null where undefined."""
+PREDICTED = "predicted"
 UFM_LEVEL = re.compile(r"h(\d+)")
 
 
 def summary_of(
     prediction: Prediction, final: Sequence[Mapping[str, Any]], verdict: Sequence[Mapping[str, Any]]
 ) -> Summary:
-    """{"levels": {"metric layer": values in the order of COLUMNS}, "verdict": […], "reached", "rank", "gap"}.
+    """{"levels": {"metric layer": values in the order of COLUMNS}, "known", "verdict": […], "reached", "rank", "gap"}.
 
     `reached` is what most seeds have reached, `rank` and `gap` are medians over the seeds. The levels of a UFM stand in
-    the order of the forward pass.
+    the order of the forward pass. `known`: the names of the predicted values, and the best known objective.
     """
     known = predicted_series(prediction)
     found: dict[tuple[str, str | None], list[float]] = {}
@@ -38,7 +39,25 @@ def summary_of(
             if one["value"] is not None and math.isfinite(one["value"]):
                 values.append(one["value"])
     levels = {key_of(*key): [*_over(found[key]), known.get(key)] for key in sorted(found, key=depth)}
-    return {"levels": levels, "verdict": verdict, **_of_verdict(verdict)}
+    better = prediction.better_known
+    names = {
+        "objective": prediction.name_of("objective"),
+        "others": prediction.name_of(""),
+        "best": None if better is None else better.objective,
+    }
+    return {"levels": levels, "known": names, "verdict": verdict, **_of_verdict(verdict)}
+
+
+def name_of(summary: Mapping[str, Any], metric: str) -> str:
+    """The name of the predicted value of a metric; earlier versions kept none."""
+    name: str = summary.get("known", {}).get("objective" if metric == "objective" else "others", PREDICTED)
+    return name
+
+
+def best_of(summary: Mapping[str, Any], metric: str) -> float | None:
+    """The best known value, where there is one beside the predicted one or in its place."""
+    best: float | None = summary.get("known", {}).get("best") if metric == "objective" else None
+    return best
 
 
 def _over(values: Sequence[float]) -> list[float | None]:

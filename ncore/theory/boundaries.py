@@ -9,9 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from ncore.theory.roots import root
+
+SIDES = {
+    "c": ("c", "at it and above all features are zero"),
+    "gamma": ("γ", "at it and above all features are zero"),
+    "lambda_b": ("λ_b", "above it the simplex ETF opens towards the orthogonal frame"),
+    "n_B": ("n_B", "at it and below the smallest classes collapse"),
+    "mu": ("μ", "at it and above all features are zero"),
+    "kappa": ("κ", "below it a graph solution beats the orthogonal frame"),
+}
+"""{name of a quantity: its symbol, and what is on one side of its critical value}."""
 
 
 class Threshold(BaseModel):
@@ -19,12 +29,23 @@ class Threshold(BaseModel):
 
     c (M = 1) and gamma (M ≥ 2): at `critical` and above all features are zero; where classes differ in size `value` is
     that of the largest class, beyond it the smaller ones are at zero already. The others: see `boundaries_of`.
+    `meaning`: what is on one side of the critical value, in words.
     """
 
     model_config = ConfigDict(frozen=True)
     name: str
     value: float
     critical: float
+
+    @computed_field  # type: ignore[prop-decorator] # as pydantic documents it
+    @property
+    def symbol(self) -> str:
+        return SIDES.get(self.name, (self.name, ""))[0]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def meaning(self) -> str:
+        return SIDES.get(self.name, ("", ""))[1]
 
     @property
     def excess(self) -> float:

@@ -11,6 +11,8 @@ __all__ = ["BetterKnown", "Prediction", "Threshold", "is_balanced", "unknown"]
 
 STRUCTURES = {"orthogonal_frame": "OF", "simplex_etf": "ETF", "k_gon": "K-gon"}
 """Short names of regimes, for labels; the others go by their own."""
+BEST_KNOWN = "best known"
+"""The name of `better_known.objective`."""
 
 
 class BetterKnown(BaseModel):
@@ -69,13 +71,18 @@ class Prediction(BaseModel):
             return "f*"
         return "inf f" if self.regime == "unregularised" else f"f of {self.structure}"
 
+    def name_of(self, metric: str) -> str:
+        """The name of a predicted value, wherever it is drawn or written: `objective_name`; of other metrics
+        "predicted", or the structure they belong to where that is not proven to be the minimum."""
+        if metric == "objective":
+            return self.objective_name
+        return "predicted" if self.global_minimum or self.objective is None else self.structure
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def matrix_name(self) -> str:
-        """`predicted` where it is proven, `best known` where nothing is, the structure where another is known lower."""
-        if self.global_minimum is False:
-            return self.structure
-        return "predicted" if self.global_minimum else "best known"
+        """What the matrices are called: as the values of any metric but the objective are."""
+        return self.name_of("gram")
 
     @property
     def matrices(self) -> dict[str, list[list[float]]]:

@@ -6,6 +6,7 @@ import { actions } from "../parts/actions.js";
 import { keep } from "../parts/address.js";
 import { choice, element, fill, nameOf, named, problem, table, title } from "../parts/element.js";
 import { number, status } from "../parts/format.js";
+import { knownColumns } from "../parts/known.js";
 import { dark, draw, theme } from "../parts/picture.js";
 import { inOrder, text } from "../parts/spec.js";
 
@@ -15,7 +16,8 @@ const SCALES = [["", "as usual"], ["log", "log"], ["linear", "linear"]];
 const FILES = ["csv", "svg", "pdf", "png"];
 
 /** @typedef {import("../parts/spec.js").Experiment} Experiment */
-/** @typedef {{ metric: string, layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null }} SideValue */
+/** @typedef {{ metric: string, layer: string | null, mean: number | null, low: number | null, high: number | null, predicted: number | null,
+ *   predicted_name: string | null, best_known: number | null }} SideValue */
 /** @typedef {{ id: string, name: string, label: string, status: string, point: Record<string, unknown>, values: SideValue[] }} Side */
 /** @typedef {{ parameters: string[], measured: Record<string, string[]>, items: Side[] }} Sides */
 
@@ -24,10 +26,12 @@ const keyOf = (/** @type {SideValue} */ one) => (one.layer ? `${one.metric} ${on
 /** In what they differ, and the last values of the metrics. @param {Sides} sides @param {Set<string>} hidden @param {(label: string) => void} toggle */
 function differences({ parameters, items }, hidden, toggle) {
   const keys = [...new Set(items.flatMap(({ values }) => values.map(keyOf)))];
-  const predicted = new Set(items.flatMap(({ values }) => values.filter((one) => one.predicted !== null).map(keyOf)));
+  const all = items.flatMap(({ values }) => values);
+  /** The columns of known values that a metric has, each with its heading. @param {string} key @returns {[string, (one: SideValue | undefined) => import("../parts/element.js").Child][]} */
+  const known = (key) => knownColumns(all.filter((one) => keyOf(one) === key));
   /** @type {[string, string?][]} */
   const columns = [["Shown"], ["Experiment"], ["Status"], ...parameters.map((path) => /** @type {[string]} */ ([path])),
-    ...keys.flatMap((key) => /** @type {[string, string][]} */ ([[key, "number"], ...(predicted.has(key) ? [["predicted", "number"]] : [])]))];
+    ...keys.flatMap((key) => /** @type {[string, string][]} */ ([[key, "number"], ...known(key).map(([name]) => [name, "number"])]))];
   return table("Differences and final values", columns, items.map((item) => {
     const values = new Map(item.values.map((one) => [keyOf(one), one]));
     const cell = (/** @type {number | null | undefined} */ value) => element("td", { class: "number" }, number(value));
@@ -35,7 +39,7 @@ function differences({ parameters, items }, hidden, toggle) {
       element("td", {}, element("input", { type: "checkbox", checked: !hidden.has(item.label), "aria-label": `show ${item.label}`, onchange: () => toggle(item.label) })),
       element("td", {}, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
       parameters.map((path) => element("td", {}, text(item.point[path]))),
-      keys.flatMap((key) => [cell(values.get(key)?.mean), ...(predicted.has(key) ? [cell(values.get(key)?.predicted)] : [])]));
+      keys.flatMap((key) => [cell(values.get(key)?.mean), ...known(key).map(([, shown]) => element("td", { class: "number" }, shown(values.get(key))))]));
   }));
 }
 
@@ -148,7 +152,7 @@ export async function show({ node: page, signal, search }) {
     element("div", { class: "bar" }, choice("Horizontal axis", [["step", "step"], ["fraction", "share of the run"]], state.over, set("over")),
       choice("Steps", SCALES, state.steps, set("steps")), choice("Values", SCALES, state.values, set("values")), colors,
       FILES.map((form) => act(form.toUpperCase(), () => download(`compare.${form}?${query(seen())}`, `comparison.${form}`)))),
-    note, picture, element("p", { class: "quiet caption" }, "Dotted: predicted. A click on an entry of the legend hides it."), differ,
+    note, picture, element("p", { class: "quiet caption" }, "Dotted: predicted, f* where it is proven to be the minimum; dashed: best known. A click on an entry of the legend hides it."), differ,
     element("details", { open: !chosen.size }, element("summary", {}, "Experiments"), element("label", {}, "Name", find), offers));
   dark.addEventListener("change", () => redraw(), { signal });
   addEventListener("resize", () => redraw(), { signal });

@@ -10,7 +10,7 @@ import { time } from "../parts/format.js";
 import { often } from "../parts/often.js";
 import { dark, draw, theme } from "../parts/picture.js";
 import { text } from "../parts/spec.js";
-import { PAGE, sweepTable } from "../parts/sweep_table.js";
+import { NO_LAYER, PAGE, sweepTable } from "../parts/sweep_table.js";
 import { axesOf, bar, counts } from "../parts/sweeps.js";
 
 /** What a picture may show beside the metrics. */
@@ -34,12 +34,12 @@ const drawable = ({ axes, request }) => {
 /** A select that is shown where there is something to choose. @param {string} name @param {(value: string) => void} change */
 const choice = (name, change) => {
   const select = element("select", { onchange: () => change(select.value) }), label = element("label", { hidden: true }, name, select);
-  const offer = (/** @type {string[]} */ values, /** @type {string} */ chosen, /** @type {string | null} */ first = null) => {
+  const offer = (/** @type {(string | [string, string])[]} */ values, /** @type {string} */ chosen, /** @type {string | null} */ first = null) => {
     label.hidden = values.length < 2;
     const texts = JSON.stringify([values, first]);
     if (select.dataset.offered !== texts) {
       select.dataset.offered = texts;
-      fill(select, first === null ? null : element("option", { value: "" }, first), values.map((value) => element("option", { value }, value)));
+      fill(select, first === null ? null : element("option", { value: "" }, first), values.map((one) => element("option", { value: one instanceof Array ? one[0] : one }, one instanceof Array ? one[1] : one)));
     }
     select.value = chosen;
   };
@@ -75,7 +75,9 @@ export async function show({ node: page, signal, search, id }) {
 
   const query = (more = {}) => {
     const given = { metric: want.metric, layer: OF_SEEDS.includes(want.metric) ? "" : want.layer, ...more };
-    return new URLSearchParams(Object.entries(given).filter(([, value]) => value !== "" && value !== undefined));
+    const asked = new URLSearchParams(Object.entries(given).filter(([, value]) => value !== "" && value !== undefined));
+    if (asked.get("layer") === NO_LAYER) asked.set("layer", "");
+    return asked;
   };
   /** The table has a metric's columns; of the verdict and the gap it has all rows alike. */
   const tableQuery = () => {
@@ -93,9 +95,10 @@ export async function show({ node: page, signal, search, id }) {
     if (!want.x && !want.y && !want.facet) for (const name of ["x", "y", "facet"]) want[name] = own[name] ?? "";
     const metrics = [...OF_SEEDS, ...Object.keys(known)];
     if (Object.keys(known).length && !metrics.includes(want.metric)) want.metric = "nc1" in known ? "nc1" : Object.keys(known)[0];
-    if (known[want.metric] && !known[want.metric].includes(want.layer)) want.layer = "";
+    const layers = (known[want.metric] ?? []).map((name) => name || NO_LAYER);
+    if (known[want.metric] && !layers.includes(want.layer)) want.layer = "";
     metric.offer(Object.keys(known).length ? metrics : [], want.metric);
-    layer.offer(known[want.metric] ?? [], want.layer, "all");
+    layer.offer(layers.map((name) => (name === NO_LAYER ? [NO_LAYER, "none"] : name)), want.layer, "all");
     if (axes.length < 3) return;
     want.x ||= axes[0];
     if (!want.y || want.y === want.x) want.y = axes.find((axis) => axis !== want.x);

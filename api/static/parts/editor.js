@@ -1,16 +1,24 @@
 // @ts-check
 // A text area that holds JSON, and the places of faults in it.
 
-/** The place of a dotted path in the text: keys one after another. @param {string} text @param {string} field @returns {[number, number] | null} */
+/** The place of a dotted path in the text: keys one after another, several of which may be one key with dots.
+ * @param {string} text @param {string} field @returns {[number, number] | null} */
 export function find(text, field) {
+  const parts = field.split(".");
   let from = 0;
   /** @type {[number, number] | null} */
   let hit = null;
-  for (const key of field.split(".")) {
-    const at = text.indexOf(`"${key}"`, from);
-    if (at < 0) break;
-    hit = [at, at + key.length + 2];
+  while (parts.length) {
+    const longest = parts.map((_, i) => parts.slice(0, parts.length - i).join(".")).find((key) => text.indexOf(`"${key}"`, from) >= 0);
+    if (longest === undefined) {
+      if (!/^\d+$/.test(parts[0])) break;
+      parts.shift();  // the number of an entry
+      continue;
+    }
+    const at = text.indexOf(`"${longest}"`, from);
+    hit = [at, at + longest.length + 2];
     from = hit[1];
+    parts.splice(0, longest.split(".").length);
   }
   return hit;
 }

@@ -22,6 +22,11 @@ export const number = (value, digits = 6) => {
   return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : Number(value.toPrecision(digits)).toString();
 };
 
+/** @typedef {{ low: number, high: number, count: number }} Extent the lowest and the highest of `count` values */
+
+/** @param {Extent} values @param {number} [digits] */
+export const extent = ({ low, high }, digits) => [...new Set([number(low, digits), number(high, digits)])].join(" … ");
+
 /** @param {number | null | undefined} seconds */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";

@@ -11,6 +11,23 @@ import { element, fill } from "./element.js";
 let loading = null;
 export const schemas = () => (loading ??= ask("openapi.json").then((api) => api.components.schemas));
 
+/** The schema of a spec, by what is in it. @param {Record<string, Schema>} all @param {any} spec @returns {Schema} */
+const ofSpec = (all, spec) => /** @type {Record<string, any>} */ ({ ufm: all.UfmSpec, external: all.ExternalSpec })[
+  spec?.model?.kind ?? (spec?.data ? "network" : "ufm")] ?? all.NetworkSpec;
+
+/** The help for a dotted path of a spec, "" where there is none. @param {Record<string, Schema>} all @param {any} spec @param {string} path */
+export function helpOf(all, spec, path) {
+  let schema = ofSpec(all, spec), value = spec;
+  for (const key of path.split(".")) {
+    if (/^\d+$/.test(key)) continue;  // an entry of a list: what is said of the list
+    schema = schema?.properties?.[key];
+    value = value?.[key];
+    if (!schema) return "";
+    schema = resolved(all, schema, value);
+  }
+  return [schema.description, bounds(schema)].filter(Boolean).join("; ");
+}
+
 /** The schema itself, and of several the one that is meant by the value. @param {Record<string, Schema>} all @param {Schema} schema @param {any} value @returns {Schema} */
 function resolved(all, schema, value) {
   if (schema?.$ref) return resolved(all, all[schema.$ref.split("/").at(-1)], value);
@@ -54,11 +71,14 @@ const bounds = (schema) => (schema.oneOf ?? [schema]).slice(0, 1).flatMap((/** @
 /**
  * @param {Record<string, Schema>} all
  * @param {(spec: any) => void} changed called with the whole spec after each change of a field
+ * @param {string} [before] in front of the ids of its fields, where a page has several forms
  */
-export function specForm(all, changed) {
+export function specForm(all, changed, before = "") {
   const node = element("div", { class: "spec-form" });
   /** @type {any} */
   let spec = {};
+  /** @type {Schema | null} */
+  let own = null;
   /** @type {Map<string, { control: HTMLElement, fault: HTMLElement }>} */
   const fields = new Map();
 
@@ -74,14 +94,14 @@ export function specForm(all, changed) {
     if (message) field.control.setAttribute("aria-invalid", "true"); else field.control.removeAttribute("aria-invalid");
   };
   const control = (/** @type {Schema} */ schema, /** @type {any} */ value, /** @type {string[]} */ path, /** @type {string[] | null} */ kinds) => {
-    const name = path.join("."), id = `field-${name}`;
+    const name = path.join("."), id = `field-${before}${name}`;
     const set = (/** @type {any} */ one) => { put(path, one); changed(spec); };
     const options = kinds ?? schema.enum;
     if (options) {
       const select = element("select", { id, onchange: () => {
         if (!kinds) return set(select.value);
         put(path.slice(0, -1), { kind: select.value });  // another kind has other fields
-        show(spec);
+        show(spec, own);
         changed(spec);
         document.getElementById(id)?.focus();
       } }, options.map((/** @type {string} */ one) => element("option", { value: one, selected: one === (value ?? schema.default) }, one)));
@@ -100,7 +120,7 @@ export function specForm(all, changed) {
     return input;
   };
   const field = (/** @type {string} */ key, /** @type {Schema} */ schema, /** @type {any} */ value, /** @type {string[]} */ path, /** @type {string[] | null} */ kinds) => {
-    const made = control(schema, value, path, kinds), name = path.join("."), fault = element("small", { class: "bad", id: `fault-${name}` });
+    const made = control(schema, value, path, kinds), name = path.join("."), fault = element("small", { class: "bad", id: `fault-${before}${name}` });
     made.setAttribute("aria-describedby", fault.id);
     fields.set(name, { control: made, fault });
     return element("div", { class: "spec-field" }, element("label", { for: made.id }, key.replaceAll("_", " ")), made,
@@ -120,21 +140,26 @@ export function specForm(all, changed) {
     }
     return element("div", {}, element("div", { class: "spec-group" }, plain), nested);
   };
-  const show = (/** @type {any} */ given) => {
+  /** @param {any} given what is shown and changed @param {Schema | null} [schema] that of a spec unless given */
+  const show = (given, schema = null) => {
     spec = given;
+    own = schema;
     fields.clear();
-    const kind = given?.model?.kind ?? (given?.data ? "network" : "ufm");
-    const schema = /** @type {Record<string, any>} */ ({ ufm: all.UfmSpec, external: all.ExternalSpec })[kind] ?? all.NetworkSpec;
-    fill(node, group(schema, given, []));
+    fill(node, group(schema ?? ofSpec(all, given), given, []));
   };
   return {
     node,
     show,
-    /** Marks the fields that have a fault, and clears the others. @param {import("../server/api.js").Fault[]} faults */
+    /** Marks the fields that have a fault, and clears the others. @param {import("../server/api.js").Fault[]} faults
+     * @returns {import("../server/api.js").Fault[]} those of no field */
     mark(faults) {
+      const left = new Set(faults);
       for (const name of fields.keys()) {
-        say(name, faults.filter(({ field: path }) => path === name || path.startsWith(`${name}.`)).map(({ message }) => message).join("; "));
+        const mine = faults.filter(({ field: path }) => path === name || path.startsWith(`${name}.`));
+        say(name, mine.map(({ message }) => message).join("; "));
+        for (const one of mine) left.delete(one);
       }
+      return [...left];
     },
   };
 }
