@@ -109,6 +109,8 @@ def test_what_is_too_much_is_left_out_evenly(seeds, size):
     assert not surplus(left)
     counts = [sum(seed == one for seed, _ in left) for one in range(seeds)]
     assert max(counts) <= min(STEPS, min(counts) + 1)
+    gaps = np.diff(sorted(step for seed, step in left if seed == 0))
+    assert gaps.max(initial=0) <= 3 * gaps.min(initial=10**6)
     assert seeds == 100 or {(seed, step) for seed in range(seeds) for step in (0, 690)} <= left.keys()
 
 
