@@ -1,8 +1,9 @@
-"""A port of this machine that passes bytes on to a service, and cuts the connection when told to."""
+"""A port of this machine that passes bytes on to a service, and cuts the connection when asked to."""
 
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -15,6 +16,7 @@ class Wire:
         self.cut_answers = 0
         self.cut_after_bytes: int | None = None
         self.connections = 0
+        self.on_request: Callable[[bytes], None] = lambda _: None
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -39,7 +41,10 @@ class Wire:
                 ready, _, _ = select.select([near, far], [], [])
                 for source in ready:
                     data = source.recv(65536)
-                    answered += len(data) if source is far else 0
+                    if source is far:
+                        answered += len(data)
+                    else:
+                        self.on_request(data)
                     if not data or (source is far and self._cuts(answered)):
                         return
                     (near if source is far else far).sendall(data)
