@@ -75,7 +75,7 @@ def test_prune_names_what_it_does_not_understand(service):
 @pytest.mark.parametrize("meanwhile", ["runs again", "is deleted"])
 def test_prune_leaves_what_runs_again_or_is_gone_since_it_was_listed(service, client, meanwhile):
     made = client.submit("fig1", {"optimizer.steps": 10**8, "measure.points": 5, "tags": [meanwhile]})
-    wait_for("the start", lambda: made.refresh().status == "running")
+    wait_for("the start", lambda: made.refresh().status == "running", 60)
     made.cancel().refresh()
     wait_for("the end", lambda: made.refresh().status == "cancelled")
     aged(service, made, 40)
