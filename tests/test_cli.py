@@ -1,9 +1,7 @@
 """The command line, against the real service and alone."""
 
 import csv
-import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from importlib.metadata import version
 import orjson
 import pytest
 from conftest import ncore, ncore_process, settings_for
+from wire import Wire
 
 from api.service import environment, free_port
 from ncore.client import Client
@@ -201,31 +200,33 @@ def test_a_file_that_holds_no_spec_is_named(tmp_path, content):
     assert "spec.json" in done.stderr
 
 
-def test_an_interrupted_wait_says_that_the_run_goes_on(at, monkeypatch):
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("ncore.client.resources.time.sleep", interrupt)
-    done = ncore("submit", "fig1", "--set", "optimizer.steps=100000000", "--wait", env=at)
+def test_an_interrupted_wait_says_that_the_run_goes_on(at, interrupt):
+    wire = Wire(at["NCORE_URL"])
+    wire.on_request = lambda data: interrupt() if data.startswith(b"GET ") else None  # it waits
+    endless, to_the_wire = ("--set", "optimizer.steps=100000000", "--wait"), {"NCORE_URL": wire.url}
+    done = ncore("submit", "fig1", *endless, env=to_the_wire)
     assert done.returncode == 130
     experiment_id = done.stdout.split()[0]
     assert f"ncore watch {experiment_id}" in done.stderr
     assert re.search("are kept|will not start", ncore("cancel", experiment_id, env=at).stdout)
+    done = ncore("sweep", "fig1", "--axis", "seeds=[[0]]", *endless, env=to_the_wire)
+    wire.close()
+    sweep_id = done.stdout.split()[0]
+    assert (done.returncode, f"sweep {sweep_id} keeps running" in done.stderr) == (130, True), done
+    with Client(at["NCORE_URL"]) as client:
+        client.sweep_of(sweep_id).cancel()
 
 
-def test_an_interrupted_run_keeps_what_was_measured(tmp_path):
-    began, before = time.process_time(), signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by xdist
+def test_an_interrupted_run_keeps_what_was_measured(tmp_path, interrupt):
+    began = time.process_time()
 
-    def interrupt():
+    def interrupt_it():
         while time.process_time() < began + 1.5:  # on a busy machine that takes longer
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+        interrupt()
 
-    threading.Thread(target=interrupt).start()
-    try:
-        done = ncore("run", "fig1", "--set", "optimizer.steps=100000000", "--out", tmp_path)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    threading.Thread(target=interrupt_it).start()
+    done = ncore("run", "fig1", "--set", "optimizer.steps=100000000", "--out", tmp_path)
     assert done.returncode == 130, done.stderr
     assert "interrupted" in done.stderr
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) > 10

@@ -5,6 +5,7 @@ import time
 
 import polars as pl
 import pytest
+from conftest import full_disk
 from wire import Wire
 
 from ncore.client import ApiError, Client, ExperimentFailed, NotReached, body_of
@@ -50,6 +51,14 @@ def test_events_go_on_where_the_stream_broke(wire, ended):
 def test_events_begin_behind_the_one_that_was_seen_last(ended):
     numbers = [data["seq"] for kind, data in ended.events(last_event_id=7) if kind == "measurement"]
     assert min(numbers) == 8
+
+
+def test_of_an_answer_that_finds_no_room_nothing_is_left(client, ended, tmp_path):
+    asked = f"/experiments/{ended.id}/metrics", tmp_path / "metrics.json"
+    with full_disk(2000), pytest.raises(OSError, match="File too large"):
+        client.transport.save(*asked)
+    assert list(tmp_path.iterdir()) == []
+    assert client.transport.save(*asked).stat().st_size > 2000
 
 
 def test_what_must_not_be_sent_twice_is_not(wire, ended):

@@ -135,9 +135,8 @@ def test_rounds_that_are_always_late_take_leases_back_all_the_same(monkeypatch):
     assert over == [True, False, True, False, True, False, True, False, True]
 
 
-def test_a_reconciler_that_was_held_up_takes_no_lease_back_until_workers_can_renew_them(monkeypatch):
+def test_a_reconciler_that_was_held_up_takes_no_lease_back_until_workers_can_renew_them():
     """As on SQLite, where another's long transaction keeps the workers waiting as well."""
-    monkeypatch.setattr(reconciler.broker, "waiting", lambda: None)
     put()
     claimed()
     patience = Patience()

@@ -174,6 +174,9 @@ def test_a_directory_that_is_not_there_is_named(tmp_path, name):
         loaded(None, name=name, **path)
     with pytest.raises(DataError, match=str(tmp_path / "nowhere")):
         loaded(tmp_path / "nowhere", name=name, **path)
+    if not path:
+        with pytest.raises(DataError, match=rf"'{name}' is not in /proc .* cannot be downloaded: .*'/proc/\.download"):
+            loaded("/proc", name=name)  # in which nobody can write
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])

@@ -47,7 +47,7 @@ def wait_of(experiment_id):
     return get_place(experiment_id).starts_in_seconds
 
 
-def test_the_wait_is_told_from_what_runs_and_what_has_ended_and_is_null_where_nothing_is_known(tables):
+def test_the_wait_is_estimated_from_what_runs_and_what_has_ended_and_is_null_where_nothing_is_known(tables):
     at = now()
     put("first", queued_at=at)
     put("second", queued_at=at + timedelta(seconds=1))
@@ -78,7 +78,7 @@ def test_the_wait_is_told_from_what_runs_and_what_has_ended_and_is_null_where_no
     assert wait_of("for two GPUs") == 0
 
 
-def test_the_time_of_a_spec_is_told_by_those_of_its_shape(tables):
+def test_the_time_of_a_spec_is_estimated_from_those_of_its_shape(tables):
     at, body = now(), {"preset": "fig1", "set": {"optimizer.steps": 1000}}
     assert estimate_spec(body).seconds is None
     for values in (
@@ -89,8 +89,8 @@ def test_the_time_of_a_spec_is_told_by_those_of_its_shape(tables):
         with sessions.writing() as session:
             row = row_of(session, spec_of({"preset": "fig1", "set": values}), started_at=at, attempt=1, worker="a")
             row.status, row.finished_at = "succeeded", at + timedelta(seconds=12)  # two as one batch, and another shape
-    told = estimate_spec(body)
-    assert told.seconds == pytest.approx(12 / 6000 * 1000)
-    assert told.memory_bytes == memory_bytes(spec_of(body)) < told.memory_limit_bytes
+    estimate = estimate_spec(body)
+    assert estimate.seconds == pytest.approx(12 / 6000 * 1000)
+    assert estimate.memory_bytes == memory_bytes(spec_of(body)) < estimate.memory_limit_bytes
     assert estimate_spec({"preset": "fig1", "set": {"model.classes": 5}}).seconds is None
     assert estimate_spec({"preset": "fig5-mse-small"}).seconds is None

@@ -111,7 +111,8 @@ def test_handles_show_themselves_in_notebooks_and_can_be_pickled(client):
 
 
 def test_a_frame_names_the_package_that_it_needs(monkeypatch):
-    monkeypatch.setattr("ncore.series.find_spec", lambda _: None)
+    for package in ("pandas", "polars"):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match="pandas or polars"):
         framed([], required=True)
     assert framed([]) == []

@@ -307,7 +307,7 @@ def test_a_run_has_its_geometry_at_kept_steps_and_a_member_of_a_sweep_at_its_end
         assert session.scalar(kept) == 2 * STEPS
 
 
-def test_who_has_no_geometry_is_told_why(tables):
+def test_an_experiment_without_geometry_says_why(tables):
     with sessions.writing() as session:
         ids = {name: row_of(session, spec).id for name, spec in (
             ("measured elsewhere, and its loop has sent none", parse_spec(EXTERNAL)),

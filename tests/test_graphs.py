@@ -133,7 +133,7 @@ def test_passes_over_whole_batches_are_replayed_with_the_numbers_of_plain_ones(n
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the capture does not fail")
-def test_what_cannot_be_captured_goes_on_plainly_and_is_told_once(caplog):
+def test_what_cannot_be_captured_goes_on_plainly_and_is_logged_once(caplog):
     """By torch itself, which has no GPU here."""
     repeated, done = Repeated(CudaCapture(torch.device("cuda:0")), warm_ups=0), []
     with caplog.at_level(logging.WARNING):

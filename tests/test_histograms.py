@@ -1,4 +1,5 @@
-"""Histograms over seeds, and the names of the known values that pictures draw as lines."""
+"""Histograms over seeds, the names of the known values that pictures draw as lines, and sweeps over one axis: lines
+with boundaries, verdicts that are counted, nothing at all."""
 
 import math
 
@@ -10,7 +11,7 @@ from ncore.pictures import curves
 from ncore.pictures.histogram import ends_of
 from ncore.pictures.points import curves_of
 from ncore.pictures.setting import PictureSetting, setting_of
-from ncore.pictures.sweep import Facet, View
+from ncore.pictures.sweep import VERDICTS, Facet, View, words
 from ncore.pictures.sweep_map import sweep_figure
 from ncore.pictures.themes import THEMES, layout_of
 from ncore.presets import PRESETS, as_spec
@@ -85,12 +86,27 @@ def rows_with(rules, dashed):
     return [row for row in rules if row.get("dashed", False) == dashed]
 
 
+DECAY = "regularization.features"
+STYLE = {"style": THEMES["light"], "layout": layout_of()}
+
+
+def view(metric, values, path=DECAY):
+    return View(Quantity.parsed(metric), Ruler({path: values}), **STYLE)
+
+
+def cells(values, path=DECAY, layer="h1", predicted=None):
+    """A cell for each place, {place: value}, or several for its several values."""
+    lists = {place: found if isinstance(found, list) else [found] for place, found in values.items()}
+    pairs = [(place, value) for place, found in lists.items() for value in found]
+    ends = [(value, value) if isinstance(value, float) else (None, None) for _, value in pairs]
+    return [Cell(str(i), {path: place}, layer, value, *ends[i], predicted) for i, (place, value) in enumerate(pairs)]
+
+
 @pytest.mark.parametrize("decades", [0, 8])
 def test_a_sweep_over_many_seeds_is_a_histogram(decades):
     values = [10.0 ** (-decades * (seed % 3)) * (2 + seed % 2) for seed in range(20)]
-    cells = [Cell(str(i), {"seeds": i}, "h1", value, value, value, 2.0) for i, value in enumerate(values)]
-    style = {"style": THEMES["light"], "layout": layout_of()}
-    made = sweep_figure([Facet("", cells)], View(Quantity("nc1"), Ruler({"seeds": list(range(20))}), **style))
+    found = cells(dict(enumerate(values)), "seeds", predicted=2.0)
+    made = sweep_figure([Facet("", found)], view("nc1", list(range(20)), "seeds"))
     bars, *lines = list(made["datasets"].values())
     assert sum(row["seeds"] for row in bars) == 20
     at = [math.log10(value) if decades else value for value in values]
@@ -103,3 +119,60 @@ def test_a_sweep_over_many_seeds_is_a_histogram(decades):
 def test_what_is_zero_throughout_has_no_axis():
     made = curves.figure(curves_of([one_series([0.0, 0.0])]), PictureSetting("one", layers=("h1",)), ["nc1"])
     assert "zero throughout" in str(made)
+
+
+def tables_of(chart):
+    return list(chart["datasets"].values())
+
+
+@pytest.mark.parametrize(("metric", "path", "values"), [
+    ("nc1", DECAY, [0.1, 0.2]), ("verdict", DECAY, [0.1, 0.2]), ("nc1", "seeds", [[i] for i in range(20)]),
+])  # fmt: skip
+def test_before_anything_has_ended_the_picture_says_so(metric, path, values):
+    chart = sweep_figure([Facet("", [])], view(metric, values, path))
+    assert tables_of(chart) == [[{"text": "nothing has ended yet"}]]
+    assert vl_convert.vegalite_to_svg(chart).startswith("<svg")
+
+
+def test_verdicts_over_one_axis_are_counted_each_in_its_own_colour_everywhere():
+    found = cells({0.1: ["zero", "between", "zero"], 0.2: ["failed"], 0.3: ["of a later version"]})
+    chart = sweep_figure([Facet("", found)], view("verdict", [0.1, 0.2, 0.3, 0.4]))
+    (rows,) = tables_of(chart)
+    assert {(row["x"], row["value"]): row["experiments"] for row in rows} == {
+        ("0.1", "zero"): 2, ("0.1", "between"): 1, ("0.2", "failed"): 1, ("0.3", "of a later version"): 1,
+    }  # fmt: skip
+    assert chart["encoding"]["x"]["scale"]["domain"] == ["0.1", "0.2", "0.3", "0.4"]  # nothing has ended at the last
+    drawn = chart["encoding"]["color"]["scale"]
+    colours = dict(zip(drawn["domain"], drawn["range"], strict=True))
+    assert list(colours) == ["between", "zero", "failed", "of a later version"]
+    alone = sweep_figure([Facet("", cells({0.1: [*VERDICTS]}))], view("verdict", [0.1]))["encoding"]["color"]["scale"]
+    everywhere = dict(zip(alone["domain"], alone["range"], strict=True))
+    assert list(everywhere) == [words(name) for name in VERDICTS]
+    assert {name: everywhere[name] for name in ("between", "zero", "failed")}.items() <= colours.items()
+    assert vl_convert.vegalite_to_svg(chart).startswith("<svg")
+
+
+def test_boundaries_cross_a_line_where_theory_has_them_and_zero_is_not_drawn_over_decades():
+    decays = [0.01, 0.02, 0.03]
+    found = [*cells({0.01: 1.0, 0.02: [1e-3, 4e-3], 0.03: 1e-6}, predicted=0.0), *cells({0.02: 0.5}, layer="h2")]
+    chart = sweep_figure([Facet("", found, crossings=[("c", "c = 1", 1.0), ("b", "λ_b", 2.5)])], view("nc1", decays))
+    rows, rules, *_ = tables_of(chart)
+    assert [(row["x"], row["layer"], row["value"], row["low"], row["high"], row["predicted"]) for row in rows] == [
+        (0.01, "h1", 1.0, 1.0, 1.0, None), (0.02, "h1", 2.5e-3, 1e-3, 4e-3, None), (0.03, "h1", 1e-6, 1e-6, 1e-6, None),
+        (0.02, "h2", 0.5, 0.5, 0.5, None),
+    ]  # fmt: skip
+    assert [(pytest.approx(row["x"]), row["label"]) for row in rules] == [(0.015, "c = 1"), (0.03, "λ_b")]
+    assert chart["title"] == "nc1 at the end, predicted: 0"
+    flat = sweep_figure([Facet("", cells({0.01: 1.0, 0.02: 2.0}, predicted=0.0))], view("nc1", decays))
+    assert flat["title"] == "nc1 at the end, predicted dashed"
+    assert [row["predicted"] for row in tables_of(flat)[0]] == [0.0, 0.0]
+    assert vl_convert.vegalite_to_svg(chart).startswith("<svg")
+
+
+def test_an_axis_of_names_has_a_place_for_each_and_no_boundaries():
+    found = cells({"mse": 1.0, "cross_entropy": 3.0}, "loss")
+    losses = view("nc1", ["mse", "cross_entropy"], "loss")
+    chart = sweep_figure([Facet("", found, crossings=[("c", "c = 1", 0.5)])], losses)
+    assert [row["x"] for row in tables_of(chart)[0]] == ["mse", "cross_entropy"]
+    assert {part["encoding"]["x"]["type"] for part in chart["layer"]} == {"nominal"}
+    assert len(tables_of(chart)) == 1

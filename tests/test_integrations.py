@@ -9,9 +9,9 @@ import torch
 from conftest import ncore, points
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from wire import Wire
 
 from ncore import Probe
-from ncore.client.sending import Sender
 from ncore.integrations.reading import key_of_tag, read_rows
 from ncore.integrations.writing import TRACKERS, to_tensorboard
 from ncore.series import csv_parts
@@ -238,20 +238,20 @@ def test_files_become_one_experiment_and_the_same_again_no_other(service, client
     assert ncore(*call, "-q").stdout.strip() not in (made.id, other)  # what was deleted is made anew
 
 
-def test_an_import_that_was_broken_off_is_completed_by_the_next(service, client, tmp_path, monkeypatch):
+def test_an_import_that_was_broken_off_is_completed_by_the_next(service, client, tmp_path, interrupt):
     file = tmp_path / "broken off.csv"
     file.write_text("step,loss\n" + "".join(f"{step},{step / 7}\n" for step in range(10_000)))
-    sent = []
+    wire, sent = Wire(service.url), []
 
-    def broken(self, rows):
-        if sent:
-            raise KeyboardInterrupt
-        sent.append(send(self, rows))
+    def on_request(data):
+        sent.extend(data.splitlines()[:1] if b"/measurements HTTP" in data else [])
+        if len(sent) > 1:
+            interrupt()
+            raise ConnectionError
 
-    send = Sender._send
-    with monkeypatch.context() as patch:
-        patch.setattr(Sender, "_send", broken)
-        assert ncore("--url", service.url, "import", file).returncode == 130
+    wire.on_request = on_request
+    assert ncore("--url", wire.url, "import", file).returncode == 130
+    wire.close()
     [made] = client.experiments(q="broken off")
     assert made.status == "running"
     assert 0 < len(points(client, made.id)) < 10_000

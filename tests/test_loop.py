@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import kill_tree, ncore, points, quick_settings, wait_for
+from conftest import full_disk, kill_tree, ncore, points, quick_settings, wait_for
 
 import ncore as package
 from api.service import running
@@ -219,6 +219,18 @@ def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path):
     assert again.folder == run.folder
     again.log(1, loss=0.5)
     assert [line.get("step") for line in spool.read()[0]] == [0, None, 1]  # between them: begun again
+
+
+def test_a_full_disk_leaves_no_folder_of_a_run_and_takes_no_line_but_its_own(tmp_path):
+    with full_disk(100), pytest.raises(OSError, match="File too large"):
+        Spool.create(tmp_path, {"body": {"name": "no room"}, "url": NOWHERE, "seed": 0})
+    assert list(tmp_path.iterdir()) == []
+    run = package.start("room", offline=True, folder=tmp_path)
+    run.log(0, loss=1.0)
+    with full_disk((run.folder / "log.ndjson").stat().st_size + 10), pytest.raises(OSError, match="File too large"):
+        run.log(1, loss=0.5)
+    run.log(2, loss=0.25)
+    assert [line["step"] for line in Spool(run.folder).read()[0]] == [0, 2]
 
 
 def test_rows_of_one_step_become_one_and_those_of_the_same_metrics_a_table():

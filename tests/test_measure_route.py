@@ -1,12 +1,14 @@
 """POST /measure: what a file gives here it gives there; what is hostile is refused by name, and nothing is left."""
 
 import io
+import resource
 import sys
 import time
 import zipfile
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import torch
 from fastapi import FastAPI
@@ -15,9 +17,14 @@ from starlette.testclient import TestClient
 from test_saved import EXPECTED, B, W, X, Y, bomb_of_zeros, packed
 
 from api.companion import CrowdedError
-from api.engine import MOST_WAITING, AwayError, Engine
+from api.engine import MOST_WAITING, AwayError, Engine, answered
 from api.routes import measure
 from api.web import errors
+from api.web.errors import Problem
+from ncore.faults import SpecError
+from ncore.kinds.networks import NETWORKS
+
+RESNET = NETWORKS["torchvision"].model_validate({"kind": "torchvision", "name": "resnet18", "stem": "cifar"})
 
 
 def posted(service, body, **asked):
@@ -95,6 +102,8 @@ def test_what_takes_too_long_is_given_up_and_what_is_idle_ends():
     body = packed(features=X, labels=Y)
     with pytest.raises(AwayError, match=r"it took longer than 0\.01 s"):
         engine.measure(body, "all", {})
+    with pytest.raises(SpecError, match=r"^model: cannot be built here: it took longer than 0\.01 s"):
+        engine.describe(RESNET, 3, 8)
     engine.seconds = 60
     assert engine.measure(body, "all", {})["samples"] == 60
     until = time.monotonic() + 10
@@ -105,4 +114,27 @@ def test_what_takes_too_long_is_given_up_and_what_is_idle_ends():
         engine._places.acquire()
     with pytest.raises(CrowdedError, match="try again"):
         engine.measure(body, "all", {})
+    with pytest.raises(Problem, match="try again") as crowded:
+        engine.describe(RESNET, 3, 8)
+    assert (crowded.value.status, crowded.value.headers) == (503, {"Retry-After": "2"})
     engine.stop()
+
+
+def test_without_torch_a_model_is_described_by_nobody_here(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert Engine().describe(RESNET, 3, 8) is None
+
+
+def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_measured():
+    """In this process, with the room it has now and a little more: `python -m api.engine` has a limit, too."""
+    large, before = bomb_of_zeros((2**20, 8), 2**26), resource.getrlimit(resource.RLIMIT_DATA)
+    used = psutil.Process().memory_info().data
+    resource.setrlimit(resource.RLIMIT_DATA, (used + 2**24, before[1]))
+    try:
+        found, [fault] = answered(("measured", (large, "all", {}, 2**30)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert (found, fault["field"]) == (None, "body")
+    assert fault["message"].startswith("takes too much memory here: ")
+    found, faults = answered(("measured", (packed(features=X, labels=Y), "all", {}, 2**30)))
+    assert (found["samples"], faults) == (60, [])

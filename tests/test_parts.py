@@ -11,7 +11,7 @@ from sqlalchemy import event, func, select, update
 from api import refining, sweep_submission
 from api.database import claims, curves, measurements, migrating, parts, states
 from api.database.sessions import get_engine, reading, writing
-from api.database.sweeps import advances, first_succeeded, rows_of
+from api.database.sweeps import advances, first_succeeded, rows_of, steps_below
 from api.database.sweeps import count as count_of
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
 from api.removal import Remover
@@ -25,13 +25,14 @@ from api.submission import row_of
 from api.web.errors import Problem
 from ncore.presets import PRESETS
 from ncore.spec import parse_spec
+from ncore.theory import predict
 
 SPEC = parse_spec(PRESETS["fig1"].spec)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path, monkeypatch):
-    """The database of this process."""
+    """The database of this process, which reaches no broker."""
     monkeypatch.setenv("NCORE_HOME", str(tmp_path))
     monkeypatch.setenv("NCORE_DATABASE_URL", fresh_database(request.param, tmp_path, request))
     cached = (get_settings, get_engine, get_store)
@@ -138,7 +139,8 @@ def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatc
     monkeypatch.setattr(parts, "PART_EXPERIMENTS", 3)
     monkeypatch.setattr(sweep_submission, "WRITTEN", 3)
     changed: list[int] = []
-    monkeypatch.setattr(sweep_submission, "notify_workers", lambda rows: None)
+    monkeypatch.setenv("NCORE_BATCH", "1")
+    get_settings.cache_clear()
     really = states._changed
 
     def counted(*change) -> list[str]:  # sqlite3 counts no rows that an update returns
@@ -157,7 +159,6 @@ def test_no_transaction_of_a_sweep_changes_many_experiments(database, monkeypatc
     made = json.loads(sweeps.submit_sweep({"base": base, "axes": {"seeds": [[i] for i in range(8)]}}).body)
     assert made["statuses"] == {"queued": 8}
     with writing() as session:
-        monkeypatch.setattr(claims, "_others", lambda *_: [])  # no batch
         running = claims.claim(session, "w", "cpu")[0].id
     cancelled = json.loads(sweeps.cancel_sweep(made["id"]).body)
     assert cancelled["statuses"] == {"cancelled": 7, "running": 1}
@@ -216,10 +217,8 @@ def test_series_read_seed_by_seed_are_those_that_are_read_at_once(database, monk
     ]
 
 
-def test_a_round_of_an_adaptive_sweep_is_written_once_and_none_after_a_cancel(database, monkeypatch):
+def test_a_round_of_an_adaptive_sweep_is_written_once_and_none_after_a_cancel(database):
     """Whoever asks, and however often: what is due follows from the results alone."""
-    for module in (sweep_submission, refining):
-        monkeypatch.setattr(module, "notify_workers", lambda rows: None)
     path, size = "regularization.weights", "model.samples_per_class"
     axes = {path: {"from": 0.01, "to": 0.1, "points": 3}, size: [5]}
     body = {"base": {"preset": "fig1"}, "axes": axes, "refine": {"metric": "verdict", "budget": 6}}
@@ -260,8 +259,7 @@ def test_a_round_of_an_adaptive_sweep_is_written_once_and_none_after_a_cancel(da
         assert session.get(Sweep, again).refining is False
 
 
-def test_a_table_is_sorted_filtered_and_counted_by_the_database(database, monkeypatch):
-    monkeypatch.setattr(sweep_submission, "notify_workers", lambda rows: None)
+def test_a_table_is_sorted_filtered_and_counted_by_the_database(database):
     path = "regularization.weights"
     body = {"base": {"preset": "fig1"}, "axes": {path: [0.01, 0.03, 0.02, 0.04], "loss": ["mse", "cross_entropy"]}}
     sweep_id = json.loads(sweeps.submit_sweep(body).body)["id"]
@@ -316,3 +314,41 @@ def test_a_picture_of_many_rows_is_made_of_steps_at_equal_distances_with_all_the
             [points] = curves.load_curves(session, own, ["nc1"]).values()
         chosen = sorted({*range(0, 98, every), 97})
         assert [tuple(point) for point in points] == [(7 * i, i + 0.5, i, i + 1, 2) for i in chosen]
+
+
+def test_what_an_earlier_version_has_stored_of_a_sweep_is_completed(database):
+    """Its rows have neither points nor summaries."""
+    axes = {"regularization.features": [0.005, 0.01], "regularization.weights.0": [0.005, 0.02]}
+    sweep_id = json.loads(sweeps.submit_sweep({"base": {"preset": "fig1"}, "axes": axes}).body)["id"]
+    final = [{"seed": 0, "step": 9, "metrics": [{"metric": "objective", "layer": None, "value": 0.25}]}]
+    result = {"final": final, "verdict": [{"seed": 0, "reached": "between", "rank": 4, "gap": 0.1}]}
+    with writing() as session:
+        for row in session.scalars(select(Experiment)):
+            row.point = None
+            if row.sweep_index:
+                row.status, row.result = "succeeded", result
+    with reading() as session:
+        found = list(rows_of(session, sweep_id))
+        assert [tuple(row.point.values()) for row in found] == [(a, b) for a in (0.005, 0.01) for b in (0.005, 0.02)]
+        assert [row.summary and row.summary["reached"] for row in found] == [None, "between", "between", "between"]
+        objective = found[1].summary["levels"]["objective"]
+        assert objective == [0.25] * 4 + [predict(session.get(Experiment, found[1].id).spec).objective]
+
+
+def test_the_steps_to_a_threshold_are_the_first_of_each_seed_that_gets_there(database):
+    """Seen from measurements: 0.1 at step 0, a tenth of that at each later one; seed 1 starts higher, seed 2 stays."""
+    sweep = Sweep(id=new_id(), name="", base={}, axes={"loss": ["mse"]}, total=2)
+    ended, running = made(sweep_id=sweep.id, status="succeeded"), made(sweep_id=sweep.id, status="running")
+    with writing() as session:
+        session.add(sweep)
+        session.add_all(
+            MeasurementRow(experiment_id=own, seed=seed, step=5 * i, seq=3 * i + seed + 1, values={"nc1 h1": value})
+            for own in (ended, running)
+            for i in range(6)
+            for seed, value in enumerate((10.0 ** -(i + 1), 10.0 ** (1 - i), None if i else 1.0))
+        )
+    with reading() as session:
+        assert {key: sorted(steps) for key, steps in steps_below(session, sweep.id, "nc1 h1", 0.05).items()} == {
+            ended: [5, 15]
+        }
+        assert steps_below(session, sweep.id, "nc1 h1", 1e-9) == steps_below(session, sweep.id, "nc2 h1", 1.0) == {}

@@ -210,25 +210,27 @@ def test_what_wants_a_gpu():
 
 
 def test_gpus_are_named_by_index_and_a_wrong_one_is_named(monkeypatch):
-    monkeypatch.setattr(gpus, "_visible", lambda: ["0", "3"])
-    assert gpus.chosen("auto") == ["0", "3"]
-    assert gpus.chosen("1") == ["3"]
-    assert gpus.chosen(" 1 + 0 ") == ["3+0"]
+    visible = ["0", "3"]
+    assert gpus.chosen_of(visible, "auto") == ["0", "3"]
+    assert gpus.chosen_of(visible, "1") == ["3"]
+    assert gpus.chosen_of(visible, " 1 + 0 ") == ["3+0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert gpus.settle(gpus.listed(",".join(["3+0", "1"])), 0) == "gpu"
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,0"
+    assert gpus.settle(gpus.listed("none"), 0) == "cpu"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
     assert gpus.chosen("none") == []
     for names, heard in (([], ["cpu"]), (["0"], ["cpu", "gpu"]), (["0", "3+1"], ["cpu", "gpu", "gpus"])):
         assert gpus.queues(names) == heard
-    for wrong, told in (
+    for wrong, message in (
         ("2", "shows 2 GPUs"),
         ("1,1", "different indexes"),
         ("0+0", "different indexes"),
         ("all", "got 'all'"),
         ("", "got ''"),
     ):
-        with pytest.raises(gpus.GpuError, match=f"NCORE_GPUS: .*{told}"):
-            gpus.chosen(wrong)
+        with pytest.raises(gpus.GpuError, match=f"NCORE_GPUS: .*{message}"):
+            gpus.chosen_of(visible, wrong)
 
 
 def test_a_worker_that_is_asked_for_gpus_that_are_not_there_says_so_and_ends(tmp_path):

@@ -4,6 +4,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -17,6 +18,7 @@ class Wire:
         self.delay_seconds = 0.0
         self.cut_after_bytes: int | None = None
         self.connections = 0
+        self.on_request: Callable[[bytes], None] = lambda _: None
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -41,7 +43,10 @@ class Wire:
                 ready, _, _ = select.select([near, far], [], [])
                 for source in ready:
                     data = source.recv(65536)
-                    answered += len(data) if source is far else 0
+                    if source is far:
+                        answered += len(data)
+                    else:
+                        self.on_request(data)
                     if not data or (source is far and self._cuts(answered)):
                         return
                     time.sleep(self.delay_seconds if source is far else 0)

@@ -22,11 +22,13 @@ def chosen(asked: str) -> list[str]:
     `asked` is NCORE_GPUS: `auto` (all there are), `none`, or indexes, e.g. `0,2`; `0+1,2` gives one child two of them.
     Raises GpuError.
     """
-    if asked == "none":
-        return []
-    visible = _visible()
+    return [] if asked == "none" else chosen_of(_visible(), asked)
+
+
+def chosen_of(visible: Sequence[str], asked: str) -> list[str]:
+    """Those of the `visible` GPUs that are asked for by `auto` or by index. Raises GpuError."""
     if asked == "auto":
-        return visible
+        return list(visible)
     children = [[word.strip() for word in child.split("+")] for child in asked.split(",")]
     wanted = [word for child in children for word in child]
     if not all(word.isdigit() for word in wanted) or len(set(wanted)) != len(wanted):

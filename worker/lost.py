@@ -37,8 +37,9 @@ class ObservedRequest(Request):
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # the pool wraps it with its traceback
-        if isinstance(error, WorkerLostError) and self.worker_pid:
-            _requeue(name_of(int(self.worker_pid)), self._cause(str(error)))
+        if isinstance(error, (WorkerLostError, SystemExit)) and self.worker_pid:  # code of others may call sys.exit
+            how = str(error) if isinstance(error, WorkerLostError) else repr(error)
+            _requeue(name_of(int(self.worker_pid)), self._cause(how))
         super().on_failure(exc_info, send_failed_event, return_ok)
 
     def _cause(self, message: str) -> str:

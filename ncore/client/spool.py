@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -50,8 +51,12 @@ class Spool:
         folder.mkdir(parents=True)
         content = orjson.dumps({"key": key, "created": time.time(), **about}, option=orjson.OPT_INDENT_2)
         part = folder / "about.part"
-        part.write_bytes(content)
-        part.replace(folder / "about.json")
+        try:
+            part.write_bytes(content)
+            part.replace(folder / "about.json")
+        except OSError:  # of a full disk
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return cls(folder)
 
     def append(self, line: Line) -> None:

@@ -77,7 +77,10 @@ class Transport:
             yield response
 
     def save(self, path: str, target: Path, params: Mapping[str, Any] | None = None) -> Path:
-        """Writes an answer of any size to a file, which is there only once it is whole. Raises as `send` does."""
+        """Writes an answer of any size to a file, which is there only once it is whole.
+
+        Raises as `send` does, and OSError.
+        """
         import httpx
 
         part = target.with_name(f"{target.name}.part")
@@ -89,8 +92,9 @@ class Transport:
                         file.write(chunk)
                 return part.replace(target)
             except httpx.TransportError as error:
-                part.unlink(missing_ok=True)
                 self.wait_a_little(error, until)
+            finally:
+                part.unlink(missing_ok=True)
 
     def wait_a_little(self, error: httpx.TransportError, until: float) -> None:
         """Before the next try. Raises NotReached when there is none: too late, or nothing has ever been here."""

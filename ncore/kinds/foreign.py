@@ -60,7 +60,7 @@ def describe_by(describer: Describer | None) -> None:
     """Has models described by another function than our own, which needs torch: the API asks a process of its own.
 
     It is called with (model, channels, image_size), raises SpecError for what cannot be built, and returns None where
-    nothing can be told.
+    nothing is known.
     """
     global _describer  # noqa: PLW0603 (one for the process)
     _describer = describer or "ncore.network.describing:describe"

@@ -35,11 +35,15 @@ class Archive:
     holds: tuple[str, ...]
 
 
+class _HostError(Exception):
+    """A host has not answered, or has refused."""
+
+
 def provide(archives: Sequence[Archive], root: Path, check: Check) -> None:
     """Puts what the archives hold below `root` where it is not there. An archive that lies in `root`, or beside what it
     holds, is taken instead of downloaded.
 
-    Raises OSError saying what each url had to answer.
+    Raises OSError saying what each url had to answer, or that nothing can be written here.
     """
     with _alone(root, check):
         for archive in archives:
@@ -82,26 +86,33 @@ def _found(archive: Archive, root: Path, check: Check) -> Path | None:
 
 
 def _downloaded(archive: Archive, directory: Path, check: Check) -> Path:
-    faults = []
+    faults, file = [], directory / archive.name
     for url in archive.urls:
         check()
-        file = directory / archive.name
         try:
-            _download(url, file, check)
-            if md5_of(file, check) == archive.md5:
-                return file
-            faults.append(f"{url}: what it sent has not the published checksum")
-        except (OSError, HTTPException) as error:
+            with file.open("wb") as opened:
+                for piece in _pieces(url):
+                    check()
+                    opened.write(piece)
+        except _HostError as error:
             faults.append(f"{url}: {error}")
+            continue
+        if md5_of(file, check) == archive.md5:
+            return file
+        faults.append(f"{url}: what it sent has not the published checksum")
     raise OSError("; ".join(faults))
 
 
-def _download(url: str, file: Path, check: Check) -> None:
+def _pieces(url: str) -> Iterator[bytes]:
+    """What the host sends. Raises _HostError: what goes wrong where it is written is no fault of the host's, and would
+    go wrong with the next one."""
     request = Request(url, headers={"User-Agent": "ncore"})  # noqa: S310 (published addresses, http and https)
-    with urlopen(request, timeout=SILENT_SECONDS) as response, file.open("wb") as opened:  # noqa: S310
-        while piece := response.read1(PIECE_BYTES):
-            check()
-            opened.write(piece)
+    try:
+        with urlopen(request, timeout=SILENT_SECONDS) as response:  # noqa: S310
+            while piece := response.read1(PIECE_BYTES):
+                yield piece
+    except (OSError, HTTPException) as error:
+        raise _HostError(error) from error
 
 
 def _unpack(archive: Archive, file: Path, into: Path, check: Check) -> None:
@@ -115,6 +126,6 @@ def _unpack(archive: Archive, file: Path, into: Path, check: Check) -> None:
                     tar.extract(member, into, filter="data")
         return
     target = into / archive.holds[0]
-    target.parent.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as packed, target.open("wb") as opened:
         shutil.copyfileobj(packed, opened, PIECE_BYTES)

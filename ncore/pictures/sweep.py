@@ -125,7 +125,7 @@ def _over_seeds(cells: Sequence[Cell], view: View, tables: Tables) -> dict[str, 
     known |= {(cell.best, BEST_KNOWN, True) for cell in cells if cell.best is not None}
     is_log = is_over_decades([value for values in ends.values() for value in values])
     if is_log:
-        ends = {key: [math.log10(value) for value in values if value > 0] for key, values in ends.items()}
+        ends = {key: [math.log10(value) for value in values] for key, values in ends.items()}
     counted = Counted(ends, {name: name}, layers, f"log₁₀ {name}" if is_log else name, "experiments")
     lines: list[Row] = [
         {"from": math.log10(value) if is_log else value, "text": f"{name} = {value:.4g}", "dashed": dashed}
