@@ -4,7 +4,7 @@
 import { visible } from "../server/json.js";
 import { element } from "./element.js";
 import { number } from "./format.js";
-import { crosshair, hideByLegend, lowerSubscripts } from "./over_picture.js";
+import { brush, crosshair, hideByLegend, lowerSubscripts } from "./over_picture.js";
 
 /** @typedef {Record<string, any>} VegaLite */
 
@@ -68,6 +68,18 @@ function zoomable(panel) {
   layersOf(panel)[0].params = [{ name: "zoom", bind: "scales", select: { type: "interval", zoom: "wheel![event.shiftKey]" } }];
 }
 
+/** The panels over the steps from `first` to `last` alone. @param {VegaLite} panel @param {[number, number]} range */
+function narrow(panel, [first, last]) {
+  for (const layer of layersOf(panel)) {
+    const x = layer.encoding?.x;
+    if (!x?.field || x.scale?.domain?.[0] !== 0) continue;
+    const { values, ...axis } = x.axis ?? {}, inside = values?.filter((/** @type {number} */ tick) => tick >= first && tick <= last);
+    x.scale = { ...x.scale, domain: [first, last] };
+    x.axis = inside ? { ...axis, values: inside.length > 1 ? inside : [first, last] } : axis;
+    layer.mark = { ...layer.mark, clip: true };
+  }
+}
+
 const NAMED = ["experiment", "shade", "depth", "layer", "metric"];
 
 /** The picture without the parts of these names. @param {VegaLite} picture @param {Set<string>} hidden */
@@ -108,13 +120,16 @@ const tooltip = (names) => (/** @type {any} */ values, /** @type {(text: string)
  * @param {HTMLElement} target
  * @param {VegaLite} picture
  * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number, zoom?: boolean,
- *   hidden?: Set<string>, fitted?: boolean, toggle?: (value: string) => void }} [options] `toggle`: called with the entry of a legend that was clicked
+ *   hidden?: Set<string>, fitted?: boolean, toggle?: (value: string) => void, range?: [number, number] | null,
+ *   choose?: (range: [number, number] | null) => void }} [options] `toggle`: called with the entry of a legend that was clicked, `choose` with the steps
+ *   that were dragged over, which are then the `range`
  * @returns {Promise<any>} the view, with `finalize`
  */
-export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false, hidden = new Set(), fitted: isFitted = true, toggle } = {}) {
+export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false, hidden = new Set(), fitted: isFitted = true, toggle, range = null, choose } = {}) {
   const copy = structuredClone(picture), fitted = isFitted ? fit(copy, target.clientWidth - 16, height) : copy;
   for (const panel of panelsOf(fitted)) {
     for (const axis of AXES) if (axes[axis] === "linear" && isLog(panel, axis)) linear(panel, axis);
+    if (range) narrow(panel, range);
     if (zoom) zoomable(panel);
   }
   if (hidden.size) hide(fitted, hidden);
@@ -127,7 +142,8 @@ export async function draw(target, picture, { axes = {}, names = {}, height, zoo
     svg.setAttribute("aria-label", visible([label].flat().join(" ")));
     lowerSubscripts(svg);
     if (toggle) hideByLegend(svg, hidden, toggle);
-    if (toggle) crosshair(svg, view);
+    if (toggle) crosshair(svg, view, range?.[0] ?? 0);
+    if (choose) brush(svg, view, range?.[0] ?? 0, choose);
   }
   return { view, finalize };
 }
