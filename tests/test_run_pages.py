@@ -88,9 +88,9 @@ def test_a_comparison_is_coloured_along_a_parameter_and_saved_as_it_is_seen(page
         page.get_by_role("combobox", name=axis).select_option("linear")
         wait_for(f"linear {axis}", lambda before=before: drawn(page) != before)
     page.locator("tbody input[type=checkbox]").first.uncheck()
-    expect(dotted).to_have_count(3)
-    page.reload()
-    expect(dotted).to_have_count(3)
+    for _ in range(2):
+        expect(dotted).to_have_count(3 + 1)  # on a linear axis that of NC1, 0, has a place
+        page.reload()
     expect(lines).to_have_count(3 + 3)
     saved = {}
     for form in ("CSV", "SVG", "PDF"):

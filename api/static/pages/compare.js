@@ -33,8 +33,8 @@ function differences({ parameters, items }, hidden, toggle) {
     const cell = (/** @type {number | null | undefined} */ value) => element("td", { class: "number" }, number(value));
     return element("tr", {},
       element("td", {}, element("input", { type: "checkbox", checked: !hidden.has(item.label), "aria-label": `show ${item.label}`, onchange: () => toggle(item.label) })),
-      element("td", {}, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
-      parameters.map((path) => element("td", {}, text(item.point[path]))),
+      element("td", { class: "first" }, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
+      parameters.map((path) => element("td", {}, text(item.point[path] ?? undefined))),
       keys.flatMap((key) => [cell(values.get(key)?.mean), ...(predicted.has(key) ? [cell(values.get(key)?.predicted)] : [])]));
   }));
 }

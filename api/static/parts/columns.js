@@ -24,7 +24,7 @@ const DRAWN = ["curve"];
 const KNOWN = [
   column("status", "Status", "status", (run) => status(run.status)),
   column("progress", "Progress", "progress", progress),
-  column("verdict", "Verdict", "verdict", (run) => words(String(run.values.verdict ?? "").replaceAll(",", ", ")), "wide"),
+  column("verdict", "Verdict", "verdict", (run) => String(run.values.verdict ?? "").split(",").map((one) => words(one === "none" ? null : one)).join(", "), "wide"),
   column("curve", "NC1", "nc1", (run) => spark(run.curve), "wide"),
   column("submitted", "Submitted", "created", (run) => time(run.created_at), "wide"),
   column("tags", "Tags", "", (run) => [run.archived ? element("span", { class: "tag archived" }, "archived") : null, ...tags(run.tags)], "wide"),

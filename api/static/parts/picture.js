@@ -47,6 +47,16 @@ function linear(panel, axis) {
   plainTicks(panel, axis);
 }
 
+const LEGENDS = ["color", "fill", "strokeDash"], NARROW_PIXELS = 700, LETTER_PIXELS = 6, SYMBOL_PIXELS = 32;
+
+/** Gives a legend of names as many columns as there is room for. @param {VegaLite | undefined} channel @param {number} pixels */
+function stack(channel, pixels) {
+  const names = channel?.scale?.domain;
+  if (!channel || channel.legend === null || !names?.some((/** @type {unknown} */ one) => typeof one === "string")) return;
+  const longest = Math.max(...names.map((/** @type {unknown} */ one) => String(one).length));
+  channel.legend = { ...channel.legend, columns: Math.max(1, Math.floor(pixels / (LETTER_PIXELS * longest + SYMBOL_PIXELS))) };
+}
+
 /** The panels as wide as their place allows. @param {VegaLite} picture @param {number} pixels @param {number} [height] */
 const fit = (picture, pixels, height) => {
   const count = panelsOf(picture).length, columns = Math.min(picture.columns ?? count, count);
@@ -57,7 +67,12 @@ const fit = (picture, pixels, height) => {
     for (const { encoding } of layersOf(panel)) {  // a longer ramp would shrink the whole picture
       const legend = encoding?.color?.legend;
       if (legend?.gradientLength) legend.gradientLength = Math.min(legend.gradientLength, panel.width);
+      if (pixels < NARROW_PIXELS) for (const channel of LEGENDS) stack(encoding?.[channel], pixels);
     }
+  }
+  if (pixels < NARROW_PIXELS) {  // legends that stand side by side would do the same
+    const { legend } = picture.config ?? {};
+    picture.config = { ...picture.config, legend: { ...legend, layout: { bottom: { direction: "vertical", anchor: "start" } } } };
   }
   return picture;
 };

@@ -6,6 +6,8 @@ import { element, fill } from "./element.js";
 import { bytes, duration, number, words } from "./format.js";
 
 const WAIT_MS = 300;
+/** Names of thresholds that are written as symbols. @type {Record<string, string>} */
+const SYMBOLS = { gamma: "γ" };
 
 /** What is known of the objective, as a list of facts: the predicted value by its name, whether it is the minimum, and the best known one; then `more`.
  * @param {any} found @param {[string, import("./element.js").Child][]} [more] */
@@ -15,7 +17,7 @@ export function facts(found, more = []) {
   const known = [["Regime", regime ? words(regime) : "unknown"]];
   if (objective !== null && objective !== undefined) known.push([`Predicted objective, ${name}`, number(objective, 8)], ["Global minimum", { true: "yes", false: "no" }[String(global)] ?? "not known"]);
   if (better) known.push(["Best known objective", `${number(better.objective, 8)} (${words(better.structure)}; ${better.source})`]);
-  if (threshold) known.push([`Threshold ${threshold.name}`, `${number(threshold.value)} (critical ${number(threshold.critical)})`]);
+  if (threshold) known.push([`Threshold ${SYMBOLS[threshold.name] ?? threshold.name}`, `${number(threshold.value)} (critical ${number(threshold.critical)})`]);
   return element("dl", { class: "facts" }, [...known, ...more].map(([term, value]) => element("div", {}, element("dt", {}, term), element("dd", {}, value))));
 }
 
