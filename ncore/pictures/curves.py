@@ -41,7 +41,7 @@ def figure(
     of `curves`.
     """
     names, canvas = panels or setting.shown(ends), Canvas(THEMES[theme], layout, hover)
-    drawn: dict[int | None, Curves] = {**seeds} if seeds else {None: curves}
+    drawn: dict[int | None, Curves] = dict(seeds.items()) if seeds else {None: curves}
     if any(GAP in panel_called(name).metrics for name in names):
         drawn = {seed: {**one, (GAP, None): gap_of(one, setting)} for seed, one in drawn.items()}
     charts = [_panel(panel_called(name), drawn, ends, setting, canvas) for name in names]

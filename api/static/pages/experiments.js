@@ -63,7 +63,8 @@ export async function show({ node: page, signal, search, top }) {
     const falling = state.sort.startsWith("-") ? "-" : "", field = sortKey() === "name" ? "name" : columnsOf([sortKey()])[0].field;
     return state.sort && field ? { sort: `${falling}${field}` } : {};
   };
-  let columns = columnsOf(state.columns);
+  /** What the rows on the screen have: the head follows when others have come. */
+  let columns = columnsOf(state.columns), sort = state.sort;
   const listed = () => runs({ ...filters(), ...order() }, askedOf(columnsOf(state.columns)), signal);
   let store = listed();
   /** @type {(Run | Group)[]} */
@@ -114,7 +115,7 @@ export async function show({ node: page, signal, search, top }) {
   let headed = "";
   const drawHead = () => {
     const all = store.items(), isAll = all.length > 0 && all.every(({ id }) => chosen.has(id));
-    const fresh = print([columns.map(({ key }) => key), state.sort, isAll]);
+    const fresh = print([columns.map(({ key }) => key), sort, isAll]);
     if (fresh !== headed) refill(list.head, headLine(isAll));
     headed = fresh;
   };
@@ -122,7 +123,7 @@ export async function show({ node: page, signal, search, top }) {
     element("td", {}, box("choose-all", "choose all", isAll, chooseAll)),
     [{ key: "name", name: "Experiment", kind: "first", field: "name" }, ...columns].map(({ key, name, kind, field }) => {
       if (!field) return element("th", { scope: "col", class: kind || null }, name);
-      const sorted = sortKey() === key ? (state.sort.startsWith("-") ? "descending" : "ascending") : null;
+      const sorted = sort.replace(/^-/, "") === key ? (sort.startsWith("-") ? "descending" : "ascending") : null;
       return element("th", { scope: "col", class: kind || null, "aria-sort": sorted }, element("button", { id: `sort-${key}`, class: "plain", onclick: () => {
         state.sort = sorted === "descending" ? "" : sorted ? `-${key}` : key;
         anew();
@@ -157,6 +158,7 @@ export async function show({ node: page, signal, search, top }) {
       say(null);
       store = fresh;
       columns = columnsOf(state.columns);
+      sort = state.sort;
     } catch (error) {
       if (!signal.aborted && turn === asked) say(/** @type {any} */ (error));
     }
