@@ -3,7 +3,6 @@
 import json
 import re
 import time
-import zipfile
 
 import httpx
 import pytest
@@ -50,6 +49,9 @@ def test_figure_1_is_submitted_and_its_curves_and_table_agree_with_the_theory(pa
     page.get_by_role("combobox", name="Seeds").select_option("all")
     expect(row).to_have_count(3)
     expect(page.get_by_text("orthogonal frame · 3 of 3 seeds")).to_be_visible()
+    verdict = page.get_by_role("link", name="orthogonal frame")
+    expect(verdict).to_have_attribute("title", re.compile(r"nc1.*nc2", re.S))
+    expect(verdict).to_have_attribute("href", "#/verdicts?verdict=orthogonal_frame")
     page.get_by_text("each seed").click()
     expect(
         page.get_by_text(re.compile("seed 0: orthogonal frame, objective .* (above|below) the predicted value"))
@@ -58,6 +60,27 @@ def test_figure_1_is_submitted_and_its_curves_and_table_agree_with_the_theory(pa
     tooltip = page.locator("#vg-tooltip-element")
     expect(tooltip).to_contain_text(re.compile("seeds.*3", re.S))
     assert not re.search(r"sort_index|\d\.\d{8}", tooltip.inner_text())
+    bands, lines = page.locator(f"{PICTURE} .mark-area path"), page.locator(f"{PICTURE} .mark-line path")
+    expect(bands).not_to_have_count(0)
+    count = lines.count()
+    page.get_by_role("combobox", name="Seed", exact=True).select_option("each")
+    expect(lines).to_have_count(3 * count)
+    expect(bands).to_have_count(0)
+    frame = page.locator(f"{PICTURE} .role-scope > g > path.background").first.bounding_box()
+    middle = frame["y"] + frame["height"] / 2
+    page.mouse.move(frame["x"] + 0.5 * frame["width"], middle)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 0.9 * frame["width"], middle)
+    expect(page.locator(f"{PICTURE} .brush.shown")).to_have_count(4)
+    page.mouse.up()
+    axis = page.locator(f"{PICTURE} [aria-label^=\"X-axis titled 'step'\"]").first
+    expect(axis).not_to_have_attribute("aria-label", re.compile("from 0 to"))
+    page.reload()
+    expect(axis).not_to_have_attribute("aria-label", re.compile("from 0 to"))
+    expect(lines).to_have_count(3 * count)
+    expect(row).to_have_count(3)
+    page.get_by_role("button", name="All steps").click()
+    expect(axis).to_have_attribute("aria-label", re.compile("from 0 to"))
     logarithmic = drawn(page)
     page.get_by_role("combobox", name="Values").select_option("linear")
     wait_for("linear axes", lambda: drawn(page) != logarithmic)
@@ -72,6 +95,7 @@ def test_curves_grow_through_a_reload_and_a_lost_server_and_runs_are_cancelled(p
         expect(status_of(page)).to_have_text("queued")
         expect(page.locator("dl.facts", has_text="Predicted objective, f*")).to_contain_text("orthogonal frame")
         expect(page.locator(PICTURE)).to_contain_text("nothing has been measured")
+        expect(page.get_by_text("Next in the queue.")).to_be_visible()
         page.get_by_role("button", name="Cancel").click()
         expect(status_of(page)).to_have_text("cancelled")
 
@@ -206,6 +230,34 @@ def test_experiments_are_found_sorted_grouped_and_shown_with_columns_of_choice(p
     expect(page.locator("tbody a")).to_have_count(4)
     expect(page.get_by_role("columnheader", name="nc1.h2")).to_be_visible()
 
+    page.get_by_label("Group by").select_option("name")
+    expect(page.get_by_role("button", name="figure 3 (4)")).to_be_visible()
+    page.get_by_label("Group by").select_option("sweep")
+    expect(page.get_by_role("link", name="open the sweep")).to_have_attribute("href", f"#/sweeps/{swept.id}")
+    page.get_by_role("button", name="figure 3 (4)").click()
+    page.locator("summary", has_text="Columns").click()
+    for column in ("Gap to prediction", "Duration", "Number of seeds", "Sweep", "Worker"):
+        page.get_by_role("checkbox", name=column, exact=True).check()
+    page.keyboard.press("Escape")
+    run = httpx.get(f"{served.url}/experiments", params={"where": f"sweep:{swept.id}", "limit": 1}).json()["items"][0]
+    gap, seconds, seeds, sweep, worker = page.locator("tbody tr:nth-child(2) td").all_inner_texts()[-5:]
+    assert re.fullmatch(r"-?\d\S*", gap)
+    assert re.fullmatch(r"\d+ (ms|s)", seconds)
+    assert (seeds, sweep, worker) == ("1", swept.id, run["worker"])
+
+    page.on("dialog", lambda dialog: dialog.accept("marked"))
+    for verb, told in (("Tag", "4 tagged marked."), ("Archive", "4 archived.")):
+        page.get_by_label("choose all").check()
+        page.get_by_role("button", name=verb).click()
+        expect(page.get_by_text(told)).to_be_visible()
+    expect(page.get_by_text("No experiment matches these filters.")).to_be_visible()
+    with Client(served.url) as client:
+        found = list(client.experiments(where="archived:true and tag:marked"))
+        assert {one.data["sweep_id"] for one in found} == {swept.id}
+        for one in found:
+            one.annotate(archived=False)
+    assert len(found) == 4
+
 
 @pytest.mark.nightly
 def test_a_query_chooses_or_is_refused_at_its_box_and_notes_are_written(page, served, ended, provoked):
@@ -222,6 +274,8 @@ def test_a_query_chooses_or_is_refused_at_its_box_and_notes_are_written(page, se
     expect(box).to_have_value("name:left and nc1 < 1e9")
     page.get_by_role("link", name="left").click()
     page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Name").fill("left of all")
+    page.get_by_label("Priority").fill("7")
     page.get_by_label("Tags").fill("mine, second")
     page.get_by_label("Notes").fill("# Head\n\n- *one*\n- <b>two</b>")
     page.get_by_role("button", name="Save").click()
@@ -229,6 +283,9 @@ def test_a_query_chooses_or_is_refused_at_its_box_and_notes_are_written(page, se
     expect(notes.locator("em")).to_have_text("one")
     expect(notes.locator("li").nth(1)).to_have_text("<b>two</b>")
     expect(page.locator("h1 + p .tag")).to_have_text(["mine", "second"])
+    expect(page.get_by_role("heading", name="left of all")).to_be_visible()
+    assert ended["left"].refresh().data["priority"] == 7
+    ended["left"].annotate(name="left")
     page.get_by_role("button", name="Archive").click()
     expect(page.locator(".archived")).to_be_visible()
     page.goto(f"{served.url}/#/?where=name:left")
@@ -270,66 +327,6 @@ def test_all_of_a_long_list_is_reached_and_many_are_cancelled_and_deleted_at_onc
     expect(page.get_by_text("120 chosen")).to_be_visible()
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("No experiment matches these filters.")).to_be_visible(timeout=60_000)
-
-
-def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, served, swept):
-    run = httpx.get(f"{served.url}/sweeps/{swept.id}").json()["items"][0]["experiment"]
-    page.goto(f"{served.url}/#/experiments/{run}")
-    expect(page.locator(PICTURE)).to_contain_text("NC3")
-    page.get_by_role("combobox", name="Panel").select_option("nc1")
-    expect(page.locator(PICTURE)).not_to_contain_text("NC3")
-    expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(2)
-    page.get_by_role("checkbox", name="h1").uncheck()
-    expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(1)
-    page.get_by_role("combobox", name="Panel").select_option("")
-    expect(page.locator(PICTURE)).to_contain_text("NC3")
-    page.locator(f"{PICTURE} .role-scope > g > path.background").first.hover(force=True)
-    expect(page.locator(f"{PICTURE} line.cross.shown")).to_have_count(4)
-    page.get_by_role("checkbox", name="h1").check()
-    page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
-    expect(page.locator(f"{PICTURE} text.pale")).to_have_text("h2")
-    page.locator(f"{PICTURE} .role-legend-label text", has_text="h2").click()
-    expect(page.locator(f"{PICTURE} .pale")).to_have_count(0)
-    page.get_by_role("combobox", name="Panel").select_option("nc1")
-    page.get_by_role("slider", name="Step").fill("0")
-    expect(page.get_by_text("step 0", exact=True)).to_be_visible()
-    series = httpx.get(f"{served.url}/experiments/{run}/metrics?metric=nc1").json()["series"]
-    page.locator(".picture.small .mark-symbol path").first.hover()
-    tooltip = page.locator("#vg-tooltip-element")
-    expect(tooltip).to_have_text(re.compile(r"layer\s*h\d\s*value\s*\S"))
-    told = re.search(r"layer\s*(h\d)\s*value\s*([-+.\de]+)", tooltip.text_content())  # the text stays when it hides
-    assert told, tooltip.text_content()
-    begin = next(one["values"][0] for one in series if one["layer"] == told[1])
-    assert float(told[2]) == pytest.approx(begin, rel=1e-4)
-    page.reload()
-    expect(page.get_by_text("step 0", exact=True)).to_be_visible()
-    expect(page.locator(PICTURE)).not_to_contain_text("NC3")
-
-    page.locator("summary", has_text="Config").click()
-    expect(page.get_by_role("row", name="optimizer.steps 100 60000").locator("strong")).to_have_text("100")
-    expect(page.get_by_role("row", name="loss mse mse").locator("strong")).to_have_count(0)
-    page.locator("summary", has_text="Final values").click()
-    expect(page.get_by_role("row", name=re.compile("^nc1 h2"))).not_to_have_count(0)
-    page.locator("summary", has_text="Artifacts").click()
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Save final.safetensors").click()
-    assert saved.value.path().stat().st_size > 100
-
-
-def test_an_experiment_is_duplicated_and_deleted(page, served):
-    with Client(served.url) as client:
-        made = client.submit("fig1", {"name": "a copy of me", "optimizer.steps": 50}).wait(progress=False)
-    page.goto(f"{served.url}/#/experiments/{made.id}")
-    with page.expect_download() as saved:
-        page.get_by_role("button", name="Export").click()
-    assert zipfile.is_zipfile(saved.value.path())
-    page.get_by_role("button", name="Duplicate").click()
-    assert '"a copy of me"' in page.locator("#spec").input_value()
-    page.go_back()
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("heading", name="Experiments")).to_be_visible()
-    expect(page.get_by_text("a copy of me")).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])

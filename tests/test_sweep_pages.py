@@ -159,6 +159,24 @@ def test_a_long_sweep_is_paged_through_and_cancelled_by_keyboard_through_a_lost_
         expect(page.get_by_text("No experiment has succeeded.")).to_be_visible()
 
 
+def test_older_sweeps_are_reached_and_the_address_brings_them_again(page, served):
+    now, columns = "2020-01-01 00:00:00.000000", "id, name, created_at, base, axes, total"
+    with sqlite3.connect(served.settings.home / "ncore.db") as database:
+        older = [(f"older{i:03}", f"older {i:03}", now, "{}", '{"seeds": [[0]]}', 1) for i in range(230)]
+        database.executemany(f"INSERT INTO sweeps ({columns}) VALUES (?, ?, ?, ?, ?, ?)", older)
+    try:
+        page.goto(f"{served.url}/#/sweeps?show=200")
+        expect(page.locator("tbody tr")).to_have_count(200)
+        page.get_by_role("button", name="Show older").click()
+        expect(page.get_by_role("link", name="older 000")).to_be_visible()
+        expect(page.get_by_role("button", name="Show older")).to_be_hidden()
+        page.reload()
+        expect(page.get_by_role("link", name="older 000")).to_be_visible()
+    finally:
+        with sqlite3.connect(served.settings.home / "ncore.db") as database:
+            database.execute("DELETE FROM sweeps WHERE id LIKE 'older%'")
+
+
 LARGE = [2**53 + 1, 2**63 - 1]
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, and_, false, func, literal, not_, or_, select, true
+from sqlalchemy import ColumnElement, Text, and_, false, func, literal, not_, or_, select, true, type_coerce
 from sqlalchemy.orm import Session
 
 from api.database.facts import FINAL
@@ -38,6 +39,8 @@ BEGINS_WITH = ("id", "sweep")
 UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _SECONDS = re.compile(r"(?P<number>[0-9.eE+-]+?)(?P<unit>ms|s|min|m|h|d)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_PLAIN = re.compile(r"[ !#-\[\]-~]*", re.ASCII)
+"""Texts that JSON writes as they are."""
 _A_DAY = timedelta(days=1, microseconds=-1)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -55,25 +58,57 @@ def names_of(tree: Condition) -> frozenset[str]:
     return frozenset().union(*map(names_of, parts))
 
 
+@dataclass(frozen=True)
+class OfFact:
+    """A condition on the rows of one fact."""
+
+    name: str
+    condition: Sql
+
+
+def _is_unequal(tree: Condition) -> bool:
+    return isinstance(tree, Comparison) and tree.operator == "!="
+
+
 class _Writer:
     def __init__(self, session: Session) -> None:
         self._fields = Fields(session)
         self._is_postgresql = session.get_bind().dialect.name == "postgresql"
 
     def write(self, tree: Condition) -> Sql:
+        """Comparisons that stand side by side are written together: see `_any_of`."""
         if isinstance(tree, Every):
-            return and_(*map(self.write, tree.of))
+            unequal = [one for one in tree.of if _is_unequal(one)]
+            others = [self.write(one) for one in tree.of if not _is_unequal(one)]
+            return and_(*others, *([_negated(self._any_of(unequal))] if unequal else []))
         if isinstance(tree, Some):
-            return or_(*map(self.write, tree.of))
+            plain = [one for one in tree.of if isinstance(one, Comparison) and not _is_unequal(one)]
+            others = [self.write(one) for one in tree.of if one not in plain]
+            return or_(*others, *([self._any_of(plain)] if plain else []))
         if isinstance(tree, Not):
             return _negated(self.write(tree.of))
-        candidates = self._fields.candidates(tree.field)
-        if tree.reduction:
-            check_reduction(tree.field, candidates[0], tree.reduction)
-        found = or_(*(self._one(tree, candidates, value) for value in tree.values))
-        return _negated(found) if tree.operator == "!=" else found
+        found = self._any_of([tree])
+        return _negated(found) if _is_unequal(tree) else found
 
-    def _one(self, tree: Comparison, candidates: list[Field], value: Token) -> Sql:
+    def _any_of(self, trees: Sequence[Condition]) -> Sql:
+        """Whether one of the comparisons holds, `!=` written as `=`. What they ask of the same fact is one look
+        into the table of facts: a look for each of a hundred values took seconds."""
+        facts: dict[str, list[Sql]] = {}
+        others: list[Sql] = []
+        for tree in trees:
+            assert isinstance(tree, Comparison)  # noqa: S101 (for mypy)
+            candidates = self._fields.candidates(tree.field)
+            if tree.reduction:
+                check_reduction(tree.field, candidates[0], tree.reduction)
+            for value in tree.values:
+                found = self._one(tree, candidates, value)
+                if isinstance(found, OfFact):
+                    facts.setdefault(found.name, []).append(found.condition)
+                else:
+                    others.append(found)
+        return or_(*others, *(self._with_fact(name, or_(*conditions)) for name, conditions in facts.items()))
+
+    def _one(self, tree: Comparison, candidates: list[Field], value: Token) -> Sql | OfFact:
         field = candidates[0]
         if value.kind == "word" and value.text.lower() in ("null", "none"):
             return self._missing(tree, field, value)
@@ -139,7 +174,7 @@ class _Writer:
             value.refuse(f"{field.name} must be true or false")
         return field.column.is_(value.text.lower() == "true")  # type: ignore[union-attr]
 
-    def _fact(self, tree: Comparison, candidates: list[Field], value: Token) -> Sql:
+    def _fact(self, tree: Comparison, candidates: list[Field], value: Token) -> OfFact:
         """A number is compared with numbers, a text with texts; where the name is a metric's and a parameter's, with
         whichever is of that kind."""
         if candidates[0].name == "verdict":
@@ -156,21 +191,21 @@ class _Writer:
         if self._fields.has(field, Fact.number) and not self._fields.has(field, Fact.text):
             value.refuse(f"{tree.field.text} is a number")
         if tree.operator == "~":
-            return self._with_fact(field.name, func.lower(Fact.text).contains(value.text.lower(), autoescape=True))
-        return self._with_fact(field.name, Fact.text.in_(_spellings(value)))
+            return OfFact(field.name, func.lower(Fact.text).contains(value.text.lower(), autoescape=True))
+        return OfFact(field.name, Fact.text.in_(_spellings(value)))
 
-    def _numeric_fact(self, tree: Comparison, field: Field, value: Token) -> Sql:
+    def _numeric_fact(self, tree: Comparison, field: Field, value: Token) -> OfFact:
         if self._fields.has(field, Fact.text) and not self._fields.has(field, Fact.number):
             value.refuse(f"{tree.field.text} is a text, true or false, or a list")
         column = {"min": Fact.low, "max": Fact.high}.get(tree.reduction, Fact.number)
-        return self._with_fact(field.name, _compared(tree, column, _number(tree, value), value))
+        return OfFact(field.name, _compared(tree, column, _number(tree, value), value))
 
-    def _verdict(self, tree: Comparison, value: Token) -> Sql:
+    def _verdict(self, tree: Comparison, value: Token) -> OfFact:
         _allow(tree, value, (*EQUALS, "~"), "verdict is a word")
         word = value.text.replace(" ", "_")
         if tree.operator == "~":
-            return self._with_fact("verdict", Fact.text.contains(word, autoescape=True))
-        return self._with_fact("verdict", ("," + Fact.text + ",").contains(f",{word},", autoescape=True))
+            return OfFact("verdict", Fact.text.contains(word, autoescape=True))
+        return OfFact("verdict", ("," + Fact.text + ",").contains(f",{word},", autoescape=True))
 
     def _with_fact(self, name: str, condition: ColumnElement[bool]) -> Sql:
         """SQLite would look up and sort all that have the fact: as an expression the id makes it read the list in its
@@ -190,7 +225,11 @@ def has_tag(is_postgresql: bool, tag: str, within: bool = False) -> Sql:
     tags = read(Experiment.tags).table_valued("value", name="own_tags")
     value: Any = tags.c.value
     found = func.lower(value).contains(tag.lower(), autoescape=True) if within else value == tag
-    return select(literal(1)).select_from(tags).where(found).correlate(Experiment).exists()
+    exact = select(literal(1)).select_from(tags).where(found).correlate(Experiment).exists()
+    if is_postgresql or not _PLAIN.fullmatch(tag):
+        return exact
+    # most rows are passed over by SQLite's LIKE, which knows no case of ASCII, without reading their lists
+    return and_(type_coerce(Experiment.tags, Text).contains(tag, autoescape=True), exact)
 
 
 def _is_empty_list(column: Any) -> Sql:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -19,10 +20,11 @@ from api.web.errors import PROBLEMS, Problem, refused
 from api.web.etag import UNCHANGED, Tag, state_of
 from ncore.kinds.fields import Plain
 from ncore.pictures import curves
+from ncore.pictures.caption import caption
 from ncore.pictures.files import KINDS, DotsError, Form, rendered
 from ncore.pictures.histogram import ends_of
 from ncore.pictures.panels import PANELS, PanelName, needed
-from ncore.pictures.points import is_chosen
+from ncore.pictures.points import MAX_POINTS, is_chosen
 from ncore.pictures.setting import setting_of
 from ncore.pictures.themes import FAMILY, LEAST_DPI, MOST_DPI, Layout, LayoutName, LegendPlace, ThemeName, layout_of
 from ncore.spec import MAX_SEEDS, stored_spec
@@ -39,6 +41,10 @@ async def drawing(_: Any) -> AsyncIterator[dict[str, Drawing]]:
 log = logging.getLogger("ncore.api")
 router = APIRouter(tags=["pictures"], responses=PROBLEMS, lifespan=drawing)
 MAX_LAYERS = 64
+MOST_LINES = 20
+"""Seeds that are told apart as single lines."""
+FEWEST_POINTS = 40
+"""Least points of the line of one seed."""
 ShortText = Annotated[str, Query(max_length=64), Plain()]
 FileForm = Literal["svg", "png", "pdf", "json", "csv"]
 """The form of a picture, or of the data it shows; one literal, so that a fault names the parameter."""
@@ -99,6 +105,9 @@ def plot_experiment(
     seed: Annotated[list[Annotated[int, Query(ge=0, lt=2**63)]], Query(max_length=MAX_SEEDS)] = [],  # noqa: B006
     theme: ThemeName = "light",
     columns: Annotated[int, Query(ge=1, le=6)] = 2,
+    each_seed: Annotated[
+        bool, Query(description=f"a line for each seed, at most {MOST_LINES}, instead of median and range")
+    ] = False,
 ) -> Response:
     """The paper's panels, or those asked for by `panel`; seeds as median and range, predictions as dashed lines.
 
@@ -116,8 +125,14 @@ def plot_experiment(
         last = latest(session, experiment_id)
         ends = ends_of([one for one in last if is_chosen(one, layer, seed)])
         names = list(dict.fromkeys([*panel, *_panels(panels)])) or setting.shown(ends)
-        found = load_curves(session, experiment_id, needed(names), layer, seed)
-    chart = curves.figure(found, setting, names, theme, columns, form == "json", layout, ends)
+        apart = [one for one in spec.seeds if not seed or one in seed] if each_seed else []
+        if len(apart) > MOST_LINES:
+            raise refused("each_seed", f"must be false for more than {MOST_LINES} seeds; got {len(apart)}")
+        points = max(FEWEST_POINTS, MAX_POINTS // max(1, len(apart)))
+        seeds = {one: load_curves(session, experiment_id, needed(names), layer, [one], points) for one in apart}
+        found = {} if seeds else load_curves(session, experiment_id, needed(names), layer, seed)
+    setting = replace(setting, caption=caption(spec, seed, each_seed))
+    chart = curves.figure(found, setting, names, theme, columns, form == "json", layout, ends, seeds)
     return tag.on(picture(request, chart, form, layout))
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from ncore.spec import AnySpec, ExternalSpec, NetworkSpec, UfmSpec
 
 
-def caption(spec: AnySpec, shown: Sequence[int] = ()) -> str:
-    """The setting, and which seeds are shown; all if empty."""
+def caption(spec: AnySpec, shown: Sequence[int] = (), each_seed: bool = False) -> str:
+    """The setting, and which seeds are shown, all if empty; `each_seed`: with a line for each."""
     seeds = [seed for seed in spec.seeds if not shown or seed in shown]
-    which = f"{len(seeds)} seeds (median, range)" if len(seeds) > 1 else "".join(f"seed {seed}" for seed in seeds)
+    how = "a line each" if each_seed else "median, range"
+    which = f"{len(seeds)} seeds ({how})" if len(seeds) > 1 else "".join(f"seed {seed}" for seed in seeds)
     return "; ".join(filter(None, (_setting(spec), which)))
 
 

@@ -32,16 +32,19 @@ def figure(
     hover: bool = False,
     layout: Layout = SCREEN,
     ends: Mapping[Key, Sequence[float]] = MappingProxyType({}),
+    seeds: Mapping[int, Curves] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Vega-Lite of panels by name, each with median and range over the seeds, and predictions as dashed lines.
 
     With `hover` some points of each curve show their values under the pointer. `ends` are the last values of all seeds,
-    for the panels that are histograms.
+    for the panels that are histograms. Where the curves of single `seeds` are given, a line for each is drawn instead
+    of `curves`.
     """
     names, canvas = panels or setting.shown(ends), Canvas(THEMES[theme], layout, hover)
+    drawn: dict[int | None, Curves] = dict(seeds.items()) if seeds else {None: curves}
     if any(GAP in panel_called(name).metrics for name in names):
-        curves = {**curves, (GAP, None): gap_of(curves, setting)}
-    charts = [_panel(panel_called(name), curves, ends, setting, canvas) for name in names]
+        drawn = {seed: {**one, (GAP, None): gap_of(one, setting)} for seed, one in drawn.items()}
+    charts = [_panel(panel_called(name), drawn, ends, setting, canvas) for name in names]
     heading = (setting.name, setting.caption) if layout.title is None else (layout.title, "")
     description = f"{setting.name}. {setting.caption}".strip(". ")
     return {**whole(charts, canvas, *heading, columns), "description": description}
@@ -59,14 +62,24 @@ def sizes_of(layout: Layout) -> dict[str, Any]:
 
 
 def _panel(
-    panel: Panel, curves: Curves, ends: Mapping[Key, Sequence[float]], setting: PictureSetting, canvas: Canvas
+    panel: Panel,
+    drawn: Mapping[int | None, Curves],
+    ends: Mapping[Key, Sequence[float]],
+    setting: PictureSetting,
+    canvas: Canvas,
 ) -> dict[str, Any]:
+    """`drawn`: the curves of each seed, or of all together under None."""
     if panel.over_seeds:
         chart = histogram(panel, ends, setting, canvas.style, canvas.layout, canvas.tables)
         return {**chart, **sizes_of(canvas.layout), "title": panel.title}
     if GAP in panel.metrics:
         panel = replace(panel, y_title=f"f − {setting.objective_name}")
-    rows, style, stroke = rows_of(curves, panel.metrics, setting.over), canvas.style, canvas.layout.stroke
+    style, stroke = canvas.style, canvas.layout.stroke
+    rows = [
+        row if seed is None else {**row, "seed": str(seed)}  # as a text: JavaScript would round a large one
+        for seed, curves in drawn.items()
+        for row in rows_of(curves, panel.metrics, setting.over)
+    ]
     layers = layers_of(setting, rows)
     labels = labels_of(panel, rows)
     stroke_width: Channel = {"value": stroke}
@@ -84,6 +97,7 @@ def _panel(
     levels = levels_of(panel, rows, setting.predicted_lines)
     levels += [{**level, "dashed": True} for level in levels_of(panel, rows, setting.references)]
     shown = {"layer": "layer"} if any(row["layer"] for row in rows) else {}
+    shown |= {} if None in drawn else {"seed": "seed"}
     chart = panel_chart(panel, rows, levels, setting.over, encoding, canvas, shown)
     return {**chart, **sizes_of(canvas.layout), "title": _title(panel, setting)}
 

@@ -57,7 +57,7 @@ def curves(
     data: dict[str, str], rows: Sequence[Row], x: Channel, y: Ordinate, encoding: Mapping[str, Channel], layout: Layout
 ) -> list[Part]:
     """Lines through the values, on bands from low to high where seeds differ."""
-    detail = [field(name, "nominal") for name in ("metric", "layer", "experiment") if name in rows[0]]
+    detail = [field(name, "nominal") for name in ("metric", "layer", "experiment", "seed") if name in rows[0]]
     colour = {name: channel for name, channel in encoding.items() if name == "color"}
     if encoding["color"].get("type") == "quantitative":
         colour = {"fill": field("tint", "nominal", scale=None)}  # the legend of fill and stroke is no ramp but steps

@@ -3,7 +3,7 @@
 
 import { ask, download } from "../server/api.js";
 import { actions } from "../parts/actions.js";
-import { keep } from "../parts/address.js";
+import { keep, sections } from "../parts/address.js";
 import { choice, element, fill, nameOf, named, problem, table, title } from "../parts/element.js";
 import { number, status } from "../parts/format.js";
 import { knownColumns } from "../parts/known.js";
@@ -37,8 +37,8 @@ function differences({ parameters, items }, hidden, toggle) {
     const cell = (/** @type {number | null | undefined} */ value) => element("td", { class: "number" }, number(value));
     return element("tr", {},
       element("td", {}, element("input", { type: "checkbox", checked: !hidden.has(item.label), "aria-label": `show ${item.label}`, onchange: () => toggle(item.label) })),
-      element("td", {}, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
-      parameters.map((path) => element("td", {}, text(item.point[path]))),
+      element("td", { class: "first" }, element("a", { href: `#/experiments/${item.id}` }, named(item))), element("td", {}, status(item.status)),
+      parameters.map((path) => element("td", {}, text(item.point[path] ?? undefined))),
       keys.flatMap((key) => [cell(values.get(key)?.mean), ...known(key).map(([, shown]) => element("td", { class: "number" }, shown(values.get(key))))]));
   }));
 }
@@ -63,7 +63,9 @@ export async function show({ node: page, signal, search }) {
   let view = null;
   /** @type {Sides} */
   let sides = { parameters: [], measured: {}, items: [] };
-  const remember = () => keep({ experiment: [...chosen], ...state, metric: state.metric.join() === "nc1" ? [] : state.metric,
+  const { open, kept } = sections(search, signal, () => remember());
+  if (!chosen.size) open.add("experiments");
+  const remember = () => keep({ experiment: [...chosen], ...state, find: find.value, open: [...open], metric: state.metric.join() === "nc1" ? [] : state.metric,
     over: state.over === "step" ? "" : state.over, hide: [...hidden] });
   const changed = () => { remember(); return redraw(); };
   const set = (/** @type {"over" | "color" | "steps" | "values"} */ name) => (/** @type {string} */ value) => { state[name] = value; changed(); };
@@ -83,11 +85,11 @@ export async function show({ node: page, signal, search }) {
   const offerChoices = () => {
     const known = [...new Set([...state.metric, ...Object.keys(sides.measured), ...("objective" in sides.measured ? [GAP] : [])])];
     const summary = element("summary", {}, `Metrics: ${state.metric.join(", ")}`);
-    fill(metrics, element("details", { open: metrics.querySelector("details")?.open ?? false }, summary, chips("Metrics", known, (name) => state.metric.includes(name), (name, on) => {
+    fill(metrics, kept("metrics", element("details", {}, summary, chips("Metrics", known, (name) => state.metric.includes(name), (name, on) => {
       const left = on ? [...state.metric, name] : state.metric.filter((one) => one !== name);
       state.metric = left.length ? left : [name];
       changed();
-    })));
+    }))));
     const met = inOrder([...new Set(state.metric.flatMap((name) => sides.measured[name] ?? []))]);
     fill(layers, chips("Layers", met, (name) => !state.layer.length || state.layer.includes(name), (name, on) => {
       const now = new Set(state.layer.length ? state.layer : met);
@@ -141,19 +143,20 @@ export async function show({ node: page, signal, search }) {
   };
   /** @type {ReturnType<typeof setTimeout>} */
   let timer;
-  const find = element("input", { type: "search", placeholder: "contains", oninput: () => {
+  const find = element("input", { type: "search", placeholder: "contains", value: search.get("find") ?? "", oninput: () => {
+    remember();
     clearTimeout(timer);
     timer = setTimeout(() => offer(find.value).catch(() => {}), TYPING_MS);
   } });
 
-  await offer("");
+  await offer(find.value);
   offerChoices();
   page.replaceChildren(element("h1", {}, "Compare"), metrics, layers,
     element("div", { class: "bar" }, choice("Horizontal axis", [["step", "step"], ["fraction", "share of the run"]], state.over, set("over")),
       choice("Steps", SCALES, state.steps, set("steps")), choice("Values", SCALES, state.values, set("values")), colors,
       FILES.map((form) => act(form.toUpperCase(), () => download(`compare.${form}?${query(seen())}`, `comparison.${form}`)))),
     note, picture, element("p", { class: "quiet caption" }, "Dotted: predicted, f* where it is proven to be the minimum; dashed: best known. A click on an entry of the legend hides it."), differ,
-    element("details", { open: !chosen.size }, element("summary", {}, "Experiments"), element("label", {}, "Name", find), offers));
+    kept("experiments", element("details", {}, element("summary", {}, "Experiments"), element("label", {}, "Name", find), offers)));
   dark.addEventListener("change", () => redraw(), { signal });
   addEventListener("resize", () => redraw(), { signal });
   signal.addEventListener("abort", () => view?.finalize());

@@ -5,7 +5,7 @@ import { ask, download, listen, send } from "../server/api.js";
 import { print } from "../server/json.js";
 import { actions } from "../parts/actions.js";
 import { annotations } from "../parts/annotations.js";
-import { keep } from "../parts/address.js";
+import { keep, sections } from "../parts/address.js";
 import { copy, select } from "../parts/clipboard.js";
 import { comparison } from "../parts/comparison.js";
 import { curves } from "../parts/curves.js";
@@ -56,11 +56,13 @@ export async function show({ node: page, signal, search, id }) {
   title(nameOf(item));
 
   const state = { panel: search.get("panel") ?? "", layer: search.getAll("layer"), seed: search.get("seed") ?? "", x: search.get("x") ?? "log",
-    y: search.get("y") ?? "log", preset: search.get("preset") ?? "" };
+    y: search.get("y") ?? "log", hide: search.getAll("hide"), range: search.get("range") ?? "", preset: search.get("preset") ?? "" };
   const over = { metric: search.get("depth") ?? "nc1", at: search.get("at") ?? "" };
   const shaped = { geometry: search.get("geometry") ?? "", geometry_seed: search.get("geometry_seed") ?? "" };
-  const remember = () => keep({ ...state, ...shaped, x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
+  const told = { seeds: search.get("seeds") ?? "" };
+  const remember = () => keep({ ...state, ...shaped, ...told, open: [...opened], x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
     depth: over.metric === "nc1" ? "" : over.metric, at: over.at });
+  const { open: opened, kept } = sections(search, signal, () => remember());
 
   const place = element("p", { class: "quiet", role: "status", hidden: true });
   /** While it is queued: how many come before it, and when it is expected to start. */
@@ -81,15 +83,19 @@ export async function show({ node: page, signal, search, id }) {
   const about = annotations(path, (fresh) => { item = fresh; header(); later(); }, act);
   const picture = curves(path, signal, item, state, () => { remember(); later(); });
   const layers = depth(path, signal, over, remember);
-  const theory = comparison(), shape = geometry(path, signal, item, shaped, remember), log = logs(path, signal), files = artifacts(path, signal);
+  const theory = comparison(told, remember), shape = geometry(path, signal, item, shaped, remember), log = logs(path, signal), files = artifacts(path, signal);
+  kept("log", log.node);
+  kept("files", files.node);
   const pre = element("pre", { tabindex: 0 }, json());
-  const config = element("details", { open: Boolean(state.preset), ontoggle: async () => {
+  const config = element("details", { ontoggle: async () => {
     if (config.open && !config.querySelector("table")) {
       config.insertBefore(await specTable(item.spec, state.preset, (name) => { state.preset = name; remember(); }), written);
     }
   } }, element("summary", {}, "Config"));
   const written = element("details", {}, element("summary", {}, "as JSON"), pre);
   config.append(written);
+  if (state.preset) opened.add("config");
+  kept("config", config);
 
   const cancel = act("Cancel", async () => { item = await send("POST", `${path}/cancel`) ?? item; header(); });
   const retry = act("Retry", async () => { item = await send("POST", `${path}/retry`) ?? item; header(); follow(); wait(); });
@@ -117,7 +123,7 @@ export async function show({ node: page, signal, search, id }) {
     about.show(/** @type {any} */ (item));
     fill(result, item.result?.verdict.length ? verdictList(item.result.verdict) : null,
       item.error ? element("p", { class: "errors", role: "alert" }, item.error) : null, facts(item));
-    fill(values, finalValues(item));
+    fill(values, kept("values", finalValues(item)));
     picture.measured(item.result);
   };
 

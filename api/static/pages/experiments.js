@@ -5,7 +5,7 @@ import { ask, send } from "../server/api.js";
 import { print } from "../server/json.js";
 import { actions } from "../parts/actions.js";
 import { keep } from "../parts/address.js";
-import { askedOf, choices as choicesOf, columnsOf, STANDARD } from "../parts/columns.js";
+import { askedOf, choices as choicesOf, columnsOf, keysOf, writtenKeys } from "../parts/columns.js";
 import { choice, element, fill, nameOf, named, problem, refill, title } from "../parts/element.js";
 import { ended, STATES } from "../parts/format.js";
 import { often } from "../parts/often.js";
@@ -14,13 +14,16 @@ import { runs } from "../parts/runs.js";
 import { counts } from "../parts/sweeps.js";
 import { workers } from "../parts/workers.js";
 
-const ROW_PIXELS = 42, TYPING_MS = 250, AT_ONCE = 4, NEAR = 30, LARGE_PAGE = 200;
+const ROW_PIXELS = 42, TYPING_MS = 250, AT_ONCE = 4, NEAR = 30, NO_SWEEP = "no sweep";
+/** The most that NCORE_MAX_COMPARED can be: an address with many more ids is refused before anybody reads it. */
+const MOST_COMPARED = 2000;
 
 /** @typedef {import("../parts/runs.js").Run} Run */
 /** @typedef {{ key: string, runs: Run[] }} Group */
 
 /** The groups of a run. @type {Record<string, (run: Run) => string[]>} */
 const GROUPS = {
+  sweep: (run) => [run.sweep_id ?? NO_SWEEP],
   tag: (run) => (run.tags.length ? run.tags : ["no tag"]),
   name: (run) => [nameOf(run).split(":")[0]],
   status: (run) => [run.status],
@@ -30,9 +33,17 @@ const GROUPS = {
 function grouped(all, by) {
   /** @type {Map<string, Run[]>} */
   const found = new Map();
-  for (const run of all) for (const key of GROUPS[by](run)) found.set(key, [...found.get(key) ?? [], run]);
+  for (const run of all) {
+    for (const key of GROUPS[by](run)) {
+      const members = found.get(key);
+      if (members) members.push(run); else found.set(key, [run]);
+    }
+  }
   return [...found].map(([key, members]) => ({ key, runs: members }));
 }
+
+/** What a group is called: a sweep by its name, with which the names of its runs begin. @param {Group} group @param {string} by */
+const calledOf = ({ key, runs: members }, by) => (by === "sweep" && key !== NO_SWEEP ? nameOf(members[0]).split(":")[0] : key);
 
 /** @param {Run[]} all */
 const byState = (all) => Object.fromEntries(STATES.map((state) => [state, all.filter((run) => run.status === state).length]));
@@ -42,17 +53,18 @@ export async function show({ node: page, signal, search, top }) {
   title("Experiments");
   const state = { q: search.get("q") ?? "", where: search.get("where") ?? (search.get("tag") ? `tag:"${search.get("tag")?.replaceAll('"', '""')}"` : ""), status: search.get("status") ?? "", archived: search.get("archived") ?? "",
     sort: search.get("sort") ?? "", group: search.get("group") ?? "", open: search.getAll("open"),
-    columns: search.get("columns")?.split(",") ?? STANDARD };
-  const remember = () => keep({ ...state, columns: state.columns.join() === STANDARD.join() ? "" : state.columns.join() });
+    columns: keysOf(search.get("columns")) };
+  const remember = () => keep({ ...state, columns: writtenKeys(state.columns) });
   const filters = () => Object.fromEntries(Object.entries({ q: state.q, where: state.where, status: state.status, archived: state.archived })
     .filter(([, value]) => value));
+  const sortKey = () => state.sort.replace(/^-/, "");
   /** The order in the API's words. @returns {Record<string, string>} */
   const order = () => {
-    const falling = state.sort.startsWith("-") ? "-" : "", key = state.sort.replace("-", "");
-    const field = key === "name" ? key : columnsOf([key])[0].field;
+    const falling = state.sort.startsWith("-") ? "-" : "", field = sortKey() === "name" ? "name" : columnsOf([sortKey()])[0].field;
     return state.sort && field ? { sort: `${falling}${field}` } : {};
   };
-  let columns = columnsOf(state.columns);
+  /** What the rows on the screen have: the head follows when others have come. */
+  let columns = columnsOf(state.columns), sort = state.sort;
   const listed = () => runs({ ...filters(), ...order() }, askedOf(columnsOf(state.columns)), signal);
   let store = listed();
   /** @type {(Run | Group)[]} */
@@ -76,7 +88,8 @@ export async function show({ node: page, signal, search, top }) {
       state.open = open ? state.open.filter((one) => one !== group.key) : [...state.open, group.key];
       remember();
       draw();
-    } }, named({ name: group.key, id: "–" }), ` (${group.runs.length.toLocaleString()})`), " ", counts(byState(group.runs))));
+    } }, named({ name: calledOf(group, state.group), id: "–" }), ` (${group.runs.length.toLocaleString()})`), " ", counts(byState(group.runs)),
+    state.group === "sweep" && group.key !== NO_SWEEP ? element("a", { id: `sweep-${group.key}`, href: `#/sweeps/${group.key}`, class: "aside" }, "open the sweep") : null));
   };
   const list = longTable("Experiments", ROW_PIXELS, (index) => {
     const line = lines[index];
@@ -94,7 +107,7 @@ export async function show({ node: page, signal, search, top }) {
   const empty = element("p", { class: "quiet", hidden: true }), amount = element("p", { class: "quiet", role: "status" });
   /** All that match, also what has not been scrolled to. */
   const chooseAll = async (/** @type {boolean} */ on) => {
-    if (on) await store.all(() => {}).catch(() => {});
+    if (on) await store.all(() => fill(many, `${store.items().length.toLocaleString()} read …`)).catch(() => {});
     for (const { id } of store.items()) if (on) chosen.add(id); else chosen.delete(id);
     draw();
     choose();
@@ -102,7 +115,7 @@ export async function show({ node: page, signal, search, top }) {
   let headed = "";
   const drawHead = () => {
     const all = store.items(), isAll = all.length > 0 && all.every(({ id }) => chosen.has(id));
-    const fresh = print([columns.map(({ key }) => key), state.sort, isAll]);
+    const fresh = print([columns.map(({ key }) => key), sort, isAll]);
     if (fresh !== headed) refill(list.head, headLine(isAll));
     headed = fresh;
   };
@@ -110,7 +123,7 @@ export async function show({ node: page, signal, search, top }) {
     element("td", {}, box("choose-all", "choose all", isAll, chooseAll)),
     [{ key: "name", name: "Experiment", kind: "first", field: "name" }, ...columns].map(({ key, name, kind, field }) => {
       if (!field) return element("th", { scope: "col", class: kind || null }, name);
-      const sorted = state.sort.replace("-", "") === key ? (state.sort.startsWith("-") ? "descending" : "ascending") : null;
+      const sorted = sort.replace(/^-/, "") === key ? (sort.startsWith("-") ? "descending" : "ascending") : null;
       return element("th", { scope: "col", class: kind || null, "aria-sort": sorted }, element("button", { id: `sort-${key}`, class: "plain", onclick: () => {
         state.sort = sorted === "descending" ? "" : sorted ? `-${key}` : key;
         anew();
@@ -145,6 +158,7 @@ export async function show({ node: page, signal, search, top }) {
       say(null);
       store = fresh;
       columns = columnsOf(state.columns);
+      sort = state.sort;
     } catch (error) {
       if (!signal.aborted && turn === asked) say(/** @type {any} */ (error));
     }
@@ -162,8 +176,16 @@ export async function show({ node: page, signal, search, top }) {
   let timer;
   const soon = () => { clearTimeout(timer); timer = setTimeout(() => anew().catch(() => {}), TYPING_MS); };
 
-  const compare = element("button", { disabled: true, onclick: () => { location.hash = `/compare?${[...chosen].map((id) => `experiment=${id}`).join("&")}`; } }, "Compare");
-  const known = (/** @type {string} */ id) => store.items().find((run) => run.id === id);
+  const compare = act("Compare", () => {
+    if (chosen.size > MOST_COMPARED) return fill(note, `At most ${MOST_COMPARED.toLocaleString()} experiments can be compared; ${chosen.size.toLocaleString()} are chosen.`);
+    location.hash = `/compare?${[...chosen].map((id) => `experiment=${id}`).join("&")}`;
+  }, { disabled: true });
+  /** What is known of the chosen ones. @returns {[string, Run | undefined][]} */
+  const those = () => {
+    const known = new Map(store.items().map((run) => [run.id, run]));
+    return [...chosen].map((id) => [id, known.get(id)]);
+  };
+  const idsOf = (/** @type {[string, Run | undefined][]} */ all, /** @type {(run: Run | undefined) => boolean} */ isWanted) => all.filter(([, run]) => isWanted(run)).map(([id]) => id);
   /** One request each, a few at once; what fails is counted. */
   const each = async (/** @type {string} */ verb, /** @type {string[]} */ ids, /** @type {(id: string) => Promise<unknown>} */ work) => {
     if (!ids.length) return fill(note, `None of the chosen experiments can be ${verb}.`);
@@ -184,16 +206,17 @@ export async function show({ node: page, signal, search, top }) {
     if (failed.length) throw new Error(`${failed.length} could not be ${verb}: ${failed[0].message}`);
     fill(note, `${ids.length.toLocaleString()} ${verb}.`);
   };
-  const cancel = act("Cancel", () => each("cancelled", [...chosen].filter((id) => !ended(known(id)?.status ?? "running")), (id) => send("POST", `experiments/${id}/cancel`)));
-  const archive = act("Archive", () => each("archived", [...chosen].filter((id) => !known(id)?.archived), (id) => send("PATCH", `experiments/${id}`, { archived: true })));
+  const cancel = act("Cancel", () => each("cancelled", idsOf(those(), (run) => !ended(run?.status ?? "running")), (id) => send("POST", `experiments/${id}/cancel`)));
+  const archive = act("Archive", () => each("archived", idsOf(those(), (run) => !run?.archived), (id) => send("PATCH", `experiments/${id}`, { archived: true })));
   const tag = act("Tag", async () => {
     const name = prompt("Tag to add to the chosen experiments:")?.trim();
+    const known = new Map(those());
     if (name) await each(`tagged ${name}`, [...chosen], async (id) => {
-      const tags = known(id)?.tags ?? (await ask(`experiments/${id}`)).tags;
+      const tags = known.get(id)?.tags ?? (await ask(`experiments/${id}`)).tags;
       return tags.includes(name) ? null : send("PATCH", `experiments/${id}`, { tags: [...tags, name] });
     });
   });
-  const remove = act("Delete", () => each("deleted", [...chosen].filter((id) => known(id)?.status !== "running"), (id) => send("DELETE", `experiments/${id}`)), { class: "danger" });
+  const remove = act("Delete", () => each("deleted", idsOf(those(), (run) => run?.status !== "running"), (id) => send("DELETE", `experiments/${id}`)), { class: "danger" });
   const many = element("span", { class: "quiet" });
   const choose = () => {
     compare.disabled = !chosen.size;
@@ -233,7 +256,7 @@ export async function show({ node: page, signal, search, top }) {
   choose();
   await anew();
   while (!isRefused && !store.isComplete() && document.body.scrollHeight < top + innerHeight) {
-    await store.more(LARGE_PAGE);
+    await store.more();
     draw();
   }
   addEventListener("scroll", () => list.update(), { signal, passive: true });

@@ -208,7 +208,7 @@ export async function show({ node: page, signal, search, id }) {
     element("div", { class: "bar" }, metric.label, layer.label, x.label, y.label, facet.label),
     picture, element("p", { class: "quiet caption" }, "Click a cell or a point to open its experiment."), cell,
     element("h2", {}, "Predicted and measured"),
-    element("div", { class: "bar" }, element("label", { for: "where" }, "Only rows where"), filter), rows.node,
+    element("div", { class: "bar" }, element("label", { class: "query" }, "Only rows where", filter)), rows.node,
     element("details", {}, element("summary", {}, "Base config"), element("pre", { tabindex: 0 }, print(item.base, 2))));
   const again = () => { resting = 0; shown().catch(() => {}); };
   dark.addEventListener("change", again, { signal });

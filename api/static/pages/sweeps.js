@@ -3,12 +3,13 @@
 
 import { ask } from "../server/api.js";
 import { print } from "../server/json.js";
+import { keep } from "../parts/address.js";
 import { element, named, refill, table, title } from "../parts/element.js";
 import { time } from "../parts/format.js";
 import { often } from "../parts/often.js";
 import { axesOf, bar, counts } from "../parts/sweeps.js";
 
-const PAGE = 50, MOST = 200;
+const PAGE = 50, LARGEST_PAGE = 200;
 
 /** @param {import("../parts/sweeps.js").Sweep} item */
 const row = (item) => element("tr", {},
@@ -19,19 +20,37 @@ const row = (item) => element("tr", {},
   element("td", { class: "wide" }, time(item.created_at)));
 
 /** @param {import("../app.js").Place} place */
-export async function show({ node: page, signal }) {
+export async function show({ node: page, signal, search }) {
   title("Sweeps");
-  const more = element("button", { hidden: true, onclick: () => { limit = Math.min(MOST, limit + PAGE); refresh().catch(() => {}); } }, "Show older");
+  const more = element("button", { hidden: true, onclick: () => {
+    limit += PAGE;
+    keep({ show: limit });
+    refresh().catch(() => {});
+  } }, "Show older");
   const empty = element("p", { class: "quiet", hidden: true }, "No sweeps yet. ", element("a", { href: "#/sweeps/new" }, "Start one"), ".");
   const list = table("Sweeps", [["Sweep"], ["Experiments"], ["Axes", "wide"], ["Submitted", "wide"]], []);
   const rows = /** @type {HTMLElement} */ (list.querySelector("tbody"));
-  let limit = PAGE, shown = "";
+  let limit = Math.max(PAGE, Number.parseInt(search.get("show") ?? "", 10) || PAGE), shown = "";
+  /** The newest `limit`, by as many requests as the API's largest page needs. */
+  const read = async () => {
+    /** @type {import("../parts/sweeps.js").Sweep[]} */
+    const items = [];
+    /** @type {string | null} */
+    let cursor = "";
+    while (cursor !== null && items.length < limit) {
+      const query = new URLSearchParams({ limit: String(Math.min(LARGEST_PAGE, limit - items.length)), ...(cursor ? { cursor } : {}) });
+      const { items: some, next_cursor: next } = await ask(`sweeps?${query}`, { signal });
+      items.push(...some);
+      cursor = next;
+    }
+    return { items, isComplete: cursor === null };
+  };
   const refresh = async () => {
-    const { items } = await ask(`sweeps?limit=${limit}`, { signal });
+    const { items, isComplete } = await read();
     const fresh = print(items);
     if (fresh !== shown) refill(rows, items.map(row));
     shown = fresh;
-    more.hidden = items.length < limit || limit >= MOST;
+    more.hidden = isComplete;
     empty.hidden = items.length > 0;
     list.hidden = !items.length;
   };

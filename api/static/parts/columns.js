@@ -17,15 +17,15 @@ export const STANDARD = ["status", "progress", "verdict", "curve", "submitted", 
 const column = (key, name, field, cell, kind = "") => ({ key, name, kind, field, cell });
 
 /** Sent for every run, so that no column has to ask for it. */
-export const SENT = ["name", "tags", "status", "created_at", "started_at", "finished_at", "progress", "worker", "device", "archived"];
+export const SENT = ["name", "tags", "status", "created_at", "started_at", "finished_at", "progress", "worker", "device", "archived", "sweep_id"];
 /** Sent where a column shows it, though nothing is sorted by it. */
 const DRAWN = ["curve"];
 
 const KNOWN = [
   column("status", "Status", "status", (run) => status(run.status)),
   column("progress", "Progress", "progress", progress),
-  column("verdict", "Verdict", "verdict", (run) => words(String(run.values.verdict ?? "").replaceAll(",", ", ")), "wide"),
-  column("curve", "NC1", "", (run) => spark(run.curve), "wide"),
+  column("verdict", "Verdict", "verdict", (run) => String(run.values.verdict ?? "").split(",").map((one) => words(one === "none" ? null : one)).join(", "), "wide"),
+  column("curve", "NC1", "nc1", (run) => spark(run.curve), "wide"),
   column("submitted", "Submitted", "created", (run) => time(run.created_at), "wide"),
   column("tags", "Tags", "", (run) => [run.archived ? element("span", { class: "tag archived" }, "archived") : null, ...tags(run.tags)], "wide"),
   column("gap", "Gap to prediction", "gap", (run) => number(run.values.gap), "number"),
@@ -38,8 +38,20 @@ const KNOWN = [
   column("id", "Id", "id", (run) => element("code", {}, run.id)),
 ];
 
-/** A parameter or a final value. @param {string} field */
-const ofFact = (field) => column(field, field.replace(/^(config|final)\./, ""), field, (run) => number(run.values[field]), "number");
+/** A name as queries take it: in quotes where it has blanks or signs. @param {string} name */
+const quoted = (name) => (/[\s()<>=!~:,"']/.test(name) ? `"${name.replaceAll('"', '""')}"` : name);
+
+/** A parameter or a final value. @param {string} key */
+const ofFact = (key) => {
+  const field = quoted(key);
+  return column(key, key.replace(/^(config|final)\./, ""), field, (run) => number(run.values[field]), "number");
+};
+
+/** The keys as the address has them, with commas between; empty for the standard ones. @param {string[]} keys */
+export const writtenKeys = (keys) => (keys.join() === STANDARD.join() ? "" : keys.map((key) => key.replaceAll("%", "%25").replaceAll(",", "%2C")).join());
+
+/** @param {string | null} written */
+export const keysOf = (written) => written?.split(",").map((key) => key.replaceAll("%2C", ",").replaceAll("%25", "%")) ?? STANDARD;
 
 /** The columns of these keys. @param {string[]} keys */
 export const columnsOf = (keys) => keys.map((key) => KNOWN.find((one) => one.key === key) ?? ofFact(key));

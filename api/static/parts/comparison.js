@@ -31,19 +31,19 @@ const line = (row) => element("tr", {},
   element("th", { scope: "row" }, row.quantity), element("td", {}, row.layer ?? ""), element("td", {}, row.seed),
   [number(row.measured, 8), number(row.predicted, 8), number(row.gap)].map((text) => element("td", { class: "number" }, text)));
 
-export function comparison() {
+/** @param {{ seeds: string }} state "all": every seed in the table @param {() => void} changed */
+export function comparison(state, changed) {
   const known = element("div"), place = element("div"), notes = element("ul", { class: "quiet" });
   /** @type {Row[]} */
   let rows = [];
-  let seeds = "";
   /** @type {[string, string, number][]} */
   let predicted = [];
-  const seedChoice = choice("Seeds", [["", "largest gap"], ["all", "all"]], "", (value) => { seeds = value; fillTable(); });
+  const seedChoice = choice("Seeds", [["", "largest gap"], ["all", "all"]], state.seeds, (value) => { state.seeds = value; changed(); fillTable(); });
   const fillTable = () => {
     seedChoice.hidden = new Set(rows.map((row) => row.seed)).size < 2;
     fill(place, rows.length
       ? table("Predicted and measured", [["Metric"], ["Layer"], ["Seed"], ["Measured", "number"], ["Predicted", "number"], ["Gap", "number"]],
-        (seeds ? rows : largestGap(rows)).map(line))
+        (state.seeds ? rows : largestGap(rows)).map(line))
       : predicted.length ? table("Predicted", [["Metric"], ["Layer"], ["Predicted", "number"]], predicted.map(([metric, layer, value]) => element("tr", {},
         element("th", { scope: "row" }, metric), element("td", {}, layer), element("td", { class: "number" }, number(value, 8)))))
         : element("p", { class: "quiet" }, "No measurement with a prediction yet."));

@@ -51,7 +51,7 @@ export const time = (text) => (text
 export const status = (value) => element("span", { class: `status ${value}` }, value);
 
 /** @param {string | null} word as simplex_etf; null is not known */
-export const words = (word) => (word ?? "not known").replaceAll("_", " ");
+export const words = (word) => (word ?? "not known").replaceAll("_", " ").replace(/\b(etf|srg)\b/g, (letters) => letters.toUpperCase());
 
 /** @param {{ status: string, progress: { step: number, total: number, eta_seconds: number | null } }} item */
 export function progress({ status: state, progress: at }) {

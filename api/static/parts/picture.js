@@ -4,7 +4,7 @@
 import { visible } from "../server/json.js";
 import { element } from "./element.js";
 import { number } from "./format.js";
-import { crosshair, hideByLegend, lowerSubscripts } from "./over_picture.js";
+import { brush, crosshair, hideByLegend, lowerSubscripts } from "./over_picture.js";
 
 /** @typedef {Record<string, any>} VegaLite */
 
@@ -47,6 +47,16 @@ function linear(panel, axis) {
   plainTicks(panel, axis);
 }
 
+const LEGENDS = ["color", "fill", "strokeDash"], NARROW_PIXELS = 700, LETTER_PIXELS = 6, SYMBOL_PIXELS = 32;
+
+/** Gives a legend of names as many columns as there is room for. @param {VegaLite | undefined} channel @param {number} pixels */
+function stack(channel, pixels) {
+  const names = channel?.scale?.domain;
+  if (!channel || channel.legend === null || !names?.some((/** @type {unknown} */ one) => typeof one === "string")) return;
+  const longest = Math.max(...names.map((/** @type {unknown} */ one) => String(one).length));
+  channel.legend = { ...channel.legend, columns: Math.max(1, Math.floor(pixels / (LETTER_PIXELS * longest + SYMBOL_PIXELS))) };
+}
+
 /** The panels as wide as their place allows. @param {VegaLite} picture @param {number} pixels @param {number} [height] */
 const fit = (picture, pixels, height) => {
   const count = panelsOf(picture).length, columns = Math.min(picture.columns ?? count, count);
@@ -57,7 +67,12 @@ const fit = (picture, pixels, height) => {
     for (const { encoding } of layersOf(panel)) {  // a longer ramp would shrink the whole picture
       const legend = encoding?.color?.legend;
       if (legend?.gradientLength) legend.gradientLength = Math.min(legend.gradientLength, panel.width);
+      if (pixels < NARROW_PIXELS) for (const channel of LEGENDS) stack(encoding?.[channel], pixels);
     }
+  }
+  if (pixels < NARROW_PIXELS) {  // legends that stand side by side would do the same
+    const { legend } = picture.config ?? {};
+    picture.config = { ...picture.config, legend: { ...legend, layout: { bottom: { direction: "vertical", anchor: "start" } } } };
   }
   return picture;
 };
@@ -66,6 +81,18 @@ const fit = (picture, pixels, height) => {
 function zoomable(panel) {
   for (const axis of AXES) plainTicks(panel, axis);
   layersOf(panel)[0].params = [{ name: "zoom", bind: "scales", select: { type: "interval", zoom: "wheel![event.shiftKey]" } }];
+}
+
+/** The panels over the steps from `first` to `last` alone. @param {VegaLite} panel @param {[number, number]} range */
+function narrow(panel, [first, last]) {
+  for (const layer of layersOf(panel)) {
+    const x = layer.encoding?.x;
+    if (!x?.field || x.scale?.domain?.[0] !== 0) continue;
+    const { values, ...axis } = x.axis ?? {}, inside = values?.filter((/** @type {number} */ tick) => tick >= first && tick <= last);
+    x.scale = { ...x.scale, domain: [first, last] };
+    x.axis = inside ? { ...axis, values: inside.length > 1 ? inside : [first, last] } : axis;
+    layer.mark = { ...layer.mark, clip: true };
+  }
 }
 
 const NAMED = ["experiment", "shade", "depth", "layer", "metric"];
@@ -108,13 +135,16 @@ const tooltip = (names) => (/** @type {any} */ values, /** @type {(text: string)
  * @param {HTMLElement} target
  * @param {VegaLite} picture
  * @param {{ axes?: Scales, names?: Record<string, string | undefined>, height?: number, zoom?: boolean,
- *   hidden?: Set<string>, fitted?: boolean, toggle?: (value: string) => void }} [options] `toggle`: called with the entry of a legend that was clicked
+ *   hidden?: Set<string>, fitted?: boolean, toggle?: (value: string) => void, range?: [number, number] | null,
+ *   choose?: (range: [number, number] | null) => void }} [options] `toggle`: called with the entry of a legend that was clicked, `choose` with the steps
+ *   that were dragged over, which are then the `range`
  * @returns {Promise<any>} the view, with `finalize`
  */
-export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false, hidden = new Set(), fitted: isFitted = true, toggle } = {}) {
+export async function draw(target, picture, { axes = {}, names = {}, height, zoom = false, hidden = new Set(), fitted: isFitted = true, toggle, range = null, choose } = {}) {
   const copy = structuredClone(picture), fitted = isFitted ? fit(copy, target.clientWidth - 16, height) : copy;
   for (const panel of panelsOf(fitted)) {
     for (const axis of AXES) if (axes[axis] === "linear" && isLog(panel, axis)) linear(panel, axis);
+    if (range) narrow(panel, range);
     if (zoom) zoomable(panel);
   }
   if (hidden.size) hide(fitted, hidden);
@@ -127,7 +157,8 @@ export async function draw(target, picture, { axes = {}, names = {}, height, zoo
     svg.setAttribute("aria-label", visible([label].flat().join(" ")));
     lowerSubscripts(svg);
     if (toggle) hideByLegend(svg, hidden, toggle);
-    if (toggle) crosshair(svg, view);
+    if (toggle) crosshair(svg, view, range?.[0] ?? 0);
+    if (choose) brush(svg, view, range?.[0] ?? 0, choose);
   }
   return { view, finalize };
 }

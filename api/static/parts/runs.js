@@ -9,7 +9,7 @@ const PAGE = 50, LARGEST_PAGE = 200;
 /** Turns after which the whole first page is fetched; in between only the newest experiment is looked at. */
 const WHOLE_TURN = 10;
 
-/** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result" | "error" | "attempt"> & { archived: boolean, values: Record<string, any>,
+/** @typedef {Omit<import("./spec.js").Experiment, "spec" | "result" | "error" | "attempt"> & { archived: boolean, sweep_id: string | null, values: Record<string, any>,
  *   curve?: { steps: number[], values: (number | null)[] } | null }} Run the stored part of an experiment */
 /** @typedef {{ cursor: string | null, limit: number, items: Run[], next: string | null }} Page */
 
@@ -32,7 +32,8 @@ export function runs(filters, columns, signal) {
     return items[0]?.id;
   };
   const isComplete = () => pages.length > 0 && pages.at(-1)?.next === null;
-  const more = (limit = PAGE) => {
+  /** The next page: the first is a small one, soon on the screen. */
+  const more = (limit = pages.length ? LARGEST_PAGE : PAGE) => {
     if (isComplete()) return Promise.resolve();
     return (loading ??= fetchPage(pages.at(-1)?.next ?? null, limit).then((page) => { pages.push(page); }).finally(() => { loading = null; }));
   };
