@@ -164,7 +164,7 @@ def test_boundaries_cross_a_line_where_theory_has_them_and_zero_is_not_drawn_ove
     assert [(pytest.approx(row["x"]), row["label"]) for row in rules] == [(0.015, "c = 1"), (0.03, "λ_b")]
     assert chart["title"] == "nc1 at the end, predicted: 0"
     flat = sweep_figure([Facet("", cells({0.01: 1.0, 0.02: 2.0}, predicted=0.0))], view("nc1", decays))
-    assert flat["title"] == "nc1 at the end, predicted dashed"
+    assert flat["title"] == "nc1 at the end, predicted dotted"
     assert [row["predicted"] for row in tables_of(flat)[0]] == [0.0, 0.0]
     assert vl_convert.vegalite_to_svg(chart).startswith("<svg")
 
