@@ -47,7 +47,7 @@ PANELS = {
             "rank",
             over_seeds=True,
         ),
-        Panel("nc0", "NC0: sum of the classifier's rows", {"nc0": "measured", "nc0_predicted": "predicted"}, "‖1ᵀW‖"),
+        Panel("nc0", "NC0: sum of the classifier's rows", {"nc0": "measured", "nc0_predicted": "predicted"}, "norm"),
         Panel("gradient", "Gradient", {"grad_norm": "objective", "batch_grad_norm": "last batch"}, "gradient norm"),
     )
 }
