@@ -40,7 +40,7 @@ async def listen_all(url, path):
     ended = asyncio.Event()
     async with (
         httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as http,
-        httpx.AsyncClient(base_url=url) as other,
+        httpx.AsyncClient(base_url=url, timeout=60) as other,
     ):
         looking = asyncio.create_task(look_in(other, ended))
         await asyncio.gather(*(listen(http, path, one) for one in heard))

@@ -109,7 +109,7 @@ def test_a_large_sweep_is_estimated_from_a_part_of_it_and_quickly(tables):
         began = time.process_time()
         assert estimate_sweep({"base": {"preset": "fig1"}, "axes": axes}).combinations == 1024
         spans.append(time.process_time() - began)
-    assert min(spans) < 0.3
+    assert min(spans) < 0.5
 
 
 def test_a_prediction_that_takes_long_is_left_out_until_it_is_known(tables, monkeypatch):
