@@ -64,7 +64,7 @@ def test_two_hundred_listeners_get_every_measurement_soon_and_cost_the_api_littl
     last_half = range(len(at) // 2, len(at))  # by then all were listening
     lags = sorted(arrived - at[seq] for one in heard for seq, arrived in one[:-1] if seq in last_half)
     assert len(lags) >= LISTENERS * 20
-    assert lags[len(lags) // 4] < 1  # the faster ones: on this machine other tests compute
-    assert lags[len(lags) * 9 // 10] < 5
+    assert lags[len(lags) // 4] < 3  # a fifth of a second alone; on this machine other tests compute
+    assert lags[len(lags) * 9 // 10] < 10
     # CPU seconds that another request waits for; by the clock the tests beside this one count too
     assert spent / len(stored) < 0.12

@@ -1,14 +1,12 @@
 """POST /measure: what a file gives here it gives there; what is hostile is refused by name, and nothing is left."""
 
 import io
-import resource
 import sys
 import time
 import zipfile
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 import torch
 from fastapi import FastAPI
@@ -17,7 +15,7 @@ from starlette.testclient import TestClient
 from test_saved import EXPECTED, B, W, X, Y, bomb_of_zeros, packed
 
 from api.companion import CrowdedError
-from api.engine import MOST_WAITING, AwayError, Engine, answered
+from api.engine import MOST_WAITING, AwayError, Engine
 from api.routes import measure
 from api.web import errors
 from api.web.errors import Problem
@@ -123,18 +121,3 @@ def test_what_takes_too_long_is_given_up_and_what_is_idle_ends():
 def test_without_torch_a_model_is_described_by_nobody_here(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert Engine().describe(RESNET, 3, 8) is None
-
-
-def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_one_is_measured():
-    """In this process, with the room it has now and a little more: `python -m api.engine` has a limit, too."""
-    large, before = bomb_of_zeros((2**20, 8), 2**26), resource.getrlimit(resource.RLIMIT_DATA)
-    used = psutil.Process().memory_info().data
-    resource.setrlimit(resource.RLIMIT_DATA, (used + 2**24, before[1]))
-    try:
-        found, [fault] = answered(("measured", (large, "all", {}, 2**30)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-    assert (found, fault["field"]) == (None, "body")
-    assert fault["message"].startswith("takes too much memory here: ")
-    found, faults = answered(("measured", (packed(features=X, labels=Y), "all", {}, 2**30)))
-    assert (found["samples"], faults) == (60, [])
