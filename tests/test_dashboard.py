@@ -284,8 +284,9 @@ def test_a_query_chooses_or_is_refused_at_its_box_and_notes_are_written(page, se
     expect(notes.locator("li").nth(1)).to_have_text("<b>two</b>")
     expect(page.locator("h1 + p .tag")).to_have_text(["mine", "second"])
     expect(page.get_by_role("heading", name="left of all")).to_be_visible()
-    assert ended["left"].refresh().data["priority"] == 7
-    ended["left"].annotate(name="left")
+    with Client(served.url) as client:
+        left = client.experiment(ended["left"].id).annotate(name="left")
+    assert left.data["priority"] == 7
     page.get_by_role("button", name="Archive").click()
     expect(page.locator(".archived")).to_be_visible()
     page.goto(f"{served.url}/#/?where=name:left")

@@ -112,6 +112,7 @@ def test_one_shape_of_errors_for_routes_methods_and_ids(client):
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json().keys() == {"type", "title", "status", "detail", "errors"}
         assert answer.json()["status"] == status
+    assert httpx.options(f"{client.url}/sweeps/estimate").headers["Allow"] == "POST"  # what a sweep's id has is not its
 
 
 def test_fifty_identical_requests_at_once_make_one_experiment(client):

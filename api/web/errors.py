@@ -119,10 +119,11 @@ def install(app: FastAPI) -> None:
 
 
 def _methods(request: Request) -> list[str]:
-    """All methods of this path: each route knows only its own."""
-    found = set()
-    for template, operations in request.app.openapi()["paths"].items():
-        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), request.url.path):
+    """All methods of this path: each route knows only its own. Of `/sweeps/estimate` not those of `/sweeps/{id}`."""
+    paths, found = request.app.openapi()["paths"], set()
+    own = request.url.path if request.url.path in paths else None
+    for template, operations in paths.items():
+        if template == own or (own is None and re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), request.url.path)):
             found |= {method.upper() for method in operations}
     found = found or {"GET"}
     return sorted(found | {"HEAD"} if "GET" in found else found)
