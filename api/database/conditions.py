@@ -70,6 +70,11 @@ def _is_unequal(tree: Condition) -> bool:
     return isinstance(tree, Comparison) and tree.operator == "!="
 
 
+def _is_other(tree: Condition) -> bool:
+    """Whether it is a comparison, but of the unequal."""
+    return isinstance(tree, Comparison) and tree.operator != "!="
+
+
 class _Writer:
     def __init__(self, session: Session) -> None:
         self._fields = Fields(session)
@@ -82,8 +87,8 @@ class _Writer:
             others = [self.write(one) for one in tree.of if not _is_unequal(one)]
             return and_(*others, *([_negated(self._any_of(unequal))] if unequal else []))
         if isinstance(tree, Some):
-            plain = [one for one in tree.of if isinstance(one, Comparison) and not _is_unequal(one)]
-            others = [self.write(one) for one in tree.of if one not in plain]
+            plain = [one for one in tree.of if _is_other(one)]
+            others = [self.write(one) for one in tree.of if not _is_other(one)]
             return or_(*others, *([self._any_of(plain)] if plain else []))
         if isinstance(tree, Not):
             return _negated(self.write(tree.of))

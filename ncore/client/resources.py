@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import orjson
@@ -71,11 +72,11 @@ class Resource(ABC):
 
     def _saved(self, picture: str, path: Path, options: Mapping[str, Any]) -> Path:
         form = path.suffix.removeprefix(".") or "svg"
-        path.write_bytes(self._client.request("GET", f"{self._path}/{picture}.{form}", params=options).content)
+        path.write_bytes(self._picture(f"{picture}.{form}", options))
         return path
 
-    def _picture(self, form: str, **options: Any) -> bytes:
-        return self._client.request("GET", f"{self._path}/plot.{form}", params=options).content
+    def _picture(self, name: str, options: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+        return self._client.request("GET", f"{self._path}/{name}", params=options).content
 
     def _until_ended(self, seconds: float | None, show: Any, **filters: Any) -> None:
         """Looks until it has ended, showing each look. Raises TimeoutError."""
@@ -97,7 +98,7 @@ class Resource(ABC):
         title = html.escape(self.data["name"] or self.id)
         head = f"<p><b>{title}</b> ({self.noun} <code>{self.id}</code>): {html.escape(self.state)}</p>"
         try:
-            return head + self._picture("svg").decode()
+            return head + self._picture("plot.svg").decode()
         except (ApiError, NotReached, httpx.HTTPError) as error:
             return f"{head}<p>no picture: {html.escape(str(error))}</p>"
 

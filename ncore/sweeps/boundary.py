@@ -55,11 +55,15 @@ class Theory:
             return ""
         if name == "kappa":
             return f" ({BEST_KNOWN})"
-        known = [predict(spec_at(self.body, {**self.fixed, **point})) for point in points if self.at(point)]
-        if all(one.global_minimum for one in known):
-            return ""
-        frames = [one.structure for one in known if one.objective is not None and one.regime != "zero"]
-        return f" ({frames[0] if frames else 'not proven'})"
+        is_proven, frame = True, ""
+        for point in points:
+            if self.at(point):
+                known = predict(spec_at(self.body, {**self.fixed, **point}))
+                is_proven = is_proven and bool(known.global_minimum)
+                frame = frame or (known.structure if known.objective is not None and known.regime != "zero" else "")
+            if frame and not is_proven:
+                break  # of deep ReLU models each prediction takes seconds
+        return "" if is_proven else f" ({frame or 'not proven'})"
 
     def excesses(self, point: Mapping[str, Any]) -> dict[str, float]:
         return {name: one.excess for name, one in self.at(point).items()}

@@ -59,8 +59,8 @@ export async function show({ node: page, signal, search, id }) {
     y: search.get("y") ?? "log", hide: search.getAll("hide"), range: search.get("range") ?? "", preset: search.get("preset") ?? "" };
   const over = { metric: search.get("depth") ?? "nc1", at: search.get("at") ?? "" };
   const shaped = { geometry: search.get("geometry") ?? "", geometry_seed: search.get("geometry_seed") ?? "" };
-  const told = { seeds: search.get("seeds") ?? "" };
-  const remember = () => keep({ ...state, ...shaped, ...told, open: [...opened], x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
+  const compared = { seeds: search.get("seeds") ?? "" };
+  const remember = () => keep({ ...state, ...shaped, ...compared, open: [...opened], x: state.x === "log" ? "" : state.x, y: state.y === "log" ? "" : state.y,
     depth: over.metric === "nc1" ? "" : over.metric, at: over.at });
   const { open: opened, kept } = sections(search, signal, () => remember());
 
@@ -83,7 +83,7 @@ export async function show({ node: page, signal, search, id }) {
   const about = annotations(path, (fresh) => { item = fresh; header(); later(); }, act);
   const picture = curves(path, signal, item, state, () => { remember(); later(); });
   const layers = depth(path, signal, over, remember);
-  const theory = comparison(told, remember), shape = geometry(path, signal, item, shaped, remember), log = logs(path, signal), files = artifacts(path, signal);
+  const theory = comparison(compared, remember), shape = geometry(path, signal, item, shaped, remember), log = logs(path, signal), files = artifacts(path, signal);
   kept("log", log.node);
   kept("files", files.node);
   const pre = element("pre", { tabindex: 0 }, json());
