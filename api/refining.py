@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import Update, exists, func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from api.database.sessions import reading, writing
@@ -22,13 +23,29 @@ ADDED = 200
 
 
 def refine_sweeps() -> None:
-    """A round for each sweep that waits for one. Several processes may do it: a round is written once."""
+    """A round for each sweep that waits for one. Several processes may do it: a round is written once.
+
+    What goes wrong with one ends its refining, and nothing else; only a database that is away is raised.
+    """
     unended = exists().where(Experiment.sweep_id == Sweep.id, Experiment.status.in_(("queued", "running")))
     with reading() as session:
         found = session.scalars(select(Sweep).where(Sweep.refining, ~unended)).all()
-        asked = [(sweep, _due(session, sweep)) for sweep in found]
-    for sweep, (plan, points) in asked:
-        _add(sweep, plan, points)
+    for sweep in found:
+        try:
+            with reading() as session:
+                plan, points = _due(session, sweep)
+            _add(sweep, plan, points)
+        except OperationalError:
+            raise
+        except Exception:
+            log.exception("sweep=%s is not refined further", sweep.id)
+            with writing() as session:
+                session.execute(_this_round(sweep).values(refining=False))
+
+
+def _this_round(sweep: Sweep) -> Update:
+    """A change of the sweep, made unless another process has made its round, or it is cancelled or gone."""
+    return update(Sweep).where(Sweep.id == sweep.id, Sweep.refining, Sweep.round == sweep.round)
 
 
 def _due(session: Session, sweep: Sweep) -> tuple[Plan, list[Point]]:
@@ -45,7 +62,6 @@ def _due(session: Session, sweep: Sweep) -> tuple[Plan, list[Point]]:
 
 def _add(sweep: Sweep, plan: Plan, points: list[Point]) -> None:
     """The round after the one that `sweep` was read at, or the end where no point is due."""
-    this = update(Sweep).where(Sweep.id == sweep.id, Sweep.refining, Sweep.round == sweep.round)
     try:
         with reading() as session:
             last = session.scalar(select(func.max(Experiment.sweep_index)).where(Experiment.sweep_id == sweep.id))
@@ -55,9 +71,9 @@ def _add(sweep: Sweep, plan: Plan, points: list[Point]) -> None:
         rows = []
     values = {"round": sweep.round + 1, "refining": bool(rows), "total": Sweep.total + len(rows)}
     with writing() as session:
-        change = this.values(**values).returning(Sweep.id).execution_options(synchronize_session=False)
+        change = _this_round(sweep).values(**values).returning(Sweep.id).execution_options(synchronize_session=False)
         if not session.scalars(change).all():
-            return  # another process was faster, or the sweep is cancelled or gone
+            return
         if rows:
             write_rows(session, rows)
     if rows:

@@ -80,9 +80,12 @@ def test_prune_leaves_what_runs_again_or_is_gone_since_it_was_listed(service, cl
     wait_for("the end", lambda: made.refresh().status == "cancelled")
     aged(service, made, 40)
 
+    asked: list[str] = []
+
     def change(request: bytes) -> None:
         if not request.startswith(b"DELETE"):
             return
+        asked.append(request.split()[1].decode())
         if meanwhile == "is deleted":
             made.delete()
         else:
@@ -98,6 +101,7 @@ def test_prune_leaves_what_runs_again_or_is_gone_since_it_was_listed(service, cl
         made.cancel()  # first, so that no other test waits for it
         assert (refused.returncode, refused.stderr) == (2, f"experiment {made.id} is running; cancel it first\n")
     assert (done.returncode, done.stdout) == (0, "0 experiments deleted\n"), done
+    assert asked == [f"/experiments/{made.id}?status=cancelled"]  # else one that is queued again were deleted
 
 
 def test_experiments_and_sweeps_are_deleted_by_id_all_or_none(service, client):

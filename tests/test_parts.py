@@ -15,7 +15,7 @@ from api.database.sweeps import advances, first_succeeded, rows_of, steps_below
 from api.database.sweeps import count as count_of
 from api.database.tables import Experiment, LogLine, MeasurementRow, Sweep, new_id, now
 from api.removal import Remover
-from api.routes import sweeps
+from api.routes import experiments, sweeps
 from api.routes.listing import Filter, list_experiments
 from api.routes.sweep_selection import Columns, selection_of
 from api.settings import get_settings
@@ -257,6 +257,34 @@ def test_a_round_of_an_adaptive_sweep_is_written_once_and_none_after_a_cancel(da
     refining.refine_sweeps()
     with reading() as session:
         assert session.get(Sweep, again).refining is False
+
+
+def test_a_sweep_that_cannot_be_refined_ends_alone(database, caplog):
+    path, refine = "regularization.weights", {"metric": "verdict", "budget": 6}
+    axes = {path: {"from": 0.01, "to": 0.1, "points": 3}, "model.samples_per_class": [5]}
+    body = {"base": {"preset": "fig1"}, "axes": axes, "refine": refine}
+    old, sound = (json.loads(sweeps.submit_sweep({**body, "name": name}).body)["id"] for name in ("old", "sound"))
+    with writing() as session:
+        session.get(Sweep, old).request = {"of": "another version"}
+        for row in session.scalars(select(Experiment).where(Experiment.status == "queued")):
+            reached = "zero" if row.point[path] > 0.03 else "orthogonal_frame"
+            row.summary = {"levels": {}, "verdict": [], "reached": reached, "rank": None, "gap": None}
+            row.status = "succeeded"
+    refining.refine_sweeps()
+    assert f"sweep={old} is not refined further" in caplog.text
+    with reading() as session:
+        found = {one.id: (one.refining, one.total) for one in session.scalars(select(Sweep))}
+    assert found == {old: (False, 3), sound: (True, 4)}
+
+
+@pytest.mark.parametrize("asked", [None, "queued"])
+def test_what_is_to_be_deleted_in_one_state_is_left_in_any_other(database, asked):
+    experiment_id = made()
+    with pytest.raises(Problem, match=r"is queued, not failed: it is left as it is"):
+        experiments.delete_experiment(experiment_id, "failed")
+    assert count(Experiment) == 1
+    experiments.delete_experiment(experiment_id, asked)
+    assert count(Experiment) == 0
 
 
 def test_a_table_is_sorted_filtered_and_counted_by_the_database(database):

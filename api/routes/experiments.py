@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
 from api.database import parts, states
@@ -104,7 +106,10 @@ def retry_experiment(experiment_id: str) -> ExperimentOut:
 
 
 @router.delete("/experiments/{experiment_id}", status_code=204)
-def delete_experiment(experiment_id: str) -> None:
+def delete_experiment(
+    experiment_id: str,
+    status: Annotated[Status | None, Query(description="delete it only while it is in this state, else 409")] = None,
+) -> None:
     """Deletes it with its measurements and files: invisible at once, removed from the database in parts.
 
     409 while it runs.
@@ -113,6 +118,8 @@ def delete_experiment(experiment_id: str) -> None:
         row = find(session, experiment_id, lock=True)
         if row.status == "running":
             raise Problem(409, f"experiment {experiment_id} is running; cancel it first")
+        if status not in (None, row.status):
+            raise Problem(409, f"experiment {experiment_id} is {row.status}, not {status}: it is left as it is")
         parts.take_out(session, Experiment.id == experiment_id)
         if row.sweep_id is not None:
             parts.forget_empty_sweep(session, row.sweep_id)

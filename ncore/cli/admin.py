@@ -69,9 +69,9 @@ def prune(given: Namespace) -> int:
                     continue
                 if not given.dry_run:
                     try:
-                        experiment.delete()
+                        experiment.delete(status)
                     except ApiError as error:
-                        if error.status not in (404, 409):  # gone meanwhile, or asked for again and running
+                        if error.status not in (404, 409):  # gone meanwhile, or asked for again
                             raise
                         continue
                 count += 1

@@ -15,7 +15,7 @@ import orjson
 
 from ncore.client.transport import ApiError, NotReached
 from ncore.series import Series, framed, table_of_columns
-from ncore.status import ENDED, LOST
+from ncore.status import ENDED, LOST, Status
 
 if TYPE_CHECKING:
     from ncore.client.client import Client
@@ -137,6 +137,10 @@ class Experiment(Resource):
         if self.status != "succeeded":
             raise ExperimentFailed(f"experiment {self.id} is {self.status}: {self.data['error'] or 'no reason given'}")
         return self
+
+    def delete(self, status: Status | None = None) -> None:
+        """Deletes it with its measurements and files. Raises ApiError (409) while it runs or has another `status`."""
+        self._client.request("DELETE", self._path, params={} if status is None else {"status": status})
 
     def series(self, **filters: Any) -> list[Series]:
         """The series as GET …/metrics has them; filters metric, layer, seed, since, max_points."""
