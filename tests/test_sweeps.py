@@ -252,6 +252,7 @@ def test_the_command_shows_the_table_and_saves_the_picture(service, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "0.131421" in done.stdout
+    assert ("f*" in done.stdout, "predicted" in done.stdout) == (True, False)
     assert picture.read_text().startswith("<svg")
     wrong = ncore(*words, "--axis", "regularization.features=0.005", env={"NCORE_URL": service.url})
     assert (wrong.returncode, "must be PATH=[value, …]" in wrong.stderr) == (2, True)

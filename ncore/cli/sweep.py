@@ -13,6 +13,9 @@ from ncore.cli.output import put
 from ncore.cli.terminal import console, faults, new_table, number, sweeps_table
 from ncore.client import Client, Sweep
 
+NOTHING: dict[str, Any] = {"layer": None, "mean": None, "predicted": None, "best_known": None}
+"""In place of the metric, where an experiment has not measured it."""
+
 
 def sweep(given: Namespace) -> int:
     forms = {"zip": given.zip, "sample": given.sample, "refine": given.refine}
@@ -51,13 +54,23 @@ def _wait(made: Sweep) -> None:
 
 
 def _table(made: Sweep, metric: str) -> Table:
-    columns = (*made.data["axes"], "status", "layer", metric, "predicted", "reached", "experiment")
-    table = new_table(*columns, right=(metric, "predicted"))
-    for item in made.items(metric=metric):
+    """A known value stands under its name, f* for a proven minimum only; where names differ each cell says its own."""
+    items = [(item, [one for one in item["metrics"] if one["metric"] == metric]) for item in made.items(metric=metric)]
+    levels = [level for _, some in items for level in some]
+    names = sorted({level["predicted_name"] for level in levels if level["predicted"] is not None})
+    known = [" or ".join(names)] if names else []
+    best = ["best known"] if any(level["best_known"] is not None for level in levels) else []
+    columns = (*made.data["axes"], "status", "layer", metric, *known, *best, "reached", "experiment")
+    table = new_table(*columns, right=(metric, *known, *best))
+    for item, some in items:
         point = [orjson.dumps(value).decode() for value in item["point"].values()]
-        levels = [level for level in item["metrics"] if level["metric"] == metric]
-        for level in levels or [{"layer": None, "mean": None, "predicted": None}]:
-            numbers = [number(level[name], ".6g") for name in ("mean", "predicted")]
-            reached = ", ".join(dict.fromkeys(one["reached"].replace("_", " ") for one in item["verdict"]))
-            table.add_row(*point, item["status"], level["layer"] or "", *numbers, reached, item["experiment"])
+        reached = ", ".join(dict.fromkeys(one["reached"].replace("_", " ") for one in item["verdict"]))
+        for level in some or [NOTHING]:
+            said = f" ({level['predicted_name']})" if len(names) > 1 and level["predicted"] is not None else ""
+            values = [
+                number(level["mean"], ".6g"),
+                *[number(level["predicted"], ".6g") + said for _ in known],
+                *[number(level["best_known"], ".6g") for _ in best],
+            ]
+            table.add_row(*point, item["status"], level["layer"] or "", *values, reached, item["experiment"])
     return table
