@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import orjson
 import pytest
-from conftest import ncore, points
+from conftest import ncore, points, settings_for
 
 import ncore as package
 from api.database import sessions
@@ -13,8 +13,10 @@ from api.database.geometries import surplus
 from api.database.tables import Experiment
 from api.routes.external import send_measurements
 from api.routes.geometry import get_geometry, get_singular_values
+from api.service import running
 from api.submission import row_of
 from api.web.errors import Problem
+from ncore.client import Client
 from ncore.client.spool import Spool
 from ncore.geometry import MOST_KEPT_BYTES as BYTES
 from ncore.geometry import MOST_KEPT_STEPS as STEPS
@@ -192,3 +194,19 @@ def test_a_loop_offline_keeps_some_steps_and_sync_sends_them(service, client, tm
         shape = logged[steps[place]][1]
         assert np.allclose(series["b"].matrices[place], shape.matrix, rtol=1e-6, atol=1e-6)
         assert np.array_equal(series["b"].singular_values[place], shape.singular_values)
+
+
+def test_a_service_that_does_not_take_the_geometry_has_all_else(tmp_path, request, caplog):
+    settings = settings_for("sqlite", tmp_path / "home", request, max_body_bytes=5000)
+    with running(settings, with_workers=False) as small, Client(small.url) as client:
+        run = package.start("large shapes", url=small.url, folder=tmp_path, layers=["a", "b"])
+        for step in range(6):
+            values = Probed({("nc1", "b"): 1.0 / (step + 1)})
+            values.geometry = drawn(classes=30 if step % 2 else 3)
+            run.log(step, values, loss=0.5)
+        run.finish()
+        experiment = client.experiment(run.id)
+        assert (experiment.status, len(points(client, experiment.id))) == ("succeeded", 12)
+        assert experiment.geometry()[0].steps.tolist() == [0, 2, 4]
+    assert "the service has not taken the class means: " in caplog.text
+    assert "NCORE_MAX_BODY_BYTES = 5000" in caplog.text
