@@ -59,6 +59,7 @@ export async function show({ node: page, signal, search }) {
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Comparison" });
   const differ = element("div"), offers = element("div", { class: "offers" }), metrics = element("div"), layers = element("div");
   const colors = element("span"), { note, act } = actions();
+  const files = FILES.map((form) => act(form.toUpperCase(), () => download(`compare.${form}?${query(seen())}`, `comparison.${form}`)));
   /** @type {any} */
   let view = null;
   /** @type {Sides} */
@@ -71,9 +72,9 @@ export async function show({ node: page, signal, search }) {
   const set = (/** @type {"over" | "color" | "steps" | "values"} */ name) => (/** @type {string} */ value) => { state[name] = value; changed(); };
   const toggle = (/** @type {string} */ value) => { if (!hidden.delete(value)) hidden.add(value); changed(); };
 
-  /** @param {Iterable<string>} ids */
+  /** What is seen, but for the theme: files are for paper. @param {Iterable<string>} ids */
   const query = (ids) => {
-    const wanted = new URLSearchParams({ x: state.over, theme: theme(), columns: innerWidth < NARROW_PIXELS ? "1" : "2" });
+    const wanted = new URLSearchParams({ x: state.over, columns: innerWidth < NARROW_PIXELS ? "1" : "2" });
     if (state.color) wanted.set("color", state.color);
     if (state.steps) wanted.set("xscale", state.steps);
     if (state.values) wanted.set("yscale", state.values);
@@ -104,6 +105,7 @@ export async function show({ node: page, signal, search }) {
   let asked = 0;
   const redraw = async () => {
     const mine = ++asked;
+    for (const button of files) button.disabled = !chosen.size;
     if (!chosen.size) {
       view?.finalize();
       view = null;
@@ -114,9 +116,10 @@ export async function show({ node: page, signal, search }) {
     for (const name of state.metric) if (name !== GAP) some.append("metric", name);
     for (const layer of state.layer) some.append("layer", layer);
     try {
-      const [drawn, found] = await Promise.all([ask(`compare.json?${query(chosen)}`, { signal, reader: JSON.parse }), ask(`compare?${some}`, { signal })]);
+      const [drawn, found] = await Promise.all([ask(`compare.json?${query(chosen)}&theme=${theme()}`, { signal, reader: JSON.parse }), ask(`compare?${some}`, { signal })]);
       if (mine !== asked) return;
       sides = found;
+      for (const button of files) button.disabled = !seen().length;
       const drawnAnew = await draw(picture, drawn, { hidden, toggle });
       view?.finalize();
       view = drawnAnew;
@@ -154,7 +157,7 @@ export async function show({ node: page, signal, search }) {
   page.replaceChildren(element("h1", {}, "Compare"), metrics, layers,
     element("div", { class: "bar" }, choice("Horizontal axis", [["step", "step"], ["fraction", "share of the run"]], state.over, set("over")),
       choice("Steps", SCALES, state.steps, set("steps")), choice("Values", SCALES, state.values, set("values")), colors,
-      FILES.map((form) => act(form.toUpperCase(), () => download(`compare.${form}?${query(seen())}`, `comparison.${form}`)))),
+      files),
     note, picture, element("p", { class: "quiet caption" }, "Dotted: predicted, f* where it is proven to be the minimum; dashed: best known. A click on an entry of the legend hides it."), differ,
     kept("experiments", element("details", {}, element("summary", {}, "Experiments"), element("label", {}, "Name", find), offers)));
   dark.addEventListener("change", () => redraw(), { signal });

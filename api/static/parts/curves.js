@@ -81,8 +81,9 @@ export function curves(path, signal, item, state, changed) {
         changed();
       } }), layer)));
   };
+  /** What is seen, but for the theme: files are for paper. */
   const query = () => {
-    const wanted = new URLSearchParams({ theme: theme(), columns: innerWidth < NARROW_PIXELS ? "1" : "2" });
+    const wanted = new URLSearchParams({ columns: innerWidth < NARROW_PIXELS ? "1" : "2" });
     if (state.panel) wanted.set("panel", state.panel);
     if (state.seed === EACH) wanted.set("each_seed", "true");
     else if (state.seed) wanted.set("seed", state.seed);
@@ -106,7 +107,7 @@ export function curves(path, signal, item, state, changed) {
     },
     /** Draws, and gives the picture's style. */
     async redraw() {
-      const { title, ...drawn } = await ask(`${path}/plot.json?${query()}`, { signal, reader: JSON.parse });
+      const { title, ...drawn } = await ask(`${path}/plot.json?${query()}&theme=${theme()}`, { signal, reader: JSON.parse });
       fill(caption, [title?.subtitle ?? ""].flat().join(" "));
       steps.hidden = !isLog(drawn, "x");
       values.hidden = !isLog(drawn, "y");
