@@ -125,7 +125,7 @@ class Experiment(Table):
         return case((cls.kind == EXTERNAL, "external"), else_="service")
 
     __table_args__ = (
-        Index("ix_experiments_created_at_id", "created_at", "id"),
+        Index("ix_experiments_in_lists", "created_at", "id", "archived", "status", "sweep_id"),
         Index("ix_experiments_in_order_of_claim", "status", "queue", priority.desc(), "queued_at", "id"),
         Index("ix_experiments_by_themselves", "status", "queue", "priority", "sweep_id", "queued_at"),
         Index("ix_experiments_sweep_id_sweep_index", "sweep_id", "sweep_index"),
