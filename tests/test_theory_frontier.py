@@ -254,7 +254,7 @@ def test_kappa_and_the_values_of_the_page():
     assert [kappa(4, m) for m in (3, 4, 5)] == pytest.approx([1.0561037220, 0.9632677196, 0.9059563967], rel=1e-10)
     assert of_value(0.05, 4) == pytest.approx(0.1237102041, abs=5e-11)
     assert graph_value(4, 0.05, 4) == pytest.approx(0.1192131207, abs=5e-11)
-    assert three_value(0.1051832949, 4) < 0.2489001400 < of_value(0.1051832949, 4)
+    assert three_value(0.1051832949, 4) == pytest.approx(0.2488438257, abs=5e-11)
     assert of_value(0.1051832949, 4) == pytest.approx(0.2570278733, abs=5e-11)
 
 
@@ -270,11 +270,21 @@ def test_the_block_of_three_is_reached_by_descent_on_the_whole_model(levels, gam
     middle = [np.diag([1.0, 1, 0, 0])] * (levels - 2)
     first = [frame, *middle, rows, 0.9 * np.linalg.pinv(shown, rcond=1e-3)]
     value, parts = least(relu_objective(3, levels, gamma), shapes, first=first, rounds=1)
+    assert three_value(gamma, levels) * (1 - 1e-9) <= value  # plain descent stops where some ReLU is just at 0
     assert value == pytest.approx(three_value(gamma, levels), rel=2e-4)
     assert three_value(gamma, levels) < of_value(gamma, levels)
     assert np.linalg.matrix_rank(parts[1] @ parts[0], 1e-4) == 2
     four = best_known(4, levels, gamma)
     assert four.objective == pytest.approx((3 * three_value(gamma, levels) + of_value(gamma, levels)) / 4, rel=1e-12)
+
+
+@pytest.mark.parametrize("levels", [4, 6, 16])
+def test_the_block_of_three_is_found_at_every_regularisation(levels):
+    """For small γ the fit is exact and only norms count: the values are a share of OF's that no longer changes."""
+    shares = [three_value(gamma, levels) / of_value(gamma, levels) for gamma in (1e-9, 1e-7, 1e-5, 1e-3, 0.03)]
+    assert shares[1:3] == pytest.approx([shares[0]] * 2, rel=1e-5)
+    assert shares == sorted(shares, reverse=True)
+    assert three_value(0.01, levels) < three_value(0.01, levels, neurons=3) < of_value(0.01, levels)
 
 
 def test_what_is_proven_of_relu_and_what_is_not():

@@ -8,7 +8,7 @@ K ≥ 3: it is not. Classes can be put into blocks that do not interact, at the 
   H_2 … H_{M−1} ∝ the r × m incidence matrix B, W_{M−1}H_{M−1} ∝ BᵀB − J, of which ReLU leaves I. Its value is
   f_OF(κγ) (derived). It is a saddle: descent from it goes lower, to no known form;
 * three classes, two of them orthogonal and the third their sum, in two dimensions up to H_{M−1} (derived, found by
-  descent; no closed form, so its value is that of a descent from a fixed start, an upper bound).
+  descent; no closed form, so its value is that of a descent in its region from a fixed start, an upper bound).
 
 Best known values are upper bounds. Nothing is proven about what is best.
 """
@@ -16,7 +16,9 @@ Best known values are upper bounds. Nothing is proven about what is best.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,47 +133,91 @@ def _blocks(classes: int, levels: int, gamma: float) -> list[Block]:
 
 @lru_cache(maxsize=4096)
 def three_value(gamma: float, levels: int, neurons: int = 4) -> float:
-    """Lowest objective found for K = 3 with `neurons` ≥ 3 in the last hidden layer and two in those before.
+    """Lowest objective found for K = 3 with `neurons` ≥ 3 in the last hidden layer and two in those before; all λ are
+    equal and n = 1. OF's value where that is lower.
 
-    Descent with all λ equal and n = 1 from fixed starts: H_1 … H_{M−1} = [e_1, e_2, s(e_1+e_2)], then rows that tell
-    the first two apart and rows that carry the third. The lowest end is returned, or OF's value.
+    H_1 … H_{M−1} = [e_1, e_2, e_1+e_2] at first, then rows that tell the first two apart and rows that carry the third.
+    At its lowest some ReLUs of this structure are just at 0, where plain descent comes to a stop too early. So each
+    keeps to its side, on or off, as a constraint, and the objective is smooth within them.
     """
     from scipy.optimize import minimize
 
-    problem = _ThreeClasses(gamma / 3, levels, neurons)
-    starts = [problem.start(s, p, q, r) for s, p, q, r in ((0.9, 0.8, 0.7, 0.1), (1.0, 0.7, 1.0, 0.3))]
-    options = {"maxiter": 3000, "maxfun": 6000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 40}
-    ends = [minimize(problem, start, jac=True, method="L-BFGS-B", options=options).fun for start in starts]
-    return float(min(*ends, of_value(gamma, levels)))
+    problem = _ThreeClasses(gamma, levels, neurons)
+    sides = {"type": "ineq", "fun": lambda x: problem.at(x).sides, "jac": lambda x: problem.at(x).slopes}
+    found = minimize(
+        lambda x: problem.at(x).value,
+        problem.start(),
+        jac=lambda x: problem.at(x).gradient,
+        method="SLSQP",
+        constraints=sides,
+        options={"maxiter": 300, "ftol": 1e-13},
+    )
+    return min(problem.objective(found.x), of_value(gamma, levels))
+
+
+class _At(NamedTuple):
+    """Value and gradient; `sides` are the values before each ReLU, signed so that ≥ 0 is the side it keeps to."""
+
+    value: float
+    gradient: Array
+    sides: Array
+    slopes: Array
 
 
 class _ThreeClasses:
-    """The objective of K = 3, n = 1, widths (2, …, 2, neurons), every λ the same, and its gradient."""
+    """K = 3, n = 1, widths (2, …, 2, neurons), every λ = γ/3, as a function of H_1, W_1 … W_{M−1} in one vector θ.
 
-    def __init__(self, decay: float, levels: int, neurons: int) -> None:
-        self.decay, self.levels = decay, levels
-        self.shapes = [(2, 3), *[(2, 2)] * (levels - 2), (neurons, 2), (3, neurons)]
+    With the best W_M the objective is f = λ/2 (‖θ‖² + tr (H_MᵀH_M + γI)⁻¹).
+    """
+
+    def __init__(self, gamma: float, levels: int, neurons: int) -> None:
+        self.gamma = gamma
+        self.shapes = [(2, 3), *[(2, 2)] * (levels - 2), (neurons, 2)]
         self.cuts = np.cumsum([rows * columns for rows, columns in self.shapes])[:-1]
+        size = sum(rows * columns for rows, columns in self.shapes)
+        self.units = [part.reshape(size, *shape) for part, shape in self._split(np.eye(size))]
+        """Derivatives of each matrix by each entry of θ."""
+        first = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+        last = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])[:neurons]
+        self.on = [*[first] * (levels - 2), last]
+        """Which ReLUs are on, by layer."""
+        self._known: tuple[bytes, _At] | None = None
 
-    def start(self, s: float, p: float, q: float, r: float) -> Array:
-        frame = np.array([[1.0, 0.0, s], [0.0, 1.0, s]])
-        rows = np.array([[p, -p], [-p, p], [q, r], [r, q]])[: self.shapes[-2][0]]
-        shown = np.maximum(rows @ frame, 0.0)
-        last = 0.9 * np.linalg.pinv(shown, rcond=1e-3)
-        return np.concatenate([m.ravel() for m in (frame, *[np.eye(2)] * (self.levels - 2), rows, last)])
+    def _split(self, theta: Array) -> Iterator[tuple[Array, tuple[int, int]]]:
+        return zip(np.split(theta, self.cuts, axis=-1), self.shapes, strict=True)
 
-    def __call__(self, theta: Array) -> tuple[float, Array]:
-        parts = zip(np.split(theta, self.cuts), self.shapes, strict=True)
-        features, *weights = (part.reshape(shape) for part, shape in parts)
-        levels = [features]
-        for weight in weights[:-1]:
-            levels.append(np.maximum(weight @ levels[-1], 0.0))
-        residual = weights[-1] @ levels[-1] - np.eye(3)
-        value = float((residual**2).sum()) / 6 + self.decay / 2 * float(theta @ theta)
-        back, gradients = residual / 3, []
-        for weight, level in zip(weights[::-1], levels[::-1], strict=True):
-            gradients.append(back @ level.T)
-            back = weight.T @ back
-            if level is not features:
-                back = back * (level > 0)
-        return value, np.concatenate([g.ravel() for g in (back, *gradients[::-1])]) + self.decay * theta
+    def start(self) -> Array:
+        rows = np.array([[0.7, -0.7], [-0.7, 0.7], [1.0, 0.3], [0.3, 1.0]])[: self.shapes[-1][0]]
+        middle = [np.eye(2)] * (len(self.shapes) - 2)
+        return np.concatenate([m.ravel() for m in (self.on[0], *middle, rows)])
+
+    def objective(self, theta: Array) -> float:
+        """f, whatever the sides."""
+        level, *weights = (part.reshape(shape) for part, shape in self._split(theta))
+        for weight in weights:
+            level = np.maximum(weight @ level, 0.0)
+        return self.gamma / 6 * float(theta @ theta + np.trace(self._inverse(level)))
+
+    def _inverse(self, level: Array) -> Array:
+        inverse: Array = np.linalg.inv(level.T @ level + self.gamma * np.eye(3))
+        return inverse
+
+    def at(self, theta: Array) -> _At:
+        """f/λ, smooth within the sides."""
+        key = theta.tobytes()
+        if self._known is None or self._known[0] != key:
+            self._known = key, self._at(theta)
+        return self._known[1]
+
+    def _at(self, theta: Array) -> _At:
+        level, *weights = (part.reshape(shape) for part, shape in self._split(theta))
+        change, sides, slopes = self.units[0], [], []
+        for weight, by, on in zip(weights, self.units[1:], self.on, strict=True):
+            level, change = weight @ level, weight @ change + by @ level
+            sides.append(((2 * on - 1) * level).ravel())
+            slopes.append(((2 * on - 1) * change).reshape(theta.size, -1))
+            level, change = on * level, on * change
+        inverse = self._inverse(level)
+        gradient = theta - (change * (level @ inverse @ inverse)).sum(axis=(1, 2))
+        value = (theta @ theta + np.trace(inverse)) / 2
+        return _At(float(value), gradient, np.concatenate(sides), np.concatenate(slopes, axis=1).T)
