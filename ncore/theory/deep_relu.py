@@ -198,9 +198,8 @@ class _ThreeClasses:
             level = np.maximum(weight @ level, 0.0)
         return self.gamma / 6 * float(theta @ theta + np.trace(self._inverse(level)))
 
-    def _inverse(self, level: Array) -> Array:
-        inverse: Array = np.linalg.inv(level.T @ level + self.gamma * np.eye(3))
-        return inverse
+    def _inverse(self, level: Array) -> NDArray[np.floating]:
+        return np.linalg.inv(level.T @ level + self.gamma * np.eye(3))
 
     def at(self, theta: Array) -> _At:
         """f/λ, smooth within the sides."""
