@@ -167,11 +167,12 @@ def test_an_experiment_that_kills_its_worker_three_times_has_failed_and_others_g
 
 @contextmanager
 def rows_of(settings):
-    """What gives the row of an experiment as it is in the database."""
+    """What gives the row of an experiment, also while a worker that is stopped holds a lock of the database."""
     engine = make_engine(settings.database)
+    read_only = engine.execution_options(ncore_read=True)
 
     def row_of(experiment) -> Experiment:
-        with Session(engine) as session:
+        with Session(read_only) as session:
             return session.get(Experiment, experiment.id)
 
     try:

@@ -115,3 +115,36 @@ def test_old_rows_with_odd_text_and_killed_processes_do_not_stop_the_service(ser
     finally:
         with create_engine(service.settings.database).begin() as connection:
             connection.execute(renamed.values(name="figure 3", tags=[]))
+
+
+LARGEST = 1.7976931348623157e308
+EXTREMES = {
+    "largest": [LARGEST, LARGEST, LARGEST],
+    "both signs": [-LARGEST, LARGEST, -LARGEST],
+    "every size": [5e-324, 1.0, LARGEST],
+    "none at first": [None, 1e200, 1e307],
+    "falls": [LARGEST, 1.0, 5e-324],
+}
+
+
+@pytest.mark.parametrize("seeds", [2, 12])  # curves, and histograms too
+def test_numbers_of_any_size_are_kept_compared_and_drawn(service, client, seeds):
+    """As those of a run that diverges."""
+    spec = {"model": {"kind": "external", "layers": ["a"]}, "theory": {"preset": "fig1"}}
+    made = client.submit(spec)
+    metrics = ["nc1", "nc2_of", "nc3", "loss", "objective"]
+    columns = [[metric, "a"] if metric.startswith("nc") else metric for metric in metrics]
+    rows = [[seed, step, *(values[step] for values in EXTREMES.values())] for seed in range(seeds) for step in range(3)]
+    path = f"/experiments/{made.id}"
+    client.request("POST", f"{path}/measurements", json={"columns": columns, "rows": rows})
+    client.request("POST", f"{path}/finish", json={"status": "succeeded"})
+    items = asked(made, f"{path}/metrics").json()["series"]
+    assert {max(one["values"]) for one in items if one["metric"] == "nc1"} == {LARGEST}
+    side = asked(made, "/compare", experiment=made.id, metric=metrics).json()["items"][0]["values"]
+    assert {one["mean"] for one in side if one["metric"] in ("nc1", "loss")} == {LARGEST, 1e307}
+    for name in ("plot.svg", "plot.png", "plot.json?each_seed=true", "plot.json?theme=dark&panel=nc1"):
+        assert asked(made, f"{path}/{name}").content
+    for over in ({}, {"x": "fraction"}, {"yscale": "linear"}, {"yscale": "log"}):
+        assert asked(made, "/compare.svg", experiment=made.id, metric=metrics, **over).content
+    for path in ("/theory", "", "/export.zip"):
+        assert asked(made, f"/experiments/{made.id}{path}").content

@@ -157,6 +157,19 @@ def test_undefined_zero_and_tiny_values_do_not_break_the_axes():
     assert [row["value"] for row in rows_of(made) if row.get("layer")] == [FLOOR, FLOOR, 0.5]
 
 
+def test_a_sweep_over_runs_that_diverged_is_drawn():
+    huge, style = 1.7976931348623157e308, {"style": THEMES["light"], "layout": layout_of()}
+    for values in ((huge, -huge), (huge, huge), (1e-300, huge), (-huge, 0.5)):
+        for seeds in ([0, 1], list(range(20))):
+            over, sizes = Ruler({"seeds": seeds}), Ruler({"K": [2, 3]})
+            points = [{"seeds": one, "K": k} for one in seeds for k in sizes.values]
+            cells = [Cell("e", point, "h1", *[values[i % 2]] * 3) for i, point in enumerate(points)]
+            for view in (View(Quantity("nc1"), over, **style), View(Quantity("nc1"), over, sizes, **style)):
+                drawn = vl_convert.vegalite_to_svg(sweep_figure([Facet("", cells)], view))
+                assert "NaN" not in drawn
+                assert "Infinity" not in drawn
+
+
 def test_an_experiment_without_measurements_gives_a_picture_that_says_so():
     setting = setting_of(parse_spec(PRESETS["fig1"].spec), 0)
     for made in (figure([], setting), comparison([Compared(setting, {})], ["nc1"])):

@@ -141,7 +141,7 @@ def on_rank(rank, port, folder):
     net.load_state_dict(torch.load(f"{folder}/net.pt"))
     model = nn.parallel.DistributedDataParallel(net)
     mine = [(IMAGES[rank::2], LABELS[rank::2])]
-    torch.save(Probe(model, ["body", "deep"], "fc")(mine), f"{folder}/{rank}.pt")
+    torch.save({**Probe(model, ["body", "deep"], "fc")(mine)}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

@@ -71,6 +71,24 @@ def test_a_run_is_shown_by_panel_and_layer_over_depth_and_beside_a_preset(page, 
         expect(page.get_by_role("row", name=opened)).to_be_visible()
 
 
+def test_an_enlarged_panel_is_zoomed_with_shift_and_wheel_and_shown_whole_again(page, served, swept):
+    run = httpx.get(f"{served.url}/sweeps/{swept.id}").json()["items"][0]["experiment"]
+    page.goto(f"{served.url}/#/experiments/{run}?panel=nc1")
+    expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(2)
+    ticks = page.locator(f"{PICTURE} .role-axis-label")
+    whole = ticks.all_text_contents()
+    page.locator(f"{PICTURE} path.background").first.hover(force=True)
+    page.mouse.wheel(0, -300)  # this scrolls the page
+    assert ticks.all_text_contents() == whole
+    page.locator(f"{PICTURE} path.background").first.hover(force=True)
+    page.keyboard.down("Shift")
+    page.mouse.wheel(0, -300)
+    page.keyboard.up("Shift")
+    expect(ticks).not_to_have_text(whole)
+    page.locator(f"{PICTURE} path.background").first.dblclick(force=True)
+    expect(ticks).to_have_text(whole)
+
+
 def test_a_comparison_is_coloured_along_a_parameter_and_saved_as_it_is_seen(page, served, swept):
     ids = [item["experiment"] for item in httpx.get(f"{served.url}/sweeps/{swept.id}").json()["items"]]
     page.goto(f"{served.url}/#/compare?{'&'.join(f'experiment={one}' for one in ids)}&metric=nc1&metric=objective")
@@ -118,3 +136,18 @@ def test_an_experiment_is_duplicated_and_deleted(page, served):
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="Experiments")).to_be_visible()
     expect(page.get_by_text("a copy of me")).to_be_hidden()
+
+
+def test_a_queued_run_says_its_place_and_when_it_starts(page, served):
+    long = {"optimizer.steps": 10**7, "measure.points": 20, "seeds": [0]}
+    with Client(served.url) as client:
+        client.submit("fig1", {**long, "optimizer.steps": 500}).wait(progress=False)  # so that times are known
+        runs = [client.submit("fig1", {**long, "model.classes": 3 + i}) for i in range(4)]  # no two in one batch
+        page.goto(f"{served.url}/#/experiments/{runs[-1].id}")
+        place = page.get_by_text("before it in the queue.")
+        expect(place).to_have_text(re.compile(r"^[12] before it in the queue. It starts in about \S+ (s|min|h)\.$"))
+        for one in runs[:-1]:
+            one.cancel()
+        expect(place).to_be_hidden()
+        expect(page.locator(".status", has_text="running")).to_be_visible()
+        runs[-1].cancel()

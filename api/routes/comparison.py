@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -26,6 +25,7 @@ from ncore.pictures.panels import GAP
 from ncore.pictures.points import MAX_POINTS
 from ncore.pictures.setting import setting_of
 from ncore.pictures.themes import ThemeName
+from ncore.seeds import mean_of
 from ncore.series import csv_lines
 from ncore.spec import stored_spec
 from ncore.status import Status
@@ -199,7 +199,7 @@ def _values(
             own = seeds.setdefault((series["metric"], series["layer"]), [])
             own += [value for value in series["values"] if value is not None]
     for (metric, layer), values in seeds.items():
-        mean, low, high = (fmean(values), min(values), max(values)) if values else (None, None, None)
+        mean, low, high = (mean_of(values), min(values), max(values)) if values else (None, None, None)
         predicted, setting = one.setting.predicted.get((metric, layer)), one.setting
         yield SideValue(
             metric=metric, layer=layer, mean=mean, low=low, high=high, predicted=predicted,

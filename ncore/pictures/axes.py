@@ -13,6 +13,8 @@ Channel = dict[str, Any]
 """A Vega-Lite encoding channel."""
 FLOOR = 1e-32
 """Log axes go no lower; smaller values, which are rounding, are drawn at the floor."""
+CEILING = 1e90
+"""No picture goes higher, nor below its negative: larger values, of a run that diverged, are drawn at it."""
 MARGIN = 0.04
 """Room above and below the curves, as a share of the height."""
 LEAST_RATIO = 1.02
@@ -35,6 +37,11 @@ EXPONENT_SIZE, EXPONENT_RISE = 0.75, 0.38
 """Size and rise of the digits of a power, in units of the font's size."""
 TICK_PIXELS = 7
 """Pixels from an axis to its labels."""
+
+
+def bounded(value: float) -> float:
+    """A value as pictures know it: scales are made of differences and ratios, which have to be numbers too."""
+    return max(-CEILING, min(CEILING, value))
 
 
 @dataclass(frozen=True)

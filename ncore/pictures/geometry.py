@@ -10,7 +10,7 @@ import numpy as np
 
 from ncore.geometry import PRODUCT, WEIGHT, Matrix, SingularValues, cosines_of
 from ncore.pictures import marks
-from ncore.pictures.axes import Abscissa, Channel
+from ncore.pictures.axes import Abscissa, Channel, bounded
 from ncore.pictures.curves import SCREEN, Canvas, panel_chart, sizes_of, whole
 from ncore.pictures.panels import Panel
 from ncore.pictures.themes import THEMES, Layout
@@ -72,7 +72,7 @@ def _spectrum(item: SingularValues, steps: Sequence[int], over: Abscissa, canvas
         {"metric": f"{i + 1}", "step": step, over.title: step / over.unit, "value": value, "low": value, "high": value,
          "seeds": 1}
         for i, row in enumerate(zip(*item.values, strict=True))
-        for step, value in zip(steps, (max(value, least) for value in row), strict=True)
+        for step, value in zip(steps, (bounded(max(value, least)) for value in row), strict=True)
     ]  # fmt: skip
     predicted = {float(f"{value:.10g}"): value for value in item.predicted or () if value > least}
     levels = [{"value": v, "low": v, "high": v, "text": f"{name} = {v:.4g}"} for v in predicted.values()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ncore.pictures import marks
-from ncore.pictures.axes import NUMBER_LABEL, Channel
+from ncore.pictures.axes import NUMBER_LABEL, Channel, bounded
 from ncore.pictures.marks import Row, Tables, field
 from ncore.pictures.panels import Panel
 from ncore.pictures.points import Key
@@ -46,7 +46,7 @@ def histogram(
     tables: Tables,
 ) -> dict[str, Any]:
     """How many seeds ended where; what is predicted as dotted lines, what else is known as dashed ones, with names."""
-    of_it = {key: values for key, values in ends.items() if key[0] in panel.metrics}
+    of_it = {key: list(map(bounded, values)) for key, values in ends.items() if key[0] in panel.metrics}
     if not of_it:
         return {"layer": [marks.note("nothing has been measured", style, layout, tables)]}
     lines = _lines(of_it, setting)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 from typing import NamedTuple
 
+from ncore.pictures.axes import bounded
+from ncore.seeds import median_of
 from ncore.series import Series
 
 Key = tuple[str, str | None]
@@ -87,7 +88,8 @@ class _Kept:
     def points(self) -> list[CurvePoint]:
         kept = {**self.steps, **dict((self.low_at, self.high_at, self.last))}
         return [
-            CurvePoint(step, median(found), min(found), max(found), len(found)) for step, found in sorted(kept.items())
+            CurvePoint(step, *map(bounded, (median_of(found), min(found), max(found))), len(found))
+            for step, found in sorted(kept.items())
         ]
 
 

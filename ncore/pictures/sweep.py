@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import Any
 
 from ncore.pictures import marks
@@ -18,6 +17,7 @@ from ncore.pictures.points import Key
 from ncore.pictures.symbols import axis_title
 from ncore.pictures.themes import Layout, Theme
 from ncore.pictures.titles import title_of
+from ncore.seeds import mean_of
 from ncore.sweeps.boundary import Curve
 from ncore.sweeps.quantity import GAP, Cell, OverSeeds, Quantity, together
 from ncore.sweeps.ruler import Ruler, is_number
@@ -285,7 +285,7 @@ def _averaged(cells: Sequence[Cell], view: View) -> list[Row]:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return fmean(known) if len(known) == len(values) and known else None
+    return mean_of(known) if len(known) == len(values) and known else None
 
 
 def _abscissa(title: str, values: Sequence[Any], is_spread: bool) -> Channel:

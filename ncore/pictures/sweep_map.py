@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ncore.pictures import marks
-from ncore.pictures.axes import NUMBER_LABEL, Channel
+from ncore.pictures.axes import NUMBER_LABEL, Channel, bounded
 from ncore.pictures.marks import Row, Tables, tooltip_of
 from ncore.pictures.sweep import (
     LABEL_PIXELS,
@@ -46,6 +47,7 @@ SQUARE = 60
 
 def sweep_figure(facets: Sequence[Facet], view: View) -> dict[str, Any]:
     """The whole picture: lines over one axis, a map over two; a panel for each of the facets."""
+    facets = [replace(facet, cells=[_bounded(cell) for cell in facet.cells]) for facet in facets]
     tables, titles = Tables(), [facet.title for facet in facets]
     if view.y is None:
         charts = [line_chart(facet, view, tables) for facet in facets]
@@ -57,6 +59,11 @@ def sweep_figure(facets: Sequence[Facet], view: View) -> dict[str, Any]:
     layers = sorted({cell.layer for cell in known if cell.layer})
     title = view.quantity.title(view.seeds, layers[0] if len(layers) == 1 else "", names_of(known))
     return whole(charts, titles, tables, title, view)
+
+
+def _bounded(cell: Cell) -> Cell:
+    known = {name: getattr(cell, name) for name in ("value", "low", "high")}
+    return replace(cell, **{name: bounded(one) for name, one in known.items() if isinstance(one, float)})
 
 
 def _of_last_layer(cells: Sequence[Cell]) -> list[Cell]:

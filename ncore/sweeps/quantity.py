@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
 from typing import Any, Literal
 
+from ncore.seeds import mean_of, median_of
 from ncore.series import metric_and_layer
 from ncore.sweeps.summary import COLUMNS, PREDICTED, Summary, best_of, name_of, rank_of
 
@@ -139,7 +139,7 @@ def _of_values(
     known = [value for value in values if value is not None]
     if not known:
         return []
-    value = median(known) if seeds == "median" else fmean(known)
+    value = median_of(known) if seeds == "median" else mean_of(known)
     return [Cell(experiment, point, "", value, min(known), max(known), name=name)]
 
 
@@ -149,4 +149,4 @@ def together(values: Sequence[float | str], seeds: OverSeeds) -> float | str:
     if len(numbers) < len(values):
         counts = Counter(map(str, values))
         return max(sorted(counts), key=counts.__getitem__)
-    return median(numbers) if seeds == "median" else fmean(numbers)
+    return median_of(numbers) if seeds == "median" else mean_of(numbers)

@@ -9,9 +9,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median
 from typing import Any
 
+from ncore.seeds import mean_of, median_of
 from ncore.series import key_of
 from ncore.theory import Prediction
 from ncore.theory.comparison import predicted_series
@@ -62,7 +62,7 @@ def best_of(summary: Mapping[str, Any], metric: str) -> float | None:
 
 def _over(values: Sequence[float]) -> list[float | None]:
     """Mean, lowest, highest and median."""
-    return [fmean(values), min(values), max(values), median(values)] if values else [None] * 4
+    return [mean_of(values), min(values), max(values), median_of(values)] if values else [None] * 4
 
 
 def _of_verdict(verdict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _of_verdict(verdict: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     known = {name: [value for value in values if value is not None] for name, values in numbers.items()}
     return {
         "reached": max(sorted(reached), key=reached.__getitem__) if reached else None,
-        **{name: median(values) if values else None for name, values in known.items()},
+        **{name: median_of(values) if values else None for name, values in known.items()},
     }
 
 

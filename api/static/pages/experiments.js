@@ -14,7 +14,7 @@ import { runs } from "../parts/runs.js";
 import { counts } from "../parts/sweeps.js";
 import { workers } from "../parts/workers.js";
 
-const ROW_PIXELS = 42, TYPING_MS = 250, AT_ONCE = 4, NEAR = 30, NO_SWEEP = "no sweep";
+const ROW_PIXELS = 42, TYPING_MS = 250, AT_ONCE = 4, NEAR = 10, NO_SWEEP = "no sweep";
 /** The most that NCORE_MAX_COMPARED can be: an address with many more ids is refused before anybody reads it. */
 const MOST_COMPARED = 2000;
 
