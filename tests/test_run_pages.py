@@ -75,18 +75,19 @@ def test_an_enlarged_panel_is_zoomed_with_shift_and_wheel_and_shown_whole_again(
     run = httpx.get(f"{served.url}/sweeps/{swept.id}").json()["items"][0]["experiment"]
     page.goto(f"{served.url}/#/experiments/{run}?panel=nc1")
     expect(page.locator(f"{PICTURE} .mark-line path")).to_have_count(2)
-    ticks = page.locator(f"{PICTURE} .role-axis-label")
-    whole = ticks.all_text_contents()
-    page.locator(f"{PICTURE} path.background").first.hover(force=True)
-    page.mouse.wheel(0, -300)  # this scrolls the page
-    assert ticks.all_text_contents() == whole
-    page.locator(f"{PICTURE} path.background").first.hover(force=True)
+    texts, plot = page.locator(f"{PICTURE} .role-axis-label text"), page.locator(f"{PICTURE} .mark-line path").last
+    whole = sorted(texts.all_text_contents())
+    plot.hover(force=True)
+    depth = page.evaluate("scrollY")
+    page.mouse.wheel(0, 30)
+    wait_for("the page to scroll", lambda: page.evaluate("scrollY") != depth)
+    assert sorted(texts.all_text_contents()) == whole
     page.keyboard.down("Shift")
     page.mouse.wheel(0, -300)
     page.keyboard.up("Shift")
-    expect(ticks).not_to_have_text(whole)
-    page.locator(f"{PICTURE} path.background").first.dblclick(force=True)
-    expect(ticks).to_have_text(whole)
+    wait_for("other ticks", lambda: sorted(texts.all_text_contents()) != whole)
+    plot.dblclick(force=True)
+    wait_for("the ticks of before", lambda: sorted(texts.all_text_contents()) == whole)
 
 
 def test_a_comparison_is_coloured_along_a_parameter_and_saved_as_it_is_seen(page, served, swept):
