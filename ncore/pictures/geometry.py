@@ -68,7 +68,7 @@ def singular_values_figure(
 def _spectrum(item: SingularValues, steps: Sequence[int], over: Abscissa, canvas: Canvas, name: str) -> dict[str, Any]:
     words = FACTORS.get(item.name, f"class means, {item.name}")
     least = ROUNDING * max(max(values) for values in item.values)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"metric": f"{i + 1}", "step": step, over.title: step / over.unit, "value": value, "low": value, "high": value,
          "seeds": 1}
         for i, row in enumerate(zip(*item.values, strict=True))

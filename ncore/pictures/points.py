@@ -88,7 +88,7 @@ class _Kept:
     def points(self) -> list[CurvePoint]:
         kept = {**self.steps, **dict((self.low_at, self.high_at, self.last))}
         return [
-            CurvePoint(step, *map(bounded, (median_of(found), min(found), max(found))), len(found))
+            CurvePoint(step, bounded(median_of(found)), bounded(min(found)), bounded(max(found)), len(found))
             for step, found in sorted(kept.items())
         ]
 

@@ -62,8 +62,9 @@ def sweep_figure(facets: Sequence[Facet], view: View) -> dict[str, Any]:
 
 
 def _bounded(cell: Cell) -> Cell:
-    known = {name: getattr(cell, name) for name in ("value", "low", "high")}
-    return replace(cell, **{name: bounded(one) for name, one in known.items() if isinstance(one, float)})
+    value = cell.value if isinstance(cell.value, str) else bounded(cell.value)
+    low, high = (None if end is None else bounded(end) for end in (cell.low, cell.high))
+    return replace(cell, value=value, low=low, high=high)
 
 
 def _of_last_layer(cells: Sequence[Cell]) -> list[Cell]:
