@@ -40,11 +40,21 @@ def url(request, tmp_path, database):
     return Settings(home=tmp_path, database_url=fresh_database(database, tmp_path, request)).database
 
 
+def is_of(engine):
+    """Leaves out indexes that the models have for another database; alembic itself does not look at that."""
+
+    def include(made, name, kind, reflected, other):
+        condition = getattr(made, "_ddl_if", None)
+        return condition is None or condition.dialect == engine.dialect.name
+
+    return include
+
+
 def test_up_gives_the_tables_of_the_models_and_down_takes_them_away(url):
     config, engine = alembic_config(url), make_engine(url)
     command.upgrade(config, "head")
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": is_of(engine)})
         assert compare_metadata(context, Table.metadata) == []
         assert {"experiments", "measurements"} <= set(inspect(connection).get_table_names())
     command.downgrade(config, "base")

@@ -192,6 +192,7 @@ class Fact(Table):
 
     __table_args__ = (
         Index("ix_facts_experiment_id", "experiment_id"),
+        Index("ix_facts_values", "name", "number", "text", "experiment_id").ddl_if(dialect="postgresql"),
         {"sqlite_with_rowid": False},  # the values of one name lie side by side
     )
 
