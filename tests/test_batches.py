@@ -214,7 +214,7 @@ def test_the_last_attempt_is_made_alone(sweep):
 def rows(experiment_id: str) -> dict:
     with sessions.reading() as session:
         found = list(session.scalars(select(MeasurementRow).where(MeasurementRow.experiment_id == experiment_id)))
-    assert sorted(row.seq for row in found) == list(range(1, len(found) + 1))
+    assert len({row.seq for row in found}) == len(found)  # what is measured again after a loss leaves a gap
     return {(row.seed, row.step): row.values for row in found}
 
 
