@@ -283,7 +283,7 @@ def test_the_block_of_three_is_found_at_every_regularisation(levels):
     """For small γ the fit is exact and only norms count: the values are a share of OF's that no longer changes."""
     shares = [three_value(gamma, levels) / of_value(gamma, levels) for gamma in (1e-9, 1e-7, 1e-5, 1e-3, 0.03)]
     assert shares[1:3] == pytest.approx([shares[0]] * 2, rel=1e-5)
-    assert shares == sorted(shares, reverse=True)
+    assert all(after <= before * (1 + 1e-7) for before, after in itertools.pairwise(shares))
     assert three_value(0.01, levels) < three_value(0.01, levels, neurons=3) < of_value(0.01, levels)
 
 

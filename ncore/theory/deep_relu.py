@@ -86,7 +86,7 @@ def best_known(classes: int, levels: int, gamma: float, widths: tuple[int, ...] 
         return None
     names = [name if count == 1 else f"{count} × {name}" for name, count in found.blocks.items() if count]
     graph = any(name.startswith("SRG") for name in found.blocks)
-    source = "Súkeník, Lampert & Mondelli 2024" if graph else "descent from many starts" if _has_three(names) else "OF"
+    source = "Súkeník, Lampert & Mondelli 2024" if graph else "descent from one start" if _has_three(names) else "OF"
     return BetterKnown(objective=found.value, structure=" + ".join(names), source=source)
 
 

@@ -21,6 +21,8 @@ const FILES = ["csv", "svg", "pdf", "png"];
 /** @typedef {{ id: string, name: string, label: string, status: string, point: Record<string, unknown>, values: SideValue[] }} Side */
 /** @typedef {{ parameters: string[], measured: Record<string, string[]>, items: Side[] }} Sides */
 
+/** @type {Sides} */
+const NONE = { parameters: [], measured: {}, items: [] };
 const keyOf = (/** @type {SideValue} */ one) => (one.layer ? `${one.metric} ${one.layer}` : one.metric);
 
 /** In what they differ, and the last values of the metrics. @param {Sides} sides @param {Set<string>} hidden @param {(label: string) => void} toggle */
@@ -59,11 +61,11 @@ export async function show({ node: page, signal, search }) {
   const picture = element("div", { class: "picture", tabindex: 0, role: "region", "aria-label": "Comparison" });
   const differ = element("div"), offers = element("div", { class: "offers" }), metrics = element("div"), layers = element("div");
   const colors = element("span"), { note, act } = actions();
-  const files = FILES.map((form) => act(form.toUpperCase(), () => download(`compare.${form}?${query(seen())}`, `comparison.${form}`)));
+  const files = FILES.map((form) => act(form.toUpperCase(), () => download(`compare.${form}?${query(seen())}`, `comparison.${form}`), { disabled: true }));
   /** @type {any} */
   let view = null;
   /** @type {Sides} */
-  let sides = { parameters: [], measured: {}, items: [] };
+  let sides = NONE;
   const { open, kept } = sections(search, signal, () => remember());
   if (!chosen.size) open.add("experiments");
   const remember = () => keep({ experiment: [...chosen], ...state, find: find.value, open: [...open], metric: state.metric.join() === "nc1" ? [] : state.metric,
@@ -105,11 +107,12 @@ export async function show({ node: page, signal, search }) {
   let asked = 0;
   const redraw = async () => {
     const mine = ++asked;
-    for (const button of files) button.disabled = !chosen.size;
     if (!chosen.size) {
       view?.finalize();
       view = null;
       fill(differ);
+      sides = NONE;
+      offerFiles();
       return fill(picture, element("p", { class: "quiet" }, "Choose experiments below."));
     }
     const some = new URLSearchParams([...chosen].map((id) => ["experiment", id]));
@@ -119,7 +122,7 @@ export async function show({ node: page, signal, search }) {
       const [drawn, found] = await Promise.all([ask(`compare.json?${query(chosen)}&theme=${theme()}`, { signal, reader: JSON.parse }), ask(`compare?${some}`, { signal })]);
       if (mine !== asked) return;
       sides = found;
-      for (const button of files) button.disabled = !seen().length;
+      offerFiles();
       const drawnAnew = await draw(picture, drawn, { hidden, toggle });
       view?.finalize();
       view = drawnAnew;
@@ -131,6 +134,7 @@ export async function show({ node: page, signal, search }) {
   };
   /** The visible part, without what is hidden. */
   const seen = () => sides.items.filter(({ label }) => !hidden.has(label)).map(({ id }) => id);
+  const offerFiles = () => { for (const button of files) button.disabled = !seen().length; };
 
   const offer = async (/** @type {string} */ q) => {
     const wanted = new URLSearchParams({ limit: String(OFFERED), ...(q ? { q } : {}) });
