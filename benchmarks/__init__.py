@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import math
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +53,11 @@ class Row(NamedTuple):
         """Held against a number: the median has to be at most that."""
         return cls.of_turns(name, ours, [goal] * len(ours), unit, "<= 1", "the goal")
 
+    @classmethod
+    def of_seconds(cls, name: str, ours: Sequence[float], goal: float, unit: str) -> Row:
+        """The same for a time: the goal is of a machine that takes `YARDSTICK`, and on a slower one as much longer."""
+        return cls.of_goal(name, ours, goal * max(1.0, yardstick() / YARDSTICK), unit)
+
     @property
     def ratio(self) -> float:
         return _ratio(self.target, self.ours, self.reference)
@@ -79,6 +88,23 @@ class Growth(NamedTuple):
 
 
 Result = Row | Growth | NotRun
+
+YARDSTICK = 1.76
+"""CPU seconds that `yardstick` takes on the machine on which goals in seconds were set."""
+
+
+def yardstick() -> float:
+    """CPU seconds that the start of a Python process with torch takes: how fast the machine is at the moment."""
+    return cpu_seconds_of("-c", "import torch")
+
+
+def cpu_seconds_of(*command: str) -> float:
+    """CPU seconds of a Python process: other load on the machine counts less."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *command], check=True, capture_output=True, env=quiet)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _ratio(target: str, ours: float, reference: float) -> float:

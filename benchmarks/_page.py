@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import shortfall
+from benchmarks import YARDSTICK, shortfall
 from benchmarks._misses import MISSES
 from benchmarks._record import PATH, Record
 from ncore.pictures.marks import DASHES
@@ -22,7 +22,8 @@ ratio is worse than here beyond the spread of both. What is compared runs in one
 on the same input, and its result is first held against a slow reference. Times are medians over the turns; a ratio
 stands with the quartiles of the turns' own ratios. On one thread they are CPU times of that thread; where all cores
 help what ours is held against, the clock's. A ratio with a goal ≥ says how many times as fast ours is, one with a
-goal ≤ how many times what it is held against ours takes.
+goal ≤ how many times what it is held against ours takes. Goals in seconds were set on a machine on which
+`import torch` takes {yardstick:g} s of CPU time; on a slower one, as measured beside each, they are as much longer.
 """
 GROWTHS = """
 Work at several sizes; the exponent is that of the last two (1: linear, 0: the size does not matter).
@@ -45,7 +46,7 @@ def write(record: Record) -> None:
 
 def page(record: Record) -> str:
     """The page as Markdown."""
-    parts = [HEAD, _made(record)]
+    parts = [HEAD.format(yardstick=YARDSTICK), _made(record)]
     parts.append("\n![How many times better than its goal each row is](benchmarks/ratios.svg)\n")
     for name in sorted(record):
         words = (importlib.import_module(f"benchmarks.{name}").__doc__ or "").split("\n\n")[0]
@@ -62,7 +63,8 @@ def _made(record: Record) -> str:
         on = part["machine"]
         versions = ", ".join(f"{package} {version}" for package, version in on["versions"].items())
         where = f"{on['date']} on {on['processor']}, {on['cores']} cores, {on['system']}; {versions}"
-        runs.setdefault(where, []).append(f"{name} ({part['seconds']:.0f} s at load {on['load']})")
+        speed = f", `import torch` {on['yardstick']:.2f} s" if "yardstick" in on else ""
+        runs.setdefault(where, []).append(f"{name} ({part['seconds']:.0f} s at load {on['load']}{speed})")
     return "".join(f"\n- {where}: {', '.join(names)}" for where, names in runs.items()) + "\n"
 
 

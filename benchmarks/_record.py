@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks import Growth, NotRun, Result, Row, shortfall
+from benchmarks import Growth, NotRun, Result, Row, shortfall, yardstick
 from benchmarks._misses import MISSES
 
 PATH = Path(__file__).parents[1] / "docs" / "benchmarks.json"
@@ -52,12 +52,13 @@ def _row(row: Row) -> Record:
 
 
 def machine() -> Record:
-    """Processor, cores, load, versions and date of a measurement."""
+    """Processor, cores, load, speed, versions and date of a measurement."""
     versions = {name: importlib.metadata.version(name) for name in ("ncore", *PACKAGES)}
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
+        "yardstick": round(yardstick(), 2),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {"python": platform.python_version(), **versions},
         "date": datetime.now(UTC).date().isoformat(),

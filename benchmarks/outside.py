@@ -98,7 +98,7 @@ def _logged(size: Size) -> Row:
             run.log(step, values, loss=0.5)
             spent.append(time.thread_time() - began)
         run.finish()
-    return Row.of_goal("run.log of 41 values", [1e3 * one for one in spent], 0.2, "CPU ms")
+    return Row.of_seconds("run.log of 41 values", [1e3 * one for one in spent], 0.2, "CPU ms")
 
 
 def _sent(size: Size) -> list[Row]:
@@ -117,6 +117,6 @@ def _sent(size: Size) -> list[Row]:
             assert sender.stored == size.steps
     bound = size.points / 100_000
     return [
-        Row.of_goal(f"sending {size.points:,} points, at 100,000 a second", [seconds], bound, "s"),
-        Row.of_goal(f"sending {size.points:,} points, the client alone", [own], bound, "CPU s"),
+        Row.of_seconds(f"sending {size.points:,} points, at 100,000 a second", [seconds], bound, "s"),
+        Row.of_seconds(f"sending {size.points:,} points, the client alone", [own], bound, "CPU s"),
     ]

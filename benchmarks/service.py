@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import httpx
 
 from api.service import free_port, running
 from api.settings import Settings
-from benchmarks import Row
+from benchmarks import Row, cpu_seconds_of
 from ncore.client import Client
 
 QUICK = {"optimizer.steps": 20, "measure.points": 2, "seeds": [0]}
@@ -29,24 +28,15 @@ def run(smallest: bool = False) -> list[Row]:
         with running(settings) as service, Client(service.url) as client:
             client.submit("fig1", QUICK).wait(progress=False)
             waits = [1e3 * _to_running(client) for _ in range(submitted)]
-    shell = [_in_the_shell("-m", "ncore", "run", "fig1") for _ in range(started)]
-    torch = statistics.median(_in_the_shell("-c", "import torch") for _ in range(started))
+    shell = [cpu_seconds_of("-m", "ncore", "run", "fig1") for _ in range(started)]
+    torch = statistics.median(cpu_seconds_of("-c", "import torch") for _ in range(started))
     return [
-        Row.of_goal("POST to running", waits, 50.0, "ms"),
-        Row.of_goal("API start to /healthz", [_to_alive() for _ in range(started)], 1.5, "s"),
-        Row.of_goal("`ncore run fig1` from the shell, CPU time", shell, 1.2, "s")._replace(
+        Row.of_seconds("POST to running", waits, 50.0, "ms"),
+        Row.of_seconds("API start to /healthz", [_to_alive() for _ in range(started)], 1.5, "s"),
+        Row.of_seconds("`ncore run fig1` from the shell, CPU time", shell, 1.2, "s")._replace(
             note=f"`import torch` alone takes {torch:.2f} s"
         ),
     ]
-
-
-def _in_the_shell(*command: str) -> float:
-    """CPU seconds of a Python process: other load on the machine counts less."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *command], check=True, capture_output=True, env=quiet)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _to_running(client: Client) -> float:

@@ -17,6 +17,12 @@ SMALLER = Row.of_goal("memory", [550.0], 500.0, "MB")
 LINEAR = Growth("reading", "points", (1.0, 10.0, 100.0), (7.0, 20.0, 200.0), "ms")
 
 
+@pytest.fixture(autouse=True)
+def usual_machine(monkeypatch):
+    """As fast as the one that goals in seconds are of, without a process that is timed."""
+    monkeypatch.setattr(benchmarks, "cpu_seconds_of", lambda *command: benchmarks.YARDSTICK)
+
+
 def record_of(*results):
     return _record.of_module(results, 1.0)
 
@@ -31,6 +37,13 @@ def test_a_ratio_says_how_far_it_is_from_its_goal():
     assert shortfall("<= 4", 2.0) == 0.5
     assert LINEAR.slope == pytest.approx(1)
     assert not LINEAR._replace(values=(1.0, 10.0, 150.0)).kept
+
+
+@pytest.mark.parametrize(("takes", "goal"), [(1, 2.0), (3, 6.0), (0.5, 2.0)])
+def test_a_goal_in_seconds_is_longer_on_a_slower_machine_and_never_shorter(monkeypatch, takes, goal):
+    monkeypatch.setattr(benchmarks, "cpu_seconds_of", lambda *command: takes * benchmarks.YARDSTICK)
+    row = Row.of_seconds("start", [5.0], 2.0, "s")
+    assert (row.reference, row.kept) == (goal, goal >= 5)
 
 
 def test_a_miss_needs_a_reason_and_covers_no_more_than_was_measured(monkeypatch):
