@@ -64,7 +64,8 @@ class Row(NamedTuple):
 
     @property
     def kept(self) -> bool:
-        return shortfall(self.target, self.ratio) <= 1
+        """Whether the ratio keeps the goal, or the better of its quartiles: within these it is not told apart."""
+        return any(shortfall(self.target, ratio) <= 1 for ratio in (self.ratio, *self.spread))
 
 
 class Growth(NamedTuple):

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import benchmarks
-from benchmarks import Growth, NotRun, Result, Row, _page, _record
+from benchmarks import Growth, NotRun, Result, Row, _page, _record, shortfall
 
 OPTIONS = ("--write", "--check", "--smallest")
 
@@ -75,7 +75,9 @@ def _cells(name: str, one: Result) -> tuple[str, ...]:
 
 
 def _kept(row: Row) -> str:
-    return "yes" if row.kept else "NO"
+    if shortfall(row.target, row.ratio) <= 1:
+        return "yes"
+    return "within the spread" if row.kept else "NO"
 
 
 if __name__ == "__main__":

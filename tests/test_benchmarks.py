@@ -33,6 +33,8 @@ def test_a_ratio_says_how_far_it_is_from_its_goal():
     assert FASTER.kept
     assert SMALLER.ratio == 1.1
     assert not SMALLER.kept
+    assert FASTER._replace(target=">= 6").kept  # within the spread, whose better end is 10
+    assert not FASTER._replace(target=">= 11").kept
     assert shortfall(">= 4", 2.0) == 2
     assert shortfall("<= 4", 2.0) == 0.5
     assert LINEAR.slope == pytest.approx(1)
@@ -79,8 +81,9 @@ def test_what_became_worse_beyond_the_spread_is_found(now, is_worse):
 
 
 def test_the_page_names_every_row_and_every_miss():
-    page = _page.page({"ufm": record_of(FASTER, SMALLER, LINEAR)})
+    page = _page.page({"ufm": record_of(FASTER, SMALLER, LINEAR, FASTER._replace(name="late", target=">= 6"))})
     for part in (
+        "| late | 2 µs | numpy: 10 µs | 5 | 2.5 … 10 | ≥ 6 | within the spread |",
         "| step | 2 µs | numpy: 10 µs | 5 | 2.5 … 10 | ≥ 4 | kept |",
         "- ufm: memory: not explained.",
         "| 1.00 |",
