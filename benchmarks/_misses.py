@@ -91,7 +91,7 @@ MISSES: dict[str, Miss] = {
         0.63,
         "of 3.6 ms the three products W X, R Xᵀ and Wᵀ R take 3.5 and the softmax 0.06: nothing is left to fuse. With "
         "ten rows a product reaches 43 of the 89 GFlop/s of a square one, and numpy makes the same three. Between runs "
-        "both change by more than within one, ours from 3.6 to 6.5 ms, numpy's from 3.6 to 7.3; X has 10 MB, a third "
+        "both change by more than within one, ours from 3.6 to 7.9 ms, numpy's from 3.6 to 7.3; X has 10 MB, a third "
         "of the last cache. No profile says why.",
     ),
     "ufm: large MSE, float64": Miss(
