@@ -190,6 +190,13 @@ def test_torch_files_run_no_code_and_take_no_more_memory_than_they_have(tmp_path
             new.writestr(one.filename, old.read(one))
     with pytest.raises(UnreadableError, match=r"packed\.pt: holds .* compressed"):
         read(tmp_path / "packed.pt")
+    later = bytearray((tmp_path / "packed.pt").read_bytes())
+    at = later.find(b"PK\x01\x02")
+    later[at + 6] = 99  # the version that reading takes: zipfile stops at it, torch does not look
+    (tmp_path / "later.pt").write_bytes(later)
+    assert len(torch.load(tmp_path / "later.pt", weights_only=True)) == 2
+    with pytest.raises(UnreadableError, match=r"later\.pt: is no file of torch.save, or was cut off: zip file version"):
+        read(tmp_path / "later.pt")
 
 
 def test_tables_with_what_is_no_number_are_refused_by_column(tmp_path):

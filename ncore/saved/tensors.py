@@ -12,6 +12,8 @@ from ncore.saved.contents import Contents, UnreadableError, check_size
 
 IN_ORDER = ("features", "labels", "weight", "bias")
 MAX_DEPTH = 4
+ARCHIVE = b"PK\x03\x04"
+"""By these first bytes torch knows an archive."""
 
 
 def pt(source: Path, limit_bytes: int) -> Contents:
@@ -64,11 +66,15 @@ def _place(name: str) -> list[tuple[int, str]]:
 
 def _check_records(source: Path) -> None:
     """Raises UnreadableError for records that are packed: torch stores them as they are."""
+    with source.open("rb") as file:
+        if file.read(len(ARCHIVE)) != ARCHIVE:
+            return  # of torch before 1.6, or no file of torch, which it says itself
     try:
         with zipfile.ZipFile(source) as archive:
             packed = [one.filename for one in archive.infolist() if one.compress_type != zipfile.ZIP_STORED]
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return  # no archive (torch before 1.6), or one that zipfile does not know: torch reads it or says why not
+    # not implemented: a later version, which torch does not look at and would unpack
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise UnreadableError(f"is no file of torch.save, or was cut off: {error}") from None
     if packed:
         raise UnreadableError(f"holds {packed[0][:64]!r} compressed, which torch.save never does")
 
