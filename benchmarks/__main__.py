@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import benchmarks
-from benchmarks import Growth, NotRun, Result, Row, _page, _record, shortfall
+from benchmarks import KEPT, MISSED, Growth, NotRun, Result, Row, _page, _record
 
 OPTIONS = ("--write", "--check", "--smallest")
 
@@ -75,9 +75,7 @@ def _cells(name: str, one: Result) -> tuple[str, ...]:
 
 
 def _kept(row: Row) -> str:
-    if shortfall(row.target, row.ratio) <= 1:
-        return "yes"
-    return "within the spread" if row.kept else "NO"
+    return {KEPT: "yes", MISSED: "NO"}.get(row.verdict, row.verdict)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,9 @@ MISSES: dict[str, Miss] = {
     ),
     "network: training, imagenet stem": Miss(
         2.24,
-        "30 % of a step are the four 3 × 3 convolutions of 64 channels on 8 × 8 maps, at the processor's peak (604 "
-        "MFlop in 5.2 ms forward), which the usual loop calls too; a further 36 % are products of matrices, 11 % batch "
-        "norm. Two runs within an hour had 2.44 and 2.24, another machine of this kind 2.6.",
+        "30 % of a step are the four 3 × 3 convolutions of 64 channels on 8 × 8 maps (604 MFlop in 5.2 ms forward, "
+        "116 GFlop/s), which the usual loop calls too; a further 36 % are products of matrices, 11 % batch norm. Three "
+        "runs of a day had 2.44, 2.24 and 2.35, another machine of this kind 2.6.",
     ),
     "outside: Probe, 60,000 x 512 features of a perceptron": Miss(
         1.23,
@@ -97,6 +97,6 @@ MISSES: dict[str, Miss] = {
     "ufm: large MSE, float64": Miss(
         10.1,
         "98 % of our step are three products of 12 rows (6.4 MFlop each, 0.2 ms, so 32 GFlop/s). What it is held "
-        "against goes through an X of 20 MB and is bound by memory: 6.5 ms in one run and 12 in another.",
+        "against goes through an X of 20 MB, most of the last cache: 6.5, 8 and 12 ms in three runs of a day.",
     ),
 }

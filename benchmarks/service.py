@@ -15,7 +15,7 @@ import httpx
 
 from api.service import free_port, running
 from api.settings import Settings
-from benchmarks import Row, cpu_seconds_of
+from benchmarks import Row, cpu_seconds_of, yardstick
 from ncore.client import Client
 
 QUICK = {"optimizer.steps": 20, "measure.points": 2, "seeds": [0]}
@@ -29,7 +29,7 @@ def run(smallest: bool = False) -> list[Row]:
             client.submit("fig1", QUICK).wait(progress=False)
             waits = [1e3 * _to_running(client) for _ in range(submitted)]
     shell = [cpu_seconds_of("-m", "ncore", "run", "fig1") for _ in range(started)]
-    torch = statistics.median(cpu_seconds_of("-c", "import torch") for _ in range(started))
+    torch = statistics.median(yardstick() for _ in range(started))
     return [
         Row.of_seconds("POST to running", waits, 50.0, "ms"),
         Row.of_seconds("API start to /healthz", [_to_alive() for _ in range(started)], 1.5, "s"),
