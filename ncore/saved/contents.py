@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SHOWN_NAMES = 20
+ZIP = b"PK"
+"""How an archive begins."""
 
 
 class UnreadableError(ValueError):

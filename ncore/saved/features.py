@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ncore.saved import archives, tables, tensors
-from ncore.saved.contents import Contents, UnreadableError, listed
+from ncore.saved.contents import ZIP, Contents, UnreadableError, listed
 from ncore.saved.names import ROLES, Found, found_in
 
 FORMS: dict[str, Callable[[Path, int], Contents]] = {
@@ -25,8 +25,8 @@ FORMS: dict[str, Callable[[Path, int], Contents]] = {
 """How a file is read, by the end of its name."""
 MOST_CLASSES = 2**31
 """A label beyond is a hash or an overflow, not the number of a class."""
-ZIP, HEADER = b"PK", slice(8, 9)
-"""How an archive begins; where the header of safetensors begins."""
+HEADER = slice(8, 9)
+"""Where the header of safetensors begins."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ncore.saved.contents import Contents, UnreadableError, check_size
+from ncore.saved.contents import ZIP, Contents, UnreadableError, check_size
 
 IN_ORDER = ("features", "labels", "weight", "bias")
 MAX_DEPTH = 4
-ARCHIVE = b"PK\x03\x04"
-"""By these first bytes torch knows an archive."""
 
 
 def pt(source: Path, limit_bytes: int) -> Contents:
@@ -67,7 +65,7 @@ def _place(name: str) -> list[tuple[int, str]]:
 def _check_records(source: Path) -> None:
     """Raises UnreadableError for records that are packed: torch stores them as they are."""
     with source.open("rb") as file:
-        if file.read(len(ARCHIVE)) != ARCHIVE:
+        if file.read(len(ZIP)) != ZIP:
             return  # of torch before 1.6, or no file of torch, which it says itself
     try:
         with zipfile.ZipFile(source) as archive:
