@@ -1,13 +1,13 @@
 """What larger work takes: steps, measurements, stored points, lists and claims at 1, 10 and 100 times a size.
 
-CPU time of one thread, the least of a few calls. Where the work itself is more than linear (K classes of n samples
+CPU time of one thread, the least of a few turns. Where the work itself is more than linear (K classes of n samples
 have K × K n logits), the exponent that this gives is the goal.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -17,9 +17,9 @@ from benchmarks.ufm import Ours, spec
 from ncore.kinds.fields import MAX_LEVELS
 from ncore.metrics import Accumulator, measure
 
-CALLS = 3
+TURNS = 7
 LEAST_SECONDS = 0.02
-"""A call is repeated until it has taken so long."""
+"""In a turn a call is repeated until it has taken so long."""
 MARGIN = 0.1
 """What an exponent of 1, 2 … may be exceeded by; 0, where what stays is noise and caches, by twice that."""
 
@@ -29,20 +29,28 @@ def run(smallest: bool = False) -> list[Growth]:
         return [*of_steps(smallest), *of_metrics(smallest), *of_tables(smallest)]
 
 
-def cpu_seconds(work: Callable[[], object], smallest: bool) -> float:
-    """Of one call, the least of several."""
+def cpu_seconds(works: Sequence[Callable[[], object]], smallest: bool) -> list[float]:
+    """Of one call of each, the least of several. All have a turn before the next one begins, as in the ratios."""
+    least = 0.0 if smallest else LEAST_SECONDS
+    repeats = [_repeats(work, least) for work in works]
+    taken: list[list[float]] = [[] for _ in works]
+    for _ in range(1 if smallest else TURNS):
+        for work, times, found in zip(works, repeats, taken, strict=True):
+            began = time.thread_time()
+            for _ in range(times):
+                work()
+            found.append((time.thread_time() - began) / times)
+    return [min(found) for found in taken]
+
+
+def _repeats(work: Callable[[], object], least: float) -> int:
+    """How many calls take `least` seconds."""
     work()
     repeats, began = 0, time.thread_time()
-    while not repeats or (time.thread_time() - began < LEAST_SECONDS and not smallest):
+    while not repeats or time.thread_time() - began < least:
         work()
         repeats += 1
-    taken = [(time.thread_time() - began) / repeats]
-    for _ in range(0 if smallest else CALLS - 1):
-        began = time.thread_time()
-        for _ in range(repeats):
-            work()
-        taken.append((time.thread_time() - began) / repeats)
-    return min(taken)
+    return repeats
 
 
 def sizes_of(first: int, smallest: bool, times: tuple[int, ...] = (1, 10, 100)) -> list[int]:
@@ -62,9 +70,9 @@ def grown(
     power: int = 1,
     unit: str = "ms",
 ) -> Growth:
-    """`work_of` makes the work of one size, before the clock runs."""
+    """`work_of` makes the work of one size; those of all are made before the clock runs."""
     scale = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit]
-    values = [max(scale * cpu_seconds(work_of(size), smallest), 1e-9) for size in sizes]
+    values = [max(scale * seconds, 1e-9) for seconds in cpu_seconds([work_of(size) for size in sizes], smallest)]
     return Growth(f"{name}, over {variable}", variable, tuple(map(float, sizes)), tuple(values), unit, most(power))
 
 
@@ -163,7 +171,7 @@ def _of_runs(tables: Tables, smallest: bool) -> Iterator[Growth]:
     values: dict[str, list[float]] = {name: [] for name in works}
     for size in sizes:
         tables.fill(size)
-        for name, work in works.items():
-            values[name].append(1e3 * cpu_seconds(work, smallest))
+        for name, seconds in zip(works, cpu_seconds(list(works.values()), smallest), strict=True):
+            values[name].append(1e3 * seconds)
     for name, found in values.items():
         yield Growth(f"{name}, over runs", "runs", tuple(map(float, sizes)), tuple(found), "ms", most(0))

@@ -9,7 +9,8 @@ from torch import Tensor
 from ncore.run import Diverged
 from ncore.spec import UfmSpec, parse_spec
 from ncore.ufm import steps
-from ncore.ufm.operations import Arithmetic, BlasOperations
+from ncore.ufm.arithmetic import Arithmetic
+from ncore.ufm.operations import BlasOperations
 from ncore.ufm.run import ARITHMETICS, UfmRun
 from ncore.ufm.start import make_start
 
@@ -107,13 +108,16 @@ def test_steps_equal_those_of_autograd_and_sgd(widths, activation, loss, bias, m
             torch.testing.assert_close(ours[0], w, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("arithmetic", ARITHMETICS)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("columns", [1, 3, 10])
-def test_steps_in_blocks_of_columns_equal_those_of_autograd(bias, momentum, columns, monkeypatch):
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_steps_in_blocks_of_columns_equal_those_of_autograd(bias, momentum, columns, arithmetic, monkeypatch):
     """Of two replicas with other rates and classes, so that columns of padding stand in the last block, too."""
-    monkeypatch.setattr(steps, "BLOCK_BYTES", 0)
+    monkeypatch.setattr(steps, "BLOCK_BYTES", 0 if arithmetic == "torch" else 2**20)
     monkeypatch.setattr(steps, "LEAST_COLUMNS", columns)
+    monkeypatch.setattr(steps, "LEAST_BLAS_COLUMNS", columns)
+    monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", 3 * 5 * columns)
     specs = [
         a_spec(
             model__samples_per_class=sizes,
@@ -125,10 +129,10 @@ def test_steps_in_blocks_of_columns_equal_those_of_autograd(bias, momentum, colu
         )
         for sizes, rate in ((7, 0.1), ([2, 9, 5], 0.2))
     ]
-    batch = UfmRun([(spec, 0) for spec in specs], "cpu", arithmetic="torch")
-    assert len(batch._programs[0].operations) > 7 * (21 // columns)
+    batch = UfmRun([(spec, 0) for spec in specs], "cpu", arithmetic=arithmetic)
+    assert len(batch._programs[0].operations) > 5 * (21 // columns)
     batch._train(50)
-    alone = [trained(spec, arithmetic="torch")._batch for spec in specs]
+    alone = [trained(spec, arithmetic=arithmetic)._batch for spec in specs]
     for i, spec in enumerate(specs):
         h, (w,), b = by_autograd(spec, 0, 50)
         for ours in (batch._batch.replica(i), alone[i].replica(0)):
@@ -241,12 +245,17 @@ def test_a_start_of_the_wrong_shape_is_refused_by_name():
         make_start(spec, 0, {"b": torch.full((3,), torch.nan)})
 
 
-@pytest.mark.parametrize("arithmetic", ARITHMETICS)
+@pytest.mark.parametrize(
+    ("arithmetic", "changes"),
+    [
+        *[(arithmetic, {"model__widths": [5, 4], "model__init_scale": 0.4}) for arithmetic in ARITHMETICS],
+        ("blas", {"loss": "cross_entropy"}),
+    ],
+)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_a_checkpoint_goes_on_in_the_arithmetic_in_which_it_began(arithmetic, momentum):
-    spec = a_spec(
-        model__widths=[5, 4], model__init_scale=0.4, optimizer__momentum=momentum, optimizer__learning_rate=0.02
-    )
+def test_a_checkpoint_goes_on_in_the_arithmetic_in_which_it_began(arithmetic, changes, momentum, monkeypatch):
+    monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", 3 * 5 * 4)  # one layer in blocks
+    spec = a_spec(**changes, optimizer__momentum=momentum, optimizer__learning_rate=0.02)
     whole, half = trained(spec, arithmetic=arithmetic), trained(spec, steps=20, arithmetic=arithmetic)
     again = UfmRun([(spec, 0)], "cpu", checkpoint=half.checkpoint())
     assert again.arithmetic == arithmetic
@@ -273,3 +282,16 @@ def test_what_was_measured_before_a_divergence_is_not_lost():
     assert [m.step for m in run.advance(60.0)][:2] == [0, 1]
     with pytest.raises(Diverged):
         run.advance(60.0)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.2])
+@pytest.mark.parametrize("changes", [{"loss": "cross_entropy"}, {}], ids=["full", "sample-free"])
+def test_large_steps_go_through_blas_block_by_block_where_that_is_faster(changes, share, monkeypatch):
+    asked = []
+    monkeypatch.setattr("ncore.ufm.arithmetic.blocks_time_share", lambda *shape: asked.append(shape) or share)
+    large = {"model__classes": 4, "model__widths": [600], "model__samples_per_class": 300}
+    run = UfmRun([(a_spec(**large, **changes), 0)], "cpu")
+    columns = run._batch.columns
+    assert asked == [((4, 600, columns.shape[-1]), torch.float64, torch.get_num_threads())]
+    assert run.arithmetic == ("blas" if share < 1 else "torch")
+    assert columns[0].mT.is_contiguous() == (share < 1)

@@ -11,6 +11,7 @@ from ncore.kinds.losses import LOSSES
 from ncore.spec import SpecError, UfmSpec, parse_spec
 from ncore.theory import predict
 from ncore.train import train
+from ncore.ufm import steps
 from ncore.ufm.run import UfmRun
 from ncore.ufm.start import make_start
 
@@ -79,8 +80,10 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-@pytest.mark.parametrize("arithmetic", ["torch", "blas"])
-def test_steps_and_measurements_equal_those_of_autograd(changes, arithmetic):
+@pytest.mark.parametrize(("arithmetic", "block"), [("torch", 0), ("blas", 0), ("blas", 4)])
+def test_steps_and_measurements_equal_those_of_autograd(changes, arithmetic, block, monkeypatch):
+    if block:
+        monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", 3 * 5 * block)
     spec = a_spec(**changes)
     run = UfmRun([(spec, 0)], "cpu", arithmetic=arithmetic)
     run._train(40)
@@ -107,17 +110,21 @@ def test_the_gradient_of_a_loss_is_autograds(kind, scale):
         assert float(gradient.sum(-2).abs().max()) < 1e-14 * scale
 
 
+@pytest.mark.parametrize("block", [0, 4])
 @pytest.mark.parametrize(
     "changes",
     [
         {"model__targets": ROWS, "model__bias": True, "model__widths": [4, 3], "optimizer__momentum": 0.7},
         {"model__targets": ROWS, "model__samples_per_class": [9, 2, 5]},
+        {"model__samples_per_class": [9, 2, 5], "model__bias": True, "optimizer__momentum": 0.7},
         {"model__classifier": "etf", "model__samples_per_class": [9, 2, 5]},
         {"model__classifier": "etf", "model__widths": [4, 3], "model__bias": True},
     ],
     ids=str,
 )
-def test_the_sample_free_form_gives_the_same_measurements(changes):
+def test_the_sample_free_form_gives_the_same_measurements(changes, block, monkeypatch):
+    if block:
+        monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", 3 * 5 * block)
     full = list(train(a_spec(**changes)))
     short = list(train(a_spec(**changes, optimizer__form="sample_free")))
     for one, other in zip(full, short, strict=True):

@@ -98,6 +98,10 @@ class Batch:
         q, gram, given = (None if tensor is None else tensor[i] for tensor in (self.q, self.gram, self.given))
         return Batch(weights=tuple(w[i] for w in self.weights), q=q, gram=gram, given=given, **rest)
 
+    def by_samples(self) -> Batch:
+        """The same, with the numbers of a sample side by side in memory: a block of columns is then without gaps."""
+        return replace(self, columns=self.columns.mT.contiguous().mT)
+
     def padded(self, panel: int) -> tuple[Batch, Batch]:
         """A copy with rows of zeros behind the outputs, up to a multiple of `panel`, and this batch as views of it."""
         outputs = self.outputs

@@ -7,35 +7,20 @@ products: on AMD processors by half in float64.
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ncore.ufm.batch import Batch
-
 Operation = Callable[[], object]
 Factor = float | Tensor
 """One number for all replicas, or (S, 1, 1) where replicas differ."""
-Arithmetic = Literal["torch", "blas"]
 
-SINGLE_THREADED_MULTIPLICATIONS = 2**18
-"""OpenBLAS computes products up to this size on the calling thread alone."""
-MAX_BLAS_MULTIPLICATIONS = 2**30
-"""SciPy's BLAS holds the interpreter's lock: above this the other threads of a worker would wait too long."""
-TINY_MULTIPLICATIONS, MANY_REPLICAS = 2**12, 16
-"""For products up to this size one batched call of torch for this many replicas costs less than a BLAS call for each:
-1.05 for 1.6 µs a step and replica at K=4 d=20, sample-free."""
-PROBE_SHAPE = (10, 512, 522)
-WORTHWHILE = 0.8
-"""BLAS through SciPy is taken for large products when it needs less than this share of torch's time."""
 SPLIT_FROM_NUMBERS = 100_000
 """A flat update left right of a large matrix is split by rows between the threads, which BLAS does not do well:
 110 for 188 µs at 512 x 10 x 522."""
@@ -107,13 +92,13 @@ class BlasOperations:
         return partial(self._gemm, alpha, a, b, beta, c, a_turned, b_turned, 1)
 
     def copy(self, out: Tensor, source: Tensor) -> Operation:
-        return partial(self._copy, _flat(source), _flat(out))
+        return partial(self._copy, *_flat(source, out))
 
     def scale(self, target: Tensor, factor: Factor) -> Operation:
-        return partial(self._scal, number(factor), _flat(target))
+        return partial(self._scal, number(factor), *_flat(target))
 
     def add_multiple(self, target: Tensor, other: Tensor, factor: Factor) -> Operation:
-        return partial(self._axpy, _flat(other), _flat(target), target.numel(), number(factor))
+        return partial(self._axpy, *_flat(other, target), target.numel(), number(factor))
 
 
 def _by_columns(matrix: NDArray[np.floating]) -> tuple[NDArray[np.floating], int]:
@@ -125,10 +110,14 @@ def _by_columns(matrix: NDArray[np.floating]) -> tuple[NDArray[np.floating], int
     return matrix.T, 1
 
 
-def _flat(tensor: Tensor) -> NDArray[np.floating]:
-    if not tensor.is_contiguous():
-        raise ValueError(f"a tensor has strides {tensor.stride()}, must be stored without gaps")
-    return tensor.view(-1).numpy()
+def _flat(*tensors: Tensor) -> list[NDArray[np.floating]]:
+    """The numbers of each as they are stored, in one order for all: row after row, or column after column."""
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return [tensor.view(-1).numpy() for tensor in tensors]
+    if all(tensor.mT.is_contiguous() for tensor in tensors):
+        return [tensor.mT.reshape(-1).numpy() for tensor in tensors]
+    strides = " and ".join(str(tensor.stride()) for tensor in tensors)
+    raise ValueError(f"strides are {strides}; all must be stored without gaps, in the same order")
 
 
 def number(factor: Factor) -> float:
@@ -136,52 +125,6 @@ def number(factor: Factor) -> float:
     if isinstance(factor, Tensor):
         raise TypeError("the rates of the replicas differ, and only one number can be used here")
     return factor
-
-
-def choose_arithmetic(batch: Batch) -> Arithmetic:
-    """The faster arithmetic for the batch's steps: by its shape where it is small, by measuring once where it is large.
-
-    The two differ in rounding, so a checkpoint records the choice.
-    """
-    if batch.columns.device.type != "cpu" or batch.largest_product > MAX_BLAS_MULTIPLICATIONS:
-        return "torch"
-    if batch.largest_product <= TINY_MULTIPLICATIONS and len(batch.columns) >= MANY_REPLICAS:
-        return "torch"
-    if batch.largest_product <= SINGLE_THREADED_MULTIPLICATIONS:
-        return "blas"
-    return "blas" if batch.columns.dtype == torch.float64 and blas_time_share() < WORTHWHILE else "torch"
-
-
-@cache
-def blas_time_share() -> float:
-    """Time of SciPy's BLAS over torch's for the three float64 products of a large step, on one thread."""
-    rows, inner, columns = PROBE_SHAPE
-    w, x, r = (torch.ones(shape, dtype=torch.float64) for shape in ((rows, inner), (inner, columns), (rows, columns)))
-    steps = []
-    for operations in (BlasOperations(torch.float64), TorchOperations()):
-        factors = {"alpha": 1e-3, "beta": 0.5}
-        steps.append(
-            [
-                operations.product(r, w, x),
-                operations.product(x, w.mT, r, **factors),
-                operations.product(w, r, x.mT, **factors),
-            ]
-        )
-    shares, before = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    with blas_threads(1):
-        for _ in range(7):
-            seconds = [_thread_seconds(step) for step in steps]
-            shares.append(seconds[0] / seconds[1])
-    torch.set_num_threads(before)
-    return statistics.median(shares)
-
-
-def _thread_seconds(operations: list[Operation]) -> float:
-    began = time.thread_time()
-    for operation in operations:
-        operation()
-    return time.thread_time() - began
 
 
 def blas_threads(count: int) -> AbstractContextManager[object]:

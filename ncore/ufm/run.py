@@ -21,19 +21,20 @@ from ncore.run import Diverged, Measurement
 from ncore.schedule import measuring_steps
 from ncore.spec import UfmSpec
 from ncore.stopping import Check, go_on
+from ncore.ufm.arithmetic import SINGLE_THREADED_MULTIPLICATIONS, Arithmetic, choose_arithmetic
 from ncore.ufm.batch import Batch
 from ncore.ufm.measuring import UfmMeasurer
-from ncore.ufm.operations import (
-    SINGLE_THREADED_MULTIPLICATIONS,
-    Arithmetic,
-    BlasOperations,
-    Operations,
-    TorchOperations,
-    blas_threads,
-    choose_arithmetic,
-)
+from ncore.ufm.operations import BlasOperations, Operations, TorchOperations, blas_threads
 from ncore.ufm.start import make_start
-from ncore.ufm.steps import Program, Rates, build_layered, build_linear, build_normalized, build_one_layer
+from ncore.ufm.steps import (
+    Program,
+    Rates,
+    blas_columns,
+    build_layered,
+    build_linear,
+    build_normalized,
+    build_one_layer,
+)
 from ncore.ufm.together import VELOCITY, loss_of
 
 CHUNK = 64
@@ -160,7 +161,7 @@ class UfmRun:
             return "torch"
         if checkpoint:  # before there was a choice it was torch
             return ARITHMETICS[int(checkpoint["arithmetic"])] if "arithmetic" in checkpoint else "torch"
-        return choose_arithmetic(self._batch)
+        return choose_arithmetic(self._batch, self._goes_in_blocks)
 
     def _restore(self, checkpoint: Mapping[str, Tensor]) -> None:
         self.step, self._measured = (int(number) for number in checkpoint["position"])
@@ -176,6 +177,8 @@ class UfmRun:
         trained = self._batch
         if self.arithmetic == "torch" and not self._is_small:
             trained, self._batch = trained.padded(ROW_PANEL)
+        if self.arithmetic == "blas" and self._goes_in_blocks:
+            self._batch = trained = trained.by_samples()
         operations: Operations = TorchOperations() if self.arithmetic == "torch" else BlasOperations(self._dtype)
         parts = [(self.specs, trained)]
         if self.arithmetic == "blas" or len(self.specs) == 1:
@@ -194,7 +197,7 @@ class UfmRun:
         model = self.spec.model
         if model.normalized:
             build_normalized(program, loss, model.classes)
-        elif self.spec.linear_mse:
+        elif self.spec.linear_mse and not (self.arithmetic == "blas" and self._goes_in_blocks):
             build_linear(program, model.bias, model.classifier == "etf")
         elif len(model.widths) == 1:
             build_one_layer(program, model.bias, loss, model.outputs, model.classifier == "etf")
@@ -268,6 +271,11 @@ class UfmRun:
         columns = self._batch.columns
         return columns.numel() * self.spec.model.classes < ONE_THREAD_BELOW_MULTIPLICATIONS
 
+    @property
+    def _goes_in_blocks(self) -> bool:
+        """Whether a step by BLAS goes through X block by block."""
+        return len(self.layers) == 1 and not self.spec.model.normalized and blas_columns(self._batch) is not None
+
     @contextmanager
     def _threads(self) -> Iterator[None]:
         """One thread while the products are small (more would wait for each other), the caller's number otherwise."""
@@ -277,7 +285,7 @@ class UfmRun:
                 torch.set_num_threads(1)
                 stack.callback(torch.set_num_threads, before)
             if self.arithmetic == "blas" and self._batch.largest_product > SINGLE_THREADED_MULTIPLICATIONS:
-                stack.enter_context(blas_threads(torch.get_num_threads()))
+                stack.enter_context(blas_threads(1 if self._goes_in_blocks else torch.get_num_threads()))
             yield
 
 
