@@ -169,7 +169,7 @@ class CrossEntropy(Loss):
     def operations(self, bound: Bound, logits: Tensor, targets: Tensor) -> list[Operation]:
         import torch
 
-        softmax = partial(torch.ops.aten._softmax.out, logits, logits.ndim - 2, False, out=logits)  # noqa: SLF001
+        softmax = partial(torch.softmax, logits, logits.ndim - 2, out=logits)
         return [softmax, bound.add_multiple(logits, targets, -1.0)]
 
     def of_network(self, logits: Tensor, targets: Tensor) -> Tensor:
