@@ -63,14 +63,27 @@ class Child:
             self._note_end(status)
             if time.monotonic() < self._not_before:
                 return
-        self.restarts += 1
-        self.process, self._not_before = self._start(), 0.0
+        self._start_again()
 
-    def _note_end(self, status: int) -> None:
-        quick = self.age < QUICK_DEATH_SECONDS
+    def _start_again(self) -> None:
+        """What is in the way (a folder that is gone, a full disk, no more processes) may pass: it is tried again."""
+        self.restarts += 1
+        try:
+            self.process, self._not_before = self._start(), 0.0
+        except OSError as error:
+            pause = self._pause(True)
+            log.warning("%s could not be started (%s); the next try is in %.0f s", self.name, error, pause)
+
+    def _pause(self, quick: bool) -> float:
+        """Seconds until the next try, longer where it keeps ending quickly."""
         self._quick_deaths = self._quick_deaths + 1 if quick else 0
         pause = min(2.0 ** (self._quick_deaths - 2), LONGEST_PAUSE_SECONDS) if self._quick_deaths > 1 else 0.0
         self._not_before = time.monotonic() + pause
+        return pause
+
+    def _note_end(self, status: int) -> None:
+        quick = self.age < QUICK_DEATH_SECONDS
+        self._pause(quick)
         end = f"; the end of {self.log}:\n{self.tail()}" if quick else ""
         log.warning("%s ended with status %d and is started again%s", self.name, status, end)
 
@@ -80,18 +93,20 @@ class Child:
         return time.monotonic() - self._started_at
 
     def tail(self) -> str:
-        """The end of its log."""
-        with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
-            return log.read().decode(errors="replace")
+        """The end of its log, or why that cannot be read."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+                return log.read().decode(errors="replace")
+        except OSError as error:
+            return f"({error})"
 
     def replace(self) -> None:
         """Kills it with SIGKILL and starts it again."""
         self.process.kill()
         self.process.wait()
         self._kill_group()
-        self.restarts += 1
-        self.process = self._start()
+        self._start_again()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL to what is left of its process group."""

@@ -197,7 +197,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Which socket stands there: the file's number, and when it was made, since a number is used again."""
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:  # the folder may be gone, too
         return None
     return status.st_ino, status.st_mtime_ns
 

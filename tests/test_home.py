@@ -11,7 +11,9 @@ import httpx
 import pytest
 from conftest import fill, ncore_process, quick_settings, settings_for, small_disk, wait_for
 
+from api import children
 from api import home as homes
+from api.children import Child
 from api.database import integrity
 from api.home import HomeInUseError
 from api.service import ServiceError, running
@@ -84,6 +86,26 @@ def steal(path):
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
+
+
+def test_a_part_that_cannot_be_started_again_is_tried_until_it_can(tmp_path, caplog, monkeypatch):
+    """Whatever the system refuses must not end the thread that watches all parts."""
+    monkeypatch.setattr(children, "LONGEST_PAUSE_SECONDS", 0.1)
+    home, log = tmp_path / "home", tmp_path / "home" / "logs" / "part.log"
+    log.parent.mkdir(parents=True)
+    part = Child("part", ["sleep", "60"], os.environ, log, home)
+    try:
+        shutil.rmtree(home)
+        part.process.kill()
+        wait_for("a try", lambda: part.restart_if_dead() or "next try" in caplog.text)
+        assert f"part could not be started ([Errno 2] No such file or directory: '{log}')" in caplog.text
+        assert part.tail() == f"([Errno 2] No such file or directory: '{log}')"
+        part.replace()  # of what is not running, and cannot be started
+        assert part.process.poll() is not None
+        log.parent.mkdir(parents=True)
+        wait_for("the part", lambda: part.restart_if_dead() or part.process.poll() is None)
+    finally:
+        part.stop()
 
 
 def test_ready_asks_for_what_a_message_is_sent_over(request, tmp_path):
