@@ -45,14 +45,12 @@ def choose_arithmetic(batch: Batch, in_blocks: bool) -> Arithmetic:
     if batch.largest_product <= SINGLE_THREADED_MULTIPLICATIONS:
         return "blas"
     if in_blocks:
-        columns = min(batch.columns.shape[-1], PROBE_MULTIPLICATIONS // (batch.outputs * batch.columns.shape[-2]))
-        shape = batch.outputs, batch.columns.shape[-2], columns
-        share = blocks_time_share(shape, batch.columns.dtype, torch.get_num_threads())
-    elif batch.columns.dtype == torch.float64 and batch.largest_product <= MAX_BLAS_MULTIPLICATIONS:
-        share = blas_time_share()
-    else:
-        return "torch"
-    return "blas" if share < WORTHWHILE else "torch"
+        threads, (width, total) = torch.get_num_threads(), batch.columns.shape[-2:]
+        columns = min(total, PROBE_MULTIPLICATIONS // (batch.outputs * width))
+        share = blocks_time_share((batch.outputs, width, columns), batch.columns.dtype, threads)
+        return "blas" if share < (WORTHWHILE if threads == 1 else 1.0) else "torch"  # which keeps all of them busy
+    is_fit = batch.columns.dtype == torch.float64 and batch.largest_product <= MAX_BLAS_MULTIPLICATIONS
+    return "blas" if is_fit and blas_time_share() < WORTHWHILE else "torch"
 
 
 @cache
