@@ -80,7 +80,18 @@ class Growth(NamedTuple):
     sizes: tuple[float, ...]
     values: tuple[float, ...]
     unit: str
-    most: float = 1.1
+    most: float
+    spread: tuple[float, float]  # quartiles of the exponent over the turns
+
+    @classmethod
+    def of_turns(
+        cls, name: str, variable: str, sizes: Sequence[float], taken: Sequence[Sequence[float]], unit: str, most: float
+    ) -> Growth:
+        """From what each size took in turns: the least of each, and the quartiles of the exponent."""
+        last = sizes[-1] / sizes[-2]
+        exponents = [math.log(b / a) / math.log(last) for a, b in zip(taken[-2], taken[-1], strict=True)]
+        low, _, high = statistics.quantiles(exponents, n=4) if len(exponents) > 1 else exponents * 3
+        return cls(name, variable, tuple(map(float, sizes)), tuple(map(min, taken)), unit, most, (low, high))
 
     @property
     def slope(self) -> float:
@@ -88,8 +99,12 @@ class Growth(NamedTuple):
         return math.log(self.values[-1] / self.values[-2]) / math.log(self.sizes[-1] / self.sizes[-2])
 
     @property
+    def verdict(self) -> str:
+        return verdict(f"<= {self.most}", self.slope, self.spread)
+
+    @property
     def kept(self) -> bool:
-        return self.slope <= self.most
+        return self.verdict != MISSED
 
 
 Result = Row | Growth | NotRun

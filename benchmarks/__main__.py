@@ -67,15 +67,14 @@ def _cells(name: str, one: Result) -> tuple[str, ...]:
     if isinstance(one, Growth):
         sizes = " ".join(f"{size:,g}" for size in one.sizes)
         values = " ".join(f"{value:.3g}" for value in one.values)
-        kept = "yes" if one.kept else "NO"
-        return (f"{name}: {one.name}", values, f"{one.variable} = {sizes}", "", one.unit, f"{one.slope:.2f}", "",
-                f"<= {one.most}", kept)  # fmt: skip
+        return (f"{name}: {one.name}", values, f"{one.variable} = {sizes}", "", one.unit, f"{one.slope:.2f}",
+                f"{one.spread[0]:.2f} … {one.spread[1]:.2f}", f"<= {one.most}", _kept(one))  # fmt: skip
     return (f"{name}: {one.name}", f"{one.ours:.4g}", one.against, f"{one.reference:.4g}", one.unit,
             f"{one.ratio:.3g}", f"{one.spread[0]:.3g} … {one.spread[1]:.3g}", one.target, _kept(one))  # fmt: skip
 
 
-def _kept(row: Row) -> str:
-    return {KEPT: "yes", MISSED: "NO"}.get(row.verdict, row.verdict)
+def _kept(one: Row | Growth) -> str:
+    return {KEPT: "yes", MISSED: "NO"}.get(one.verdict, one.verdict)
 
 
 if __name__ == "__main__":

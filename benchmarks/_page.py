@@ -28,10 +28,11 @@ takes {yardstick:g} s of CPU time (that of 2026-11-26); on a slower one, as meas
 longer.
 """
 GROWTHS = """
-Work at several sizes; the exponent is that of the last two (1: linear, 0: the size does not matter).
+Work at several sizes, the least of the turns of each; the exponent is that of the last two (1: linear, 0: the size does
+not matter), with the quartiles of the turns' own.
 
-| | sizes | takes | exponent | goal | |
-|---|---|---|---|---|---|
+| | sizes | takes | exponent | quartiles | goal | |
+|---|---|---|---|---|---|---|
 """
 ROWS = """
 | | ours | held against | ratio | quartiles | goal | |
@@ -83,8 +84,7 @@ def _row_line(row: Record) -> str:
     low, high = row["spread"]
     against = f"{row['against']}: {row['reference']:.3g} {row['unit']}"
     goal = row["target"].replace("<=", "≤").replace(">=", "≥")
-    found = verdict(row["target"], row["ratio"], row["spread"])
-    kept = f"**{found}**" if found == MISSED else found
+    kept = _marked(verdict(row["target"], row["ratio"], row["spread"]))
     name = row["name"] + (f" ({row['note']})" if row["note"] else "")
     cells = (name, f"{row['ours']:.3g} {row['unit']}", against, f"{row['ratio']:.3g}",
              f"{low:.3g} … {high:.3g}", goal, kept)  # fmt: skip
@@ -94,11 +94,16 @@ def _row_line(row: Record) -> str:
 def _growth_line(one: Record) -> str:
     sizes = ", ".join(f"{size:,.0f}" for size in one["sizes"])
     values = ", ".join(f"{value:.3g}" for value in one["values"])
-    kept = "kept" if one["kept"] else "**missed**"
+    low, high = one["spread"]
+    found = _marked(verdict(f"<= {one['most']}", one["slope"], one["spread"]))
     return (
         f"| {one['name']} | {one['variable']} = {sizes} | {values} {one['unit']} | {one['slope']:.2f} | "
-        f"≤ {one['most']} | {kept} |\n"
+        f"{low:.2f} … {high:.2f} | ≤ {one['most']} | {found} |\n"
     )
+
+
+def _marked(found: str) -> str:
+    return f"**{found}**" if found == MISSED else found
 
 
 def _missed(record: Record) -> Iterator[str]:

@@ -29,8 +29,8 @@ def run(smallest: bool = False) -> list[Growth]:
         return [*of_steps(smallest), *of_metrics(smallest), *of_tables(smallest)]
 
 
-def cpu_seconds(works: Sequence[Callable[[], object]], smallest: bool) -> list[float]:
-    """Of one call of each, the least of several. All have a turn before the next one begins, as in the ratios."""
+def cpu_seconds(works: Sequence[Callable[[], object]], smallest: bool) -> list[list[float]]:
+    """Of one call of each, in each turn. All have a turn before the next one begins, as in the ratios."""
     least = 0.0 if smallest else LEAST_SECONDS
     repeats = [_repeats(work, least) for work in works]
     taken: list[list[float]] = [[] for _ in works]
@@ -39,8 +39,8 @@ def cpu_seconds(works: Sequence[Callable[[], object]], smallest: bool) -> list[f
             began = time.thread_time()
             for _ in range(times):
                 work()
-            found.append((time.thread_time() - began) / times)
-    return [min(found) for found in taken]
+            found.append(max((time.thread_time() - began) / times, 1e-12))
+    return taken
 
 
 def _repeats(work: Callable[[], object], least: float) -> int:
@@ -68,12 +68,16 @@ def grown(
     work_of: Callable[[int], Callable[[], object]],
     smallest: bool,
     power: int = 1,
-    unit: str = "ms",
 ) -> Growth:
     """`work_of` makes the work of one size; those of all are made before the clock runs."""
-    scale = {"s": 1.0, "ms": 1e3, "µs": 1e6}[unit]
-    values = [max(scale * seconds, 1e-9) for seconds in cpu_seconds([work_of(size) for size in sizes], smallest)]
-    return Growth(f"{name}, over {variable}", variable, tuple(map(float, sizes)), tuple(values), unit, most(power))
+    taken = cpu_seconds([work_of(size) for size in sizes], smallest)
+    return growth(f"{name}, over {variable}", variable, sizes, taken, power)
+
+
+def growth(name: str, variable: str, sizes: list[int], seconds: Sequence[Sequence[float]], power: int) -> Growth:
+    return Growth.of_turns(
+        name, variable, sizes, [[1e3 * one for one in turns] for turns in seconds], "ms", most(power)
+    )
 
 
 def of_steps(smallest: bool) -> Iterator[Growth]:
@@ -168,10 +172,10 @@ def _of_runs(tables: Tables, smallest: bool) -> Iterator[Growth]:
         "a round of the reconciler": tables.reconciling,
     }
     sizes = sizes_of(10 if smallest else 1000, smallest)
-    values: dict[str, list[float]] = {name: [] for name in works}
+    taken: dict[str, list[list[float]]] = {name: [] for name in works}
     for size in sizes:
         tables.fill(size)
         for name, seconds in zip(works, cpu_seconds(list(works.values()), smallest), strict=True):
-            values[name].append(1e3 * seconds)
-    for name, found in values.items():
-        yield Growth(f"{name}, over runs", "runs", tuple(map(float, sizes)), tuple(found), "ms", most(0))
+            taken[name].append(seconds)
+    for name, found in taken.items():
+        yield growth(f"{name}, over runs", "runs", sizes, found, 0)

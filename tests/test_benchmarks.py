@@ -14,7 +14,10 @@ from benchmarks.__main__ import main
 FASTER = Row.of_turns("step", [2.0, 1.0, 4.0], [10.0, 10.0, 10.0], "µs", ">= 4", "numpy")
 """Medians 2 and 10: a ratio of 5, its quartiles 2.5 and 10."""
 SMALLER = Row.of_goal("memory", [550.0], 500.0, "MB")
-LINEAR = Growth("reading", "points", (1.0, 10.0, 100.0), (7.0, 20.0, 200.0), "ms")
+TURNS = [[9.0, 7.0, 8.0], [20.0, 20.0, 25.0], [200.0, 260.0, 200.0]]
+LINEAR = Growth.of_turns("reading", "points", (1.0, 10.0, 100.0), TURNS, "ms", 1.1)
+"""Least 7, 20, 200; exponents of the turns 1, 1.11 and 0.90."""
+STEEP = LINEAR._replace(values=(1.0, 10.0, 200.0), spread=(1.25, 1.35))
 
 
 @pytest.fixture(autouse=True)
@@ -37,8 +40,11 @@ def test_a_ratio_says_how_far_it_is_from_its_goal():
     assert not FASTER._replace(target=">= 11").kept
     assert shortfall(">= 4", 2.0) == 2
     assert shortfall("<= 4", 2.0) == 0.5
+    assert LINEAR.values == (7.0, 20.0, 200.0)
     assert LINEAR.slope == pytest.approx(1)
-    assert not LINEAR._replace(values=(1.0, 10.0, 150.0)).kept
+    assert LINEAR.spread == pytest.approx((0.903, 1.114), abs=1e-3)
+    assert LINEAR._replace(values=(1.0, 10.0, 150.0)).kept  # within the spread, whose better end is 0.9
+    assert not STEEP.kept
 
 
 @pytest.mark.parametrize(("takes", "goal"), [(1, 2.0), (3, 6.0), (0.5, 2.0)])
@@ -56,7 +62,7 @@ def test_a_miss_needs_a_reason_and_covers_no_more_than_was_measured(monkeypatch)
     assert _record.unexplained("x", missed) is None
     (worse,) = record_of(SMALLER._replace(ours=700.0))["rows"]
     assert "by more than is explained" in _record.unexplained("x", worse)
-    (steep,) = record_of(LINEAR._replace(values=(1.0, 10.0, 200.0)))["growth"]
+    (steep,) = record_of(STEEP)["growth"]
     assert "nothing explains it" in _record.unexplained("x", steep)
     monkeypatch.setitem(_misses.MISSES, "x: reading", _misses.Miss(1.3, "sorted"))
     assert _record.unexplained("x", steep) is None
@@ -86,7 +92,7 @@ def test_the_page_names_every_row_and_every_miss():
         "| late | 2 µs | numpy: 10 µs | 5 | 2.5 … 10 | ≥ 6 | within the spread |",
         "| step | 2 µs | numpy: 10 µs | 5 | 2.5 … 10 | ≥ 4 | kept |",
         "- ufm: memory: not explained.",
-        "| 1.00 |",
+        "| 1.00 | 0.90 … 1.11 | ≤ 1.1 | kept |",
     ):
         assert part in page
 
