@@ -126,17 +126,24 @@ def test_noise_is_dealt_evenly_within_each_class_and_collapse_is_as_a_ufms():
     assert measure(frame, torch.cat([even, even - 1]))["nc1"] == pytest.approx(expected.nc1)
 
 
-def test_pictures_draw_train_and_test_apart():
-    spec = spec_of()
-    setting = setting_of(spec, 10)
+@pytest.mark.parametrize("is_outside", [False, True])
+def test_pictures_draw_train_and_test_apart(is_outside):
+    """Of a loop outside, whose layers are those that it sent, too."""
+    setting = setting_of(spec_of(), 10)
     assert setting.measured == ("hidden1", "hidden2", "hidden1@test", "hidden2@test")
     curves = {
         ("nc1", layer): [CurvePoint(s, 1.0 + s, 1.0 + s, 1.0 + s, 1) for s in (0, 5)] for layer in setting.measured
     }
-    rows = [row for table in figure(curves, setting, ["nc1"])["datasets"].values() for row in table if "metric" in row]
+    if is_outside:
+        model = {"kind": "external", "layers": list(setting.measured)}
+        setting = setting_of(parse_spec({"model": model}), 10)
+        assert setting.layers == ("hidden1", "hidden2", "hidden1@test", "hidden2@test")
+    drawn_figure = figure(curves, setting, ["nc1"])
+    rows = [row for table in drawn_figure["datasets"].values() for row in table if "metric" in row]
     drawn = {(row["metric"], row["layer"]) for row in rows}
     label = "Tr(Σ_W Σ_B†) / K"
     assert drawn == {(f"{label}{part}", layer) for part in ("", ", test") for layer in ("hidden1", "hidden2")}
+    assert "@" not in str(drawn_figure)  # no colour of its own in the legend
     compared = comparison([Compared(setting, curves)], ["nc1"])["datasets"].values()
     depths = {row["depth"] for table in compared for row in table if "depth" in row}
     assert depths == {"last layer", "last layer, test", "1 before it", "1 before it, test"}

@@ -202,9 +202,10 @@ def labels_of(panel: Panel, rows: Sequence[Row]) -> list[str]:
 
 
 def layers_of(setting: PictureSetting, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The setting's layers that any panel may show, in their order, and unforeseen ones behind them."""
-    others = {row["layer"] for row in rows if row["layer"]} - set(setting.layers)
-    return (*setting.layers, *sorted(others))
+    """The setting's layers that any panel may show, in their order, and unforeseen ones behind them; see `rows_of`."""
+    own = dict.fromkeys(layer.partition("@")[0] for layer in setting.layers)
+    others = {row["layer"] for row in rows if row["layer"]} - set(own)
+    return (*own, *sorted(others))
 
 
 def levels_of(panel: Panel, rows: Sequence[Row], known: Lines) -> list[Row]:
