@@ -79,13 +79,26 @@ VARIANTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
-@pytest.mark.parametrize(("arithmetic", "block"), [("torch", 0), ("blas", 0), ("blas", 4)])
-def test_steps_and_measurements_equal_those_of_autograd(changes, arithmetic, block, monkeypatch):
-    if block:
-        monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", 3 * 5 * block)
+IN_BLOCKS = 2 * 5 * 4
+"""Multiplications of blocks of four columns and less, of which the smallest X here has two."""
+ONE_LAYER = [one for one in VARIANTS if "model__widths" not in one and "model__normalized" not in one]
+
+
+@pytest.mark.parametrize(
+    ("changes", "arithmetic", "in_blocks"),
+    [
+        *[(changes, arithmetic, False) for changes in VARIANTS for arithmetic in ("torch", "blas")],
+        *[(changes, "blas", True) for changes in ONE_LAYER],
+    ],
+    ids=str,
+)
+def test_steps_and_measurements_equal_those_of_autograd(changes, arithmetic, in_blocks, monkeypatch):
+    if in_blocks:
+        monkeypatch.setattr(steps, "LEAST_BLAS_COLUMNS", 1)
+        monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", IN_BLOCKS)
     spec = a_spec(**changes)
     run = UfmRun([(spec, 0)], "cpu", arithmetic=arithmetic)
+    assert (len(steps._blocks(run._programs[0])) > 1) == in_blocks
     run._train(40)
     parts, value, gradient = by_autograd(spec, 40)
     found = list(run._batch.trained().values())
@@ -110,21 +123,28 @@ def test_the_gradient_of_a_loss_is_autograds(kind, scale):
         assert float(gradient.sum(-2).abs().max()) < 1e-14 * scale
 
 
-@pytest.mark.parametrize("block", [0, 4])
+ONE_LAYER_LINEAR = [
+    {"model__targets": ROWS, "model__samples_per_class": [9, 2, 5]},
+    {"model__samples_per_class": [9, 2, 5], "model__bias": True, "optimizer__momentum": 0.7},
+    {"model__classifier": "etf", "model__samples_per_class": [9, 2, 5]},
+]
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "in_blocks"),
     [
-        {"model__targets": ROWS, "model__bias": True, "model__widths": [4, 3], "optimizer__momentum": 0.7},
-        {"model__targets": ROWS, "model__samples_per_class": [9, 2, 5]},
-        {"model__samples_per_class": [9, 2, 5], "model__bias": True, "optimizer__momentum": 0.7},
-        {"model__classifier": "etf", "model__samples_per_class": [9, 2, 5]},
-        {"model__classifier": "etf", "model__widths": [4, 3], "model__bias": True},
+        ({"model__targets": ROWS, "model__bias": True, "model__widths": [4, 3], "optimizer__momentum": 0.7}, False),
+        ({"model__classifier": "etf", "model__widths": [4, 3], "model__bias": True}, False),
+        *[(changes, in_blocks) for changes in ONE_LAYER_LINEAR for in_blocks in (False, True)],
     ],
     ids=str,
 )
-def test_the_sample_free_form_gives_the_same_measurements(changes, block, monkeypatch):
-    if block:
-        monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", 3 * 5 * block)
+def test_the_sample_free_form_gives_the_same_measurements(changes, in_blocks, monkeypatch):
+    if in_blocks:
+        monkeypatch.setattr(steps, "LEAST_BLAS_COLUMNS", 1)
+        monkeypatch.setattr(steps, "BLAS_MULTIPLICATIONS", IN_BLOCKS)
+    sample_free = UfmRun([(a_spec(**changes, optimizer__form="sample_free"), 0)], "cpu")
+    assert (len(steps._blocks(sample_free._programs[0])) > 1) == in_blocks
     full = list(train(a_spec(**changes)))
     short = list(train(a_spec(**changes, optimizer__form="sample_free")))
     for one, other in zip(full, short, strict=True):

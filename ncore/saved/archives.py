@@ -59,7 +59,7 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> Any:
             return npy.read_array(file, allow_pickle=False)
     except UnreadableError:
         raise
-    # of zipfile: RuntimeError where it is encrypted, NotImplementedError where it is patched or of a later version
+    # of zipfile: RuntimeError where it is encrypted, NotImplementedError where it is strongly encrypted or patched
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise UnreadableError(_reason(name, error)) from None
 

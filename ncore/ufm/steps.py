@@ -26,9 +26,10 @@ BLOCK_BYTES = 2**20
 LEAST_COLUMNS = 64
 BLAS_MULTIPLICATIONS = 2**19
 """OpenBLAS has kernels for small products, which do not copy the factors first. On one processor (AMD, AVX-512) they
-are used up to 0.5 to 1 million multiplications, and a step of X's three products with them takes a half to a sixth."""
+are used up to 0.5 to 1 million multiplications, and a step of X's three products with them takes 0.7 to 0.2 times as
+long."""
 LEAST_BLAS_COLUMNS = 4
-"""Of fewer columns a block costs more calls than it saves."""
+"""The fewer, the more calls: at K=4 d=20,000 in float32 a step in blocks of 2, 4, 8 takes 3.2, 2.3, 2.0 ms."""
 TINY = 1e-30
 """The length that stands for a vector of zeros (padding)."""
 
