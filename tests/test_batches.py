@@ -266,6 +266,7 @@ def test_each_of_a_batch_has_its_own_end_and_the_others_go_on_with_the_same_numb
     def some_leave() -> None:
         with sessions.writing() as session:
             states.request_cancel(session, Experiment.id == ids[2])
+        with sessions.writing() as session:  # one row a transaction: a worker locks its rows in the order of their ids
             session.get(Experiment, ids[3]).attempt += 1
         wait_for("the cancelled one", lambda: experiment(ids[2]).status == "cancelled")
         lease.stop_asked.set()
